@@ -1,0 +1,193 @@
+"""The wire types of inference, after OpenAI's API reference (chat completions, embeddings).
+
+Requests keep fields they do not know, so that a vendor's own parameters reach the vendor; a provider that cannot
+honour one raises UnsupportedParameter. Replies keep unknown fields too, so that nothing a vendor says is lost.
+"""
+
+import time
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from llamastack.ids import new_id
+
+MAX_CHOICES = 128
+
+ModelName = Annotated[str, Field(min_length=1, max_length=255)]
+FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "function_call"]
+
+
+class Wire(BaseModel):
+    """The base of what travels: unknown fields are kept."""
+
+    model_config = ConfigDict(extra="allow", protected_namespaces=())
+
+
+# --- chat completions: the request ---
+
+
+class TextPart(Wire):
+    type: Literal["text"]
+    text: str
+
+
+class OtherPart(Wire):
+    """A content part other than text (image_url, input_audio, file, refusal): for providers that can read it."""
+
+    type: Literal["image_url", "input_audio", "file", "refusal"]
+
+
+ContentPart = Annotated[TextPart | OtherPart, Field(discriminator="type")]
+
+
+class Message(Wire):
+    """One message of a conversation. `content` may be absent where an assistant only called tools."""
+
+    role: Literal["developer", "system", "user", "assistant", "tool", "function"]
+    content: str | list[ContentPart] | None = None
+    name: str | None = None
+    tool_calls: list[dict[str, JsonValue]] | None = None
+    tool_call_id: str | None = None
+
+
+class StreamOptions(Wire):
+    include_usage: bool | None = None
+
+
+class ChatCompletionRequest(Wire):
+    model: ModelName
+    messages: list[Message] = Field(min_length=1, max_length=10_000)
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    max_tokens: int | None = Field(None, ge=1)
+    max_completion_tokens: int | None = Field(None, ge=1)
+    temperature: float | None = Field(None, ge=0, le=2)
+    top_p: float | None = Field(None, gt=0, le=1)
+    n: int | None = Field(None, ge=1, le=MAX_CHOICES)
+    stop: Annotated[str, Field(max_length=1000)] | Annotated[list[str], Field(max_length=16)] | None = None
+    seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1)
+    user: str | None = Field(None, max_length=1000)
+    frequency_penalty: float | None = Field(None, ge=-2, le=2)
+    presence_penalty: float | None = Field(None, ge=-2, le=2)
+    logprobs: bool | None = None
+    top_logprobs: int | None = Field(None, ge=0, le=20)
+    logit_bias: dict[str, float] | None = None
+    tools: list[dict[str, JsonValue]] | None = None
+    tool_choice: str | dict[str, JsonValue] | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: dict[str, JsonValue] | None = None
+
+    @property
+    def choices(self) -> int:
+        return self.n or 1
+
+    @property
+    def wants_usage(self) -> bool:
+        """Whether a stream ends with a chunk that carries usage."""
+        return bool(self.stream_options and self.stream_options.include_usage)
+
+
+# --- chat completions: the reply ---
+
+
+class Usage(Wire):
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    total_tokens: int = 0
+
+
+class AssistantMessage(Wire):
+    role: Literal["assistant"] = "assistant"
+    content: str | None = None
+
+
+class Choice(Wire):
+    index: int
+    message: AssistantMessage
+    finish_reason: FinishReason | None = None
+    logprobs: dict[str, JsonValue] | None = None
+
+
+def now() -> int:
+    """Epoch seconds, as times are written on the wire."""
+    return int(time.time())
+
+
+def completion_id() -> str:
+    return new_id("chatcmpl-")
+
+
+class ChatCompletion(Wire):
+    id: str = Field(default_factory=completion_id)
+    object: Literal["chat.completion"] = "chat.completion"
+    created: int = Field(default_factory=now)
+    model: str
+    choices: list[Choice]
+    usage: Usage | None = None
+
+
+class Delta(Wire):
+    role: Literal["assistant"] | None = None
+    content: str | None = None
+
+
+class ChunkChoice(Wire):
+    index: int
+    delta: Delta
+    finish_reason: FinishReason | None = None
+    logprobs: dict[str, JsonValue] | None = None
+
+
+class ChatCompletionChunk(Wire):
+    id: str = Field(default_factory=completion_id)
+    object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
+    created: int = Field(default_factory=now)
+    model: str
+    choices: list[ChunkChoice] = []
+    usage: Usage | None = None
+
+
+# --- embeddings ---
+
+TokenIds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+
+
+class EmbeddingRequest(Wire):
+    model: ModelName
+    input: str | Annotated[list[str] | TokenIds | list[TokenIds], Field(min_length=1, max_length=2048)]
+    encoding_format: Literal["float", "base64"] | None = None
+    dimensions: int | None = Field(None, ge=1, le=65_536)
+    user: str | None = Field(None, max_length=1000)
+
+
+class Embedding(Wire):
+    """One vector: a list of floats, or base64 of little-endian float32."""
+
+    object: Literal["embedding"] = "embedding"
+    index: int
+    embedding: list[float] | str
+
+
+class EmbeddingUsage(Wire):
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingResponse(Wire):
+    object: Literal["list"] = "list"
+    data: list[Embedding]
+    model: str
+    usage: EmbeddingUsage
+
+
+# --- what a provider says it serves ---
+
+ModelType = Literal["llm", "embedding", "rerank"]
+
+
+class ProviderModel(BaseModel):
+    """A model as its provider names it. Metadata of an embedding model holds `embedding_dimension`."""
+
+    provider_model_id: str
+    model_type: ModelType = "llm"
+    metadata: dict[str, Any] = {}

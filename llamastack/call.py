@@ -1,0 +1,47 @@
+"""Who asks, and until when: the first argument of every protocol method."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from llamastack.ids import new_id
+
+DEFAULT_TENANT = "default"
+SHARED_TENANT = "*"
+NO_DATA: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """An authenticated caller. `tenant` is a hard partition; `name` becomes the owner of rows it creates."""
+
+    name: str
+    tenant: str = DEFAULT_TENANT
+    scopes: frozenset[str] = frozenset()
+
+    @property
+    def is_admin(self) -> bool:
+        return "admin" in self.scopes
+
+
+ANONYMOUS_ADMIN = Principal("anonymous", scopes=frozenset({"admin"}))
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request on its way through the stack.
+
+    `deadline` is a `time.monotonic()` value or None; `provider_data` are the caller's own vendor keys and never carry
+    identity.
+    """
+
+    principal: Principal
+    request_id: str = field(default_factory=lambda: new_id("req_"))
+    provider_data: Mapping[str, Any] = NO_DATA
+    deadline: float | None = None
+
+    def remaining(self) -> float | None:
+        """Seconds until the deadline, never negative; None where there is none."""
+        return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())

@@ -1,0 +1,111 @@
+"""What a provider is: its spec (a line in a table), its base class, and how a class is found by its type."""
+
+import importlib
+import importlib.metadata
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict
+
+from llamastack.apis import SERVED, Api
+from llamastack.errors import StackError
+
+ENTRY_POINTS = "llamastack.providers"
+
+
+class ProviderConfig(BaseModel):
+    """The base of every provider's configuration. Its fields make the admin's form; SecretStr fields are masked."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @classmethod
+    def sample_run_config(cls) -> dict[str, Any]:
+        """Literal values that construct this class: what `llama stack build` and the docs show."""
+        return {}
+
+
+class ProviderUnavailable(StackError):
+    """A provider cannot be loaded or started here; the message says why and what to install or set."""
+
+    status = 503
+    type = "service_unavailable"
+    code = "provider_unavailable"
+
+
+@dataclass(frozen=True)
+class Health:
+    """What a provider says of itself: `ok` and a sentence."""
+
+    ok: bool
+    message: str = ""
+
+
+class Provider:
+    """The base of every provider: made with its id, its validated config and the services it `needs`.
+
+    `start` may take long and runs behind readiness; `stop` is called once, after the calls in flight have ended.
+    Both are harmless to repeat.
+    """
+
+    config_class: ClassVar[type[ProviderConfig]] = ProviderConfig
+
+    def __init__(self, provider_id: str, config: Any, **services: Any) -> None:
+        self.provider_id = provider_id
+        self.config = config
+
+    async def start(self) -> None:
+        """Open connections, load models. Raises StackError where it cannot serve."""
+
+    async def stop(self) -> None:
+        """Release everything `start` took."""
+
+    async def health(self) -> Health:
+        """Whether calls would be answered now. The stack gives it three seconds."""
+        return Health(True)
+
+
+@dataclass(frozen=True)
+class ProviderSpec:
+    """A line of a PROVIDERS table: strings only, so that reading the table imports nothing heavy.
+
+    `path` is the dotted path of the class; `requirements` names the file that installs `pip_packages`; an `exclusive`
+    provider keeps its state in one process.
+    """
+
+    path: str
+    api: Api = Api.inference
+    provider_type: str = ""
+    pip_packages: tuple[str, ...] = ()
+    requirements: str = ""
+    needs: tuple[Api, ...] = ()
+    exclusive: bool = False
+
+    def keyed(self, api: Api, provider_type: str) -> Self:
+        """This spec with its key in the table filled in."""
+        return replace(self, api=api, provider_type=provider_type)
+
+    @property
+    def kind(self) -> str:
+        """`inline` or `remote`."""
+        return self.provider_type.partition("::")[0]
+
+
+@cache
+def specs(api: Api) -> Mapping[str, ProviderSpec]:
+    """The providers of an API by type: the app's own table, then what other packages offer by entry point."""
+    info = SERVED.get(api)
+    if info is None or not info.has_providers:
+        return {}
+    table: dict[str, ProviderSpec] = dict(importlib.import_module(f"apps.{info.app}.providers").PROVIDERS)
+    for entry_point in importlib.metadata.entry_points(group=ENTRY_POINTS):
+        table.update({kind: spec for kind, spec in entry_point.load().items() if spec.api == api})
+    return {kind: spec.keyed(api, kind) for kind, spec in table.items()}
+
+
+def load(spec: ProviderSpec) -> type[Provider]:
+    """The provider's class. Needs neither Django's set-up nor the spec's pip_packages."""
+    module, _, name = spec.path.rpartition(".")
+    loaded: type[Provider] = getattr(importlib.import_module(module), name)
+    return loaded

@@ -1,0 +1,51 @@
+"""How the next token is chosen. OpenAI's parameters map to a strategy here, in one place."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Greedy:
+    type: Literal["greedy"] = "greedy"
+
+
+@dataclass(frozen=True, slots=True)
+class TopP:
+    """Nucleus sampling: the smallest set of tokens whose probability reaches `top_p`."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    type: Literal["top_p"] = "top_p"
+
+
+@dataclass(frozen=True, slots=True)
+class TopK:
+    """The `top_k` likeliest tokens, of those the nucleus `top_p`."""
+
+    top_k: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+    type: Literal["top_k"] = "top_k"
+
+
+Strategy = Greedy | TopP | TopK
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """What an engine needs to know about one generation. `max_tokens` counts generated tokens."""
+
+    strategy: Strategy = Greedy()
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+
+
+def strategy(temperature: float | None, top_p: float | None, top_k: int | None = None) -> Strategy:
+    """OpenAI's parameters as a strategy: both default to 1; a temperature of 0 (or top_k of 1) is greedy."""
+    heat = 1.0 if temperature is None else temperature
+    if heat == 0 or top_k == 1:
+        return Greedy()
+    if top_k is not None:
+        return TopK(top_k, heat, 1.0 if top_p is None else top_p)
+    return TopP(heat, 1.0 if top_p is None else top_p)
