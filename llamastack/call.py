@@ -39,7 +39,7 @@ class Call:
 
     principal: Principal
     request_id: str = field(default_factory=lambda: new_id("req_"))
-    provider_data: Mapping[str, Any] = NO_DATA
+    provider_data: Mapping[str, Any] = field(default_factory=lambda: NO_DATA)
     deadline: float | None = None
 
     def remaining(self) -> float | None:
