@@ -1,0 +1,235 @@
+"""The entries of `providers` and of `registered_resources.models`: which are on, which are wrong, which cannot serve."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+
+from llamastack.apis import SERVED, Api
+from llamastack.config.expand import DISABLED, Environment, expand
+from llamastack.config.known import KNOWN_APIS, KNOWN_PROVIDER_TYPES, REGISTRY_APIS
+from llamastack.config.sections import ModelEntry, ProviderEntry, WrittenModel, WrittenProvider
+from llamastack.config.source import ConfigError, Place, Problem, Source
+from llamastack.config.validate import problems, validated
+from llamastack.near import did_you_mean
+from llamastack.providers import ProviderConfig, ProviderSpec, load
+
+Specs = Callable[[Api], Mapping[str, ProviderSpec]]
+
+NOT_BUILT = "not built yet"
+OFF = (None, "", DISABLED)
+# OGX's name for "whichever provider has it".
+ANY_PROVIDER = "all"
+# The seed form gives an address as host and port.
+ADDRESSES = {"remote::ollama": "http://{host}:{port}", "remote::vllm": "http://{host}:{port}/v1"}
+
+
+@dataclass
+class Reader:
+    """Reads entries one by one and gathers what is wrong with them."""
+
+    source: Source
+    env: Environment
+    specs: Specs
+    problems: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    switched_off: set[str] = field(default_factory=set)
+
+    def providers(self, written: Any) -> dict[str, list[ProviderEntry]]:
+        if not isinstance(written, dict | None):
+            self.problem("expected a mapping from APIs to lists of providers", ("providers",))
+            return {}
+        return {
+            api: self.providers_of(api, entries or [])
+            for api, entries in (written or {}).items()
+            if self.check_api(api, ("providers", api))
+        }
+
+    def check_api(self, api: str, place: Place) -> bool:
+        if api in REGISTRY_APIS:
+            self.problem(f"{api} has no providers: it lists what is registered", place)
+        elif api not in KNOWN_APIS:
+            self.problem("unknown API" + did_you_mean(api, KNOWN_APIS - REGISTRY_APIS), place)
+        return api in KNOWN_APIS - REGISTRY_APIS
+
+    def providers_of(self, api: str, written: Any) -> list[ProviderEntry]:
+        if not isinstance(written, list):
+            self.problem("expected a list of providers", ("providers", api))
+            return []
+        entries: dict[str, ProviderEntry] = {}
+        for index, item in enumerate(written):
+            place = ("providers", api, index)
+            entry = self.attempt(self.provider, api, item, place)
+            if entry is None:
+                continue
+            if entry.provider_id in entries:
+                first = entries[entry.provider_id].line
+                self.problem(f"'{entry.provider_id}' is listed twice: first in line {first}", (*place, "provider_id"))
+            entries.setdefault(entry.provider_id, entry)
+        self.note_unavailable(api, list(entries.values()))
+        return list(entries.values())
+
+    def provider(self, api: str, item: Any, place: Place) -> ProviderEntry | None:
+        written = self.written(item, place)
+        declared = self.with_url(written, place)
+        spec = self.spec(api, written, place)
+        if written.provider_id in OFF:
+            self.note_switched_off(item)
+            return None
+        config, unavailable = self.checked(declared, spec, (*place, "config"))
+        if spec is None and not written.module:
+            unavailable = NOT_BUILT
+        return ProviderEntry(
+            api=api,
+            provider_id=str(written.provider_id),
+            provider_type=written.provider_type,
+            config=config,
+            declared=declared,
+            module=written.module,
+            line=self.source.line(place),
+            unavailable=NOT_BUILT if api not in SERVED else unavailable,
+        )
+
+    def written(self, item: Any, place: Place) -> WrittenProvider:
+        """The entry with everything but its config expanded."""
+        if not isinstance(item, dict):
+            raise ConfigError(Problem("expected a provider with provider_id and provider_type", place))
+        around = expand({key: value for key, value in item.items() if key != "config"}, self.env, place)
+        return _built(WrittenProvider, {**around, "config": item.get("config")}, place)
+
+    def with_url(self, written: WrittenProvider, place: Place) -> dict[str, Any]:
+        """The config as written, host and port made a URL where the type has no such keys."""
+        declared = written.config or {}
+        form = ADDRESSES.get(written.provider_type)
+        if form is None or not {"host", "port"} <= set(declared):
+            return declared
+        self.source.move((*place, "config", "host"), (*place, "config", "url"))
+        rest = {key: value for key, value in declared.items() if key not in ("host", "port")}
+        return {**rest, "url": form.format(host=declared["host"], port=declared["port"])}
+
+    def spec(self, api: str, written: WrittenProvider, place: Place) -> ProviderSpec | None:
+        """The spec of a type that is built. A type that nobody knows is an error, unless a module brings it."""
+        specs = self.specs(Api(api)) if api in SERVED else {}
+        known = KNOWN_PROVIDER_TYPES.get(api, frozenset()) | set(specs)
+        if written.module or written.provider_type in known:
+            return specs.get(written.provider_type)
+        near = did_you_mean(written.provider_type, known)
+        message = f"unknown provider type '{written.provider_type}' for {api}{near}"
+        raise ConfigError(Problem(message, (*place, "provider_type")))
+
+    def checked(
+        self, declared: dict[str, Any], spec: ProviderSpec | None, place: Place
+    ) -> tuple[dict[str, Any], str | None]:
+        """The expanded config, checked by the provider's config class; and why that class cannot be had, if so."""
+        config_class, unavailable = _config_class(spec)
+        if config_class is None:
+            return expand(declared, self.env, place), unavailable
+        return validated(config_class, declared, self.env, place)[1], None
+
+    def models(self, written: Any, providers: list[ProviderEntry]) -> list[ModelEntry]:
+        place = ("registered_resources", "models")
+        if not isinstance(written, list | None):
+            self.problem("expected a list of models", place)
+            return []
+        read = [self.attempt(self.model, providers, item, (*place, index)) for index, item in enumerate(written or [])]
+        models: dict[str, ModelEntry] = {}
+        for index, model in enumerate(read):
+            if model is not None and model.model_id in models:
+                first = models[model.model_id].line
+                self.problem(f"'{model.model_id}' is listed twice: first in line {first}", (*place, index, "model_id"))
+            elif model is not None:
+                models[model.model_id] = model
+        for name in ("INFERENCE_MODEL", "SAFETY_MODEL"):
+            self.add_from_environment(name, models, providers)
+        return list(models.values())
+
+    def model(self, providers: list[ProviderEntry], item: Any, place: Place) -> ModelEntry | None:
+        if not isinstance(item, dict):
+            raise ConfigError(Problem("expected a model with model_id and provider_id", place))
+        declared = dict(item)
+        if "identifier" in declared and "model_id" not in declared:
+            declared["model_id"] = declared.pop("identifier")
+            self.source.move((*place, "identifier"), (*place, "model_id"))
+        model, _ = validated(WrittenModel, declared, self.env, place)
+        if "provider_id" not in declared:
+            self.notes.append(f"model {model.model_id} is not registered: its entry names no provider_id")
+        if model.provider_id in OFF or not model.model_id or not self.has_provider(model, providers, place):
+            return None
+        values = {**model.model_dump(), "provider_model_id": model.provider_model_id or model.model_id}
+        return ModelEntry(**values, declared=declared, line=self.source.line(place))
+
+    def has_provider(self, model: WrittenModel, providers: list[ProviderEntry], place: Place) -> bool:
+        ids = [provider.provider_id for provider in providers]
+        if model.provider_id in ids:
+            return True
+        if model.provider_id in self.switched_off or model.provider_id == ANY_PROVIDER:
+            self.notes.append(
+                f"model {model.model_id} is not registered: provider '{model.provider_id}' is not enabled"
+            )
+            return False
+        near = did_you_mean(str(model.provider_id), ids)
+        message = f"no inference provider of the id '{model.provider_id}'{near}"
+        raise ConfigError(Problem(message, (*place, "provider_id")))
+
+    def add_from_environment(self, name: str, models: dict[str, ModelEntry], providers: list[ProviderEntry]) -> None:
+        """The model that a variable names, on the provider before its first slash, else on the first one listed."""
+        model_id = self.env.get(name)
+        if not model_id or model_id in models:
+            return
+        if not providers:
+            self.notes.append(f"{name}={model_id} is not registered: there is no inference provider")
+            return
+        if len(model_id) > 255:
+            self.problem(f"{name} is longer than the 255 characters that a model's name may have", ())
+            return
+        first, slash, rest = model_id.partition("/")
+        named = slash and rest and first in {provider.provider_id for provider in providers}
+        values: dict[str, Any] = {
+            "model_id": model_id,
+            "provider_id": first if named else providers[0].provider_id,
+            "provider_model_id": rest if named else model_id,
+        }
+        models[model_id] = ModelEntry(**values, declared=values)
+
+    def attempt(self, read: Callable[..., Any], *arguments: Any) -> Any:
+        """What `read` makes of an entry; None where it found problems, which are kept."""
+        try:
+            return read(*arguments)
+        except ConfigError as error:
+            self.problems.extend(error.problems)
+            return None
+
+    def problem(self, message: str, place: Place) -> None:
+        self.problems.append(Problem(message, place))
+
+    def note_switched_off(self, item: dict[str, Any]) -> None:
+        """Remembers the id that `${env.X:+id}` would have had, since models may name it."""
+        written = item.get("provider_id")
+        if isinstance(written, str):
+            self.switched_off.add(written.partition(":+")[2].removesuffix("}"))
+
+    def note_unavailable(self, api: str, entries: list[ProviderEntry]) -> None:
+        by_reason: dict[str, list[str]] = {}
+        for entry in entries:
+            if entry.unavailable:
+                by_reason.setdefault(entry.unavailable, []).append(entry.provider_id)
+        for reason, ids in by_reason.items():
+            self.notes.append(f"providers.{api}: unavailable: {', '.join(ids)} ({reason})")
+
+
+def _built(model: type[WrittenProvider], data: dict[str, Any], place: Place) -> WrittenProvider:
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError(*problems(error, model, data, place)) from None
+
+
+def _config_class(spec: ProviderSpec | None) -> tuple[type[ProviderConfig] | None, str | None]:
+    if spec is None:
+        return None, None
+    try:
+        return load(spec).config_class, None
+    except ImportError as error:
+        remedy = f": pip install -r {spec.requirements}" if spec.requirements else ""
+        return None, f"the package {error.name or error} is missing{remedy}"
