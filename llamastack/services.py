@@ -1,7 +1,7 @@
 """A private PostgreSQL 18 with pgvector and a private Redis, on loopback: for tests and demos, never for production.
 
-The binaries come from two wheels of requirements/dev.txt. A supervisor (this file run as a program) starts both servers and
-stops them when its standard input ends, which happens too when its parent is killed; should the supervisor itself be
+The binaries come from two wheels of requirements/dev.txt. A supervisor (this file run as a program) starts both servers
+and stops them when its standard input ends, as it does when its parent is killed; should the supervisor itself be
 killed, the kernel stops the servers. Run as root, the servers drop to the user `nobody`: PostgreSQL refuses to be root.
 """
 
@@ -99,7 +99,9 @@ def serving(directory: Path, durable: bool) -> Iterator[Services]:
     """Both servers as children of this process, which must have one thread only."""
     owner = _owner()
     if owner and not _reachable(directory):
-        raise ServicesError(f"As root the servers run as '{owner.pw_name}', who cannot reach {directory}. Choose another.")
+        raise ServicesError(
+            f"as root the servers run as '{owner.pw_name}', who cannot reach {directory}: choose another"
+        )
     password = _password(directory)
     with _postgres(directory, password, durable) as database_url, _redis(directory, password, durable) as redis_url:
         yield Services(database_url, redis_url)
@@ -166,7 +168,9 @@ def _redis_ready(url: str) -> bool:
 
 
 @contextmanager
-def _process(command: Sequence[str | Path], log: Path, stop: signal.Signals, ready: Callable[[], bool]) -> Iterator[None]:
+def _process(
+    command: Sequence[str | Path], log: Path, stop: signal.Signals, ready: Callable[[], bool]
+) -> Iterator[None]:
     """A server that is ready inside the block and gone after it, or after this process."""
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -273,8 +277,7 @@ def _folder(given: Path | None) -> Iterator[Path]:
         given.mkdir(parents=True, exist_ok=True)
         yield given.resolve()
         return
-    place = Path(tempfile.gettempdir()).resolve()
-    with tempfile.TemporaryDirectory(prefix="llamastack-", dir=place if _reachable(place) else "/tmp") as name:
+    with tempfile.TemporaryDirectory(prefix="llamastack-") as name:
         Path(name).chmod(0o711)
         yield Path(name)
 

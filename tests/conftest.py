@@ -1,0 +1,18 @@
+"""Fixtures for every suite. What must precede Django's settings is in plugin.py."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from llamastack.services import Services, start
+from tests import plugin
+
+
+@pytest.fixture(scope="session")
+def services() -> Iterator[Services]:
+    """A PostgreSQL and a Redis: those of this run, or on SQLite a pair of their own."""
+    if plugin.SERVICES is not None:
+        yield plugin.SERVICES.services
+        return
+    with start(durable=False) as started:
+        yield started
