@@ -34,7 +34,7 @@ class Reader:
     specs: Specs
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    switched_off: set[str] = field(default_factory=set)
+    absent: set[str] = field(default_factory=set)
 
     def providers(self, written: Any) -> dict[str, list[ProviderEntry]]:
         if not isinstance(written, dict | None):
@@ -62,6 +62,7 @@ class Reader:
             place = ("providers", api, index)
             entry = self.attempt(self.provider, api, item, place)
             if entry is None:
+                self.absent.add(_id_as_written(item))
                 continue
             if entry.provider_id in entries:
                 first = entries[entry.provider_id].line
@@ -75,7 +76,6 @@ class Reader:
         declared = self.with_url(written, place)
         spec = self.spec(api, written, place)
         if written.provider_id in OFF:
-            self.note_switched_off(item)
             return None
         config, unavailable = self.checked(declared, spec, (*place, "config"))
         if spec is None and not written.module:
@@ -163,7 +163,7 @@ class Reader:
         ids = [provider.provider_id for provider in providers]
         if model.provider_id in ids:
             return True
-        if model.provider_id in self.switched_off or model.provider_id == ANY_PROVIDER:
+        if model.provider_id in self.absent or model.provider_id == ANY_PROVIDER:
             self.notes.append(
                 f"model {model.model_id} is not registered: provider '{model.provider_id}' is not enabled"
             )
@@ -203,12 +203,6 @@ class Reader:
     def problem(self, message: str, place: Place) -> None:
         self.problems.append(Problem(message, place))
 
-    def note_switched_off(self, item: dict[str, Any]) -> None:
-        """Remembers the id that `${env.X:+id}` would have had, since models may name it."""
-        written = item.get("provider_id")
-        if isinstance(written, str):
-            self.switched_off.add(written.partition(":+")[2].removesuffix("}"))
-
     def note_unavailable(self, api: str, entries: list[ProviderEntry]) -> None:
         by_reason: dict[str, list[str]] = {}
         for entry in entries:
@@ -216,6 +210,12 @@ class Reader:
                 by_reason.setdefault(entry.unavailable, []).append(entry.provider_id)
         for reason, ids in by_reason.items():
             self.notes.append(f"providers.{api}: unavailable: {', '.join(ids)} ({reason})")
+
+
+def _id_as_written(item: Any) -> str:
+    """The id that an entry has, or would have if `${env.X:+id}` were on: models may name it all the same."""
+    written = str(item.get("provider_id")) if isinstance(item, dict) else ""
+    return written.partition(":+")[2].removesuffix("}") or written
 
 
 def _built(model: type[WrittenProvider], data: dict[str, Any], place: Place) -> WrittenProvider:

@@ -42,7 +42,8 @@ def _resolve(document: Source, default_name: str, env: Environment, specs: Specs
     models = _models(resources, providers, reader)
     parsed = reader.attempt(_sections, {"image_name": default_name, **head}, resources, models, env)
     if parsed is not None:
-        reader.problems += [*check_storage(parsed.storage), *_check_apis(parsed.apis)]
+        reader.problems += check_storage(parsed.storage)
+    reader.problems += _check_apis(parsed.apis if parsed else head.get("apis"))
     if reader.problems:
         raise document.error(reader.problems)
     config: StackConfig = parsed
@@ -105,9 +106,9 @@ def _enabled(raw: dict[str, Any]) -> bool:
     return bool(raw.get("provider_id", True))
 
 
-def _check_apis(apis: list[str]) -> Iterator[Problem]:
-    for index, api in enumerate(apis):
-        if api not in KNOWN_APIS:
+def _check_apis(apis: Any) -> Iterator[Problem]:
+    for index, api in enumerate(apis if isinstance(apis, list) else ()):
+        if isinstance(api, str) and api not in KNOWN_APIS:
             yield Problem(f"unknown API '{api}'{did_you_mean(api, KNOWN_APIS)}", ("apis", index))
 
 
@@ -126,6 +127,10 @@ def _notes(config: StackConfig) -> Iterator[str]:
             yield f"{name}: has no effect yet: not built"
     if config.telemetry.enabled:
         yield "telemetry: has no effect yet: not built"
+    if config.server.cors:
+        yield "server.cors: has no effect yet: LLAMA_STACK_ALLOWED_ORIGINS lists the origins of web pages that may call"
+    if config.logging.category_levels:
+        yield "logging: has no effect yet: not built"
     yield from storage_notes(config.storage)
 
 

@@ -35,7 +35,7 @@ def database_url(config: StackConfig, env: Environment | None = None) -> str:
     folder = home() / "distributions" / config.image_name
     if backend is not None and backend.db_path:
         folder = Path(backend.db_path).expanduser().absolute().parent
-    return f"sqlite:///{folder / DATABASE_FILE}"
+    return f"sqlite:///{quote(str(folder / DATABASE_FILE))}"
 
 
 def deciding_backend(storage: Storage) -> SqliteBackend | PostgresBackend | None:
@@ -48,12 +48,17 @@ def deciding_backend(storage: Storage) -> SqliteBackend | PostgresBackend | None
 
 
 def _postgres_url(backend: PostgresBackend) -> str:
-    user, database = quote(backend.user, safe=""), quote(backend.db, safe="")
+    socket = backend.host.startswith("/")
+    host = "" if socket else f"[{backend.host}]" if ":" in backend.host else backend.host
     password = f":{quote(backend.password, safe='')}" if backend.password else ""
-    options = {"sslmode": backend.ssl_mode, "sslrootcert": backend.ca_cert_path}
+    options = {
+        "host": backend.host if socket else None,
+        "sslmode": backend.ssl_mode,
+        "sslrootcert": backend.ca_cert_path,
+    }
     query = urlencode({name: value for name, value in options.items() if value})
-    host = f"[{backend.host}]" if ":" in backend.host else quote(backend.host, safe="")
-    return f"postgresql://{user}{password}@{host}:{backend.port}/{database}{'?' * bool(query)}{query}"
+    address = f"{quote(backend.user, safe='')}{password}@{host}:{backend.port}/{quote(backend.db, safe='')}"
+    return f"postgresql://{address}{'?' * bool(query)}{query}"
 
 
 def check_storage(storage: Storage) -> Iterator[Problem]:
