@@ -3,14 +3,12 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
 
 from llamastack.ids import new_id
 
 DEFAULT_TENANT = "default"
 SHARED_TENANT = "*"
-NO_DATA: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +37,7 @@ class Call:
 
     principal: Principal
     request_id: str = field(default_factory=lambda: new_id("req_"))
-    provider_data: Mapping[str, Any] = field(default_factory=lambda: NO_DATA)
+    provider_data: Mapping[str, Any] = field(default_factory=dict)
     deadline: float | None = None
 
     def remaining(self) -> float | None:

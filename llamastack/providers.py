@@ -55,6 +55,11 @@ class Provider:
         self.provider_id = provider_id
         self.config = config
 
+    @property
+    def refreshes(self) -> bool:
+        """Whether what it serves may change while it runs, so that it is to be asked again from time to time."""
+        return False
+
     async def start(self) -> None:
         """Open connections, load models. Raises StackError where it cannot serve."""
 
@@ -102,6 +107,17 @@ def specs(api: Api) -> Mapping[str, ProviderSpec]:
     for entry_point in importlib.metadata.entry_points(group=ENTRY_POINTS):
         table.update({kind: spec for kind, spec in entry_point.load().items() if spec.api == api})
     return {kind: spec.keyed(api, kind) for kind, spec in table.items()}
+
+
+def find(api: Api, provider_type: str, module: str | None = None) -> ProviderSpec | None:
+    """The spec of a type: from the PROVIDERS table of `module` where the YAML names one, else from `specs(api)`."""
+    if module is None:
+        return specs(api).get(provider_type)
+    try:
+        spec = importlib.import_module(module).PROVIDERS.get(provider_type)
+    except ImportError as error:
+        raise ProviderUnavailable(f"Module '{module}' cannot be imported: {error}.") from error
+    return spec.keyed(api, provider_type) if spec else None
 
 
 def load(spec: ProviderSpec) -> type[Provider]:

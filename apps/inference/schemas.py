@@ -5,16 +5,26 @@ honour one raises UnsupportedParameter. Replies keep unknown fields too, so that
 """
 
 import time
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from apps.registry.schemas import ProviderModel as ProviderModel
 from llamastack.ids import new_id
 
 MAX_CHOICES = 128
 
 ModelName = Annotated[str, Field(min_length=1, max_length=255)]
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "function_call"]
+
+
+def is_none(value: object) -> bool:
+    return value is None
+
+
+T = TypeVar("T")
+# A field of a reply that is left out where it has no value. Fields without it are written as null, as OpenAI does.
+Omitted = Annotated[T | None, Field(exclude_if=is_none)]
 
 
 class Wire(BaseModel):
@@ -99,6 +109,7 @@ class Usage(Wire):
 class AssistantMessage(Wire):
     role: Literal["assistant"] = "assistant"
     content: str | None = None
+    refusal: str | None = None
 
 
 class Choice(Wire):
@@ -123,19 +134,19 @@ class ChatCompletion(Wire):
     created: int = Field(default_factory=now)
     model: str
     choices: list[Choice]
-    usage: Usage | None = None
+    usage: Omitted[Usage] = None
 
 
 class Delta(Wire):
-    role: Literal["assistant"] | None = None
-    content: str | None = None
+    role: Omitted[Literal["assistant"]] = None
+    content: Omitted[str] = None
 
 
 class ChunkChoice(Wire):
     index: int
     delta: Delta
     finish_reason: FinishReason | None = None
-    logprobs: dict[str, JsonValue] | None = None
+    logprobs: Omitted[dict[str, JsonValue]] = None
 
 
 class ChatCompletionChunk(Wire):
@@ -144,7 +155,7 @@ class ChatCompletionChunk(Wire):
     created: int = Field(default_factory=now)
     model: str
     choices: list[ChunkChoice] = []
-    usage: Usage | None = None
+    usage: Omitted[Usage] = None
 
 
 # --- embeddings ---
@@ -178,16 +189,3 @@ class EmbeddingResponse(Wire):
     data: list[Embedding]
     model: str
     usage: EmbeddingUsage
-
-
-# --- what a provider says it serves ---
-
-ModelType = Literal["llm", "embedding", "rerank"]
-
-
-class ProviderModel(BaseModel):
-    """A model as its provider names it. Metadata of an embedding model holds `embedding_dimension`."""
-
-    provider_model_id: str
-    model_type: ModelType = "llm"
-    metadata: dict[str, Any] = {}

@@ -1,0 +1,138 @@
+"""Who owns a row, when it changed, and the users and API keys that are let in."""
+
+import hashlib
+import secrets
+from datetime import datetime
+from typing import Any, ClassVar, Self
+
+from django.contrib.auth.models import AbstractUser
+from django.db import models, transaction
+from django.utils import timezone
+
+from llamastack.call import DEFAULT_TENANT, SHARED_TENANT, Principal
+
+
+class User(AbstractUser):
+    """A person who logs in to the admin or the playground."""
+
+    tenant = models.CharField(max_length=255, default=DEFAULT_TENANT, db_index=True)
+
+
+class OwnedQuerySet(models.QuerySet[Any]):
+    def visible_to(self, principal: Principal) -> Self:
+        """Rows of the principal's tenant, and those shared with all."""
+        return self.filter(tenant__in=(principal.tenant, SHARED_TENANT))
+
+
+class Owned(models.Model):
+    """A row that belongs to somebody. The tenant `*` shares it with all."""
+
+    tenant = models.CharField(max_length=255, default=DEFAULT_TENANT, db_index=True)
+    owner = models.CharField(max_length=255, db_index=True)
+
+    class Meta:
+        abstract = True
+
+
+class SnapshotVersion(models.Model):
+    """One row: the number of the last change to anything a snapshot holds."""
+
+    number = models.BigIntegerField(default=0)
+
+    @classmethod
+    def current(cls) -> int:
+        return cls.objects.filter(pk=1).values_list("number", flat=True).first() or 0
+
+    @classmethod
+    def lock(cls) -> None:
+        """Wait for other writers, and hold them off until this transaction ends, without a change of version."""
+        cls.objects.get_or_create(pk=1)
+        cls.objects.filter(pk=1).update(number=models.F("number"))
+
+    @classmethod
+    def bump(cls) -> int:
+        """The next number. Its row stays locked until the transaction ends, so numbers appear in order."""
+        if not cls.objects.filter(pk=1).update(number=models.F("number") + 1):
+            cls.objects.create(pk=1, number=1)
+        return cls.current()
+
+
+class VersionedQuerySet(OwnedQuerySet):
+    def changed_since(self, version: int) -> Self:
+        return self.filter(version__gt=version)
+
+    def delete(self) -> tuple[int, dict[str, int]]:
+        """Row by row, so that each leaves its tombstone."""
+        with transaction.atomic():
+            rows = [row.delete() for row in self]
+        return len(rows), {self.model._meta.label: len(rows)}
+
+
+class Versioned(models.Model):
+    """A row that snapshots hold: saving or deleting it bumps the version in the same transaction."""
+
+    version = models.BigIntegerField(default=0, db_index=True, editable=False)
+
+    objects: ClassVar[Any] = VersionedQuerySet.as_manager()
+
+    class Meta:
+        abstract = True
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        with transaction.atomic():
+            self.version = SnapshotVersion.bump()
+            super().save(*args, **kwargs)
+
+    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+        with transaction.atomic():
+            Tombstone.objects.create(kind=self._meta.model_name, row=self.pk, version=SnapshotVersion.bump())
+            return super().delete(*args, **kwargs)
+
+
+class Tombstone(models.Model):
+    """A deleted row of a versioned table, for processes that still hold it."""
+
+    kind = models.CharField(max_length=32)
+    row = models.BigIntegerField()
+    version = models.BigIntegerField(db_index=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+
+class ApiKey(Owned, Versioned):
+    """An API key: `prefix` to recognise it, and the SHA-256 of the secret (256 random bits need no slow hash)."""
+
+    name = models.CharField(max_length=255)
+    prefix = models.CharField(max_length=16, editable=False)
+    digest = models.CharField(max_length=64, unique=True, editable=False)
+    admin = models.BooleanField(default=False, help_text="May register and change providers and models.")
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    class Meta:
+        verbose_name = "API key"
+        ordering = ("-created_at", "-id")
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.prefix}…)"
+
+    @classmethod
+    def issue(cls, name: str, owner: str, *, admin: bool = False, expires_at: datetime | None = None) -> tuple[Self, str]:
+        """A new key and its secret, which is told here once and kept nowhere."""
+        secret = "lls-" + secrets.token_urlsafe(32)
+        key = cls(name=name, owner=owner, admin=admin, expires_at=expires_at, prefix=secret[:10], digest=digest(secret))
+        key.save()
+        return key, secret
+
+    def revoke(self) -> None:
+        if self.revoked_at is None:
+            self.revoked_at = timezone.now()
+            self.save()
+
+    @property
+    def principal(self) -> Principal:
+        return Principal(self.owner, self.tenant, frozenset({"admin"} if self.admin else ()))
+
+
+def digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()

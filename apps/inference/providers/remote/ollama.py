@@ -1,0 +1,54 @@
+"""An Ollama server: chats by its OpenAI-compatible door, and asks its own API what each model can do.
+
+Format: https://github.com/ollama/ollama/blob/main/docs/api.md (`/api/tags`, `/api/show`).
+"""
+
+import asyncio
+from typing import Any
+
+from pydantic import SecretStr
+
+from apps.inference.providers.remote.openai_compatible import OpenAICompatible, OpenAICompatibleConfig
+from apps.registry.schemas import ProviderModel
+from llamastack.call import Call
+
+AT_ONCE = 4
+
+
+class OllamaConfig(OpenAICompatibleConfig):
+    """`url` is 0.3.5's form of `base_url`, without /v1; `auth_credential` is a bearer token for a proxy in front."""
+
+    base_url: str | None = None
+    url: str = "http://localhost:11434"
+    auth_credential: SecretStr | None = None
+
+    @classmethod
+    def sample_run_config(cls) -> dict[str, Any]:
+        return {"url": "http://localhost:11434"}
+
+
+class Ollama(OpenAICompatible):
+    config_class = OllamaConfig
+    config: OllamaConfig
+
+    def url(self) -> str:
+        return self.config.base_url or f"{self.config.url.rstrip('/')}/v1"
+
+    def api_key(self) -> SecretStr | None:
+        return self.config.api_key or self.config.auth_credential
+
+    async def get_models(self, call: Call) -> list[ProviderModel]:
+        """Each model's type, dimension and context length, from `/api/show`."""
+        gate = asyncio.Semaphore(AT_ONCE)
+        return await asyncio.gather(*(self._shown(model, gate) for model in await super().get_models(call)))
+
+    async def _shown(self, model: ProviderModel, gate: asyncio.Semaphore) -> ProviderModel:
+        async with gate:
+            shown = await self.egress.post("../api/show", {"model": model.provider_model_id})
+        info = shown.get("model_info", {})
+        lengths = {key.rpartition(".")[2]: value for key, value in info.items() if isinstance(value, int)}
+        metadata = {"context_length": lengths["context_length"]} if "context_length" in lengths else {}
+        if "embedding" not in shown.get("capabilities", ()):
+            return model.model_copy(update={"metadata": metadata})
+        metadata["embedding_dimension"] = lengths.get("embedding_length", 0)
+        return model.model_copy(update={"model_type": "embedding", "metadata": metadata})

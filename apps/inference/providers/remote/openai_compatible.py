@@ -1,0 +1,117 @@
+"""The base of every vendor that speaks the OpenAI dialect. A vendor states its URL and what differs."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
+from typing import Any, ClassVar, TypeVar
+
+from pydantic import BaseModel, SecretStr, ValidationError
+
+from apps.inference.protocol import ChatReply
+from apps.inference.schemas import (
+    ChatCompletion,
+    ChatCompletionChunk,
+    ChatCompletionRequest,
+    EmbeddingRequest,
+    EmbeddingResponse,
+)
+from apps.registry.schemas import ProviderModel
+from llamastack.call import Call
+from llamastack.egress import Egress
+from llamastack.errors import StackError, UpstreamError
+from llamastack.providers import Health, Provider, ProviderConfig
+
+R = TypeVar("R", bound=BaseModel)
+
+
+class OpenAICompatibleConfig(ProviderConfig):
+    """`allowed_models` limits what discovery registers; `refresh_models` asks the vendor again every five minutes."""
+
+    base_url: str | None
+    api_key: SecretStr | None = None
+    allowed_models: list[str] | None = None
+    refresh_models: bool = True
+
+    @classmethod
+    def sample_run_config(cls) -> dict[str, Any]:
+        return {"base_url": "http://localhost:8000/v1"}
+
+
+class OpenAICompatible(Provider):
+    """Chat completions, embeddings and the list of models, forwarded as they are and read with our own types."""
+
+    config_class: ClassVar[type[ProviderConfig]] = OpenAICompatibleConfig
+    config: OpenAICompatibleConfig
+
+    @property
+    def refreshes(self) -> bool:
+        return self.config.refresh_models
+
+    async def start(self) -> None:
+        self.egress = Egress(self.url(), f"Provider '{self.provider_id}'", self.headers(), verify=self.verify())
+
+    async def stop(self) -> None:
+        await self.egress.close()
+
+    def url(self) -> str:
+        """Where the dialect's paths begin (…/v1)."""
+        return self.config.base_url or ""
+
+    def api_key(self) -> SecretStr | None:
+        return self.config.api_key
+
+    def headers(self) -> Mapping[str, str]:
+        key = self.api_key()
+        return {"Authorization": f"Bearer {key.get_secret_value()}"} if key and key.get_secret_value() else {}
+
+    def verify(self) -> bool | str:
+        """Whether to verify the upstream's certificate, or with which CA bundle."""
+        return True
+
+    async def health(self) -> Health:
+        try:
+            models = await self.listed()
+        except StackError as error:
+            return Health(False, error.message)
+        return Health(True, f"{len(models)} models")
+
+    async def post_chat_completion(self, call: Call, request: ChatCompletionRequest) -> ChatReply:
+        if request.stream:
+            return self._chunks(request)
+        return parsed(ChatCompletion, await self.egress.post("chat/completions", self.body(request)))
+
+    async def _chunks(self, request: ChatCompletionRequest) -> AsyncIterator[ChatCompletionChunk]:
+        async with aclosing(self.egress.stream("chat/completions", self.body(request))) as events:
+            async for event in events:
+                yield parsed(ChatCompletionChunk, event)
+
+    async def post_embedding(self, call: Call, request: EmbeddingRequest) -> EmbeddingResponse:
+        return parsed(EmbeddingResponse, await self.egress.post("embeddings", self.body(request)))
+
+    async def get_models(self, call: Call) -> list[ProviderModel]:
+        allowed = self.config.allowed_models
+        return [self.described(item) for item in await self.listed() if allowed is None or item["id"] in allowed]
+
+    async def listed(self) -> list[dict[str, Any]]:
+        """The vendor's own list of models."""
+        answer = await self.egress.get("models")
+        items = answer.get("data") if isinstance(answer, dict) else answer
+        if not isinstance(items, list) or not all(isinstance(i, dict) and isinstance(i.get("id"), str) for i in items):
+            raise UpstreamError(f"Provider '{self.provider_id}' answered /models with something that is not a list.")
+        return items
+
+    def described(self, item: dict[str, Any]) -> ProviderModel:
+        """A listed model with its type, as far as the vendor's list tells it."""
+        return ProviderModel(provider_model_id=item["id"])
+
+    def body(self, request: ChatCompletionRequest | EmbeddingRequest) -> dict[str, Any]:
+        """What is sent: the fields the client set, under the vendor's name of the model."""
+        return request.model_dump(exclude_unset=True) | {"model": request.model}
+
+
+def parsed(kind: type[R], answer: Any) -> R:
+    try:
+        return kind.model_validate(answer)
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UpstreamError(f"The provider's answer is not a {kind.__name__}: '{where}': {first['msg']}.") from error

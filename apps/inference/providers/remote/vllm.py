@@ -1,0 +1,55 @@
+"""A vLLM server. Its list of models tells each one's context length, but not its type."""
+
+from typing import Any
+
+from pydantic import Field, SecretStr, model_validator
+
+from apps.inference.providers.remote.openai_compatible import OpenAICompatible, OpenAICompatibleConfig
+from apps.inference.schemas import ChatCompletionRequest, EmbeddingRequest
+from apps.registry.schemas import ProviderModel
+
+
+class VLLMConfig(OpenAICompatibleConfig):
+    """`url` is 0.3.5's name of `base_url`, `api_token` that of `api_key`; `max_tokens` is sent where a chat has none."""
+
+    base_url: str | None = None
+    url: str | None = None
+    api_token: SecretStr | None = None
+    max_tokens: int | None = Field(None, ge=1)
+    tls_verify: bool | str | None = True
+
+    @model_validator(mode="after")
+    def has_address(self) -> "VLLMConfig":
+        if not (self.base_url or self.url):
+            raise ValueError("base_url is required: the address of the vLLM server, with /v1 at its end")
+        return self
+
+    @classmethod
+    def sample_run_config(cls) -> dict[str, Any]:
+        return {"base_url": "http://localhost:8000/v1", "max_tokens": 4096, "tls_verify": True}
+
+
+class VLLM(OpenAICompatible):
+    config_class = VLLMConfig
+    config: VLLMConfig
+
+    def url(self) -> str:
+        return self.config.base_url or self.config.url or ""
+
+    def api_key(self) -> SecretStr | None:
+        return self.config.api_key or self.config.api_token
+
+    def verify(self) -> bool | str:
+        return True if self.config.tls_verify is None else self.config.tls_verify
+
+    def described(self, item: dict[str, Any]) -> ProviderModel:
+        length = item.get("max_model_len")
+        metadata = {"context_length": length} if isinstance(length, int) else {}
+        return ProviderModel(provider_model_id=item["id"], metadata=metadata)
+
+    def body(self, request: ChatCompletionRequest | EmbeddingRequest) -> dict[str, Any]:
+        body = super().body(request)
+        if isinstance(request, ChatCompletionRequest) and self.config.max_tokens is not None:
+            if not body.keys() & {"max_tokens", "max_completion_tokens"}:
+                body["max_tokens"] = self.config.max_tokens
+        return body

@@ -1,0 +1,127 @@
+"""Models, providers and the server itself, read from the snapshot."""
+
+from typing import Any
+
+from django.http import HttpRequest
+from ninja import Router
+
+from apps.registry.effective import config_class, masked, secret_fields
+from apps.registry.models import Provider
+from apps.registry.routes import routes
+from apps.registry.schemas import (
+    HealthInfo,
+    ModelInfo,
+    ModelList,
+    ProviderHealth,
+    ProviderInfo,
+    ProviderList,
+    RouteList,
+    VersionInfo,
+)
+from llamastack import __version__
+from llamastack.call import Call
+from llamastack.db import db
+from llamastack.errors import NotFound
+from llamastack.snapshot import ModelRecord, ProviderRecord
+from llamastack.stack import current
+
+router = Router()
+models = Router(tags=["models"])
+
+
+class Request(HttpRequest):
+    """A request that has been authenticated."""
+
+    auth: Call
+
+
+@models.get("/models", response=ModelList, summary="List models")
+async def list_models(request: Request) -> Any:
+    """Every model the caller may use, the default ones first."""
+    models = current().live.snapshot.models_of(request.auth.principal.tenant)
+    return ModelList(data=[shown_model(model) for model in models])
+
+
+@models.get("/models/{path:model_id}", response=ModelInfo, summary="Get a model")
+async def get_model(request: Request, model_id: str) -> Any:
+    """A model by its identifier (slashes allowed) or an alias."""
+    route = await current().live.named(request.auth, model_id)
+    return shown_model(route)
+
+
+@router.get("/providers", response=ProviderList, tags=["providers"], summary="List providers")
+async def list_providers(request: Request) -> Any:
+    """Every provider with its effective config (secrets masked) and its last health."""
+    records = current().live.snapshot.providers_of(request.auth.principal.tenant)
+    healths = await db(known_health)
+    return ProviderList(data=[shown_provider(record, healths) for record in records])
+
+
+@router.get("/providers/{provider_id}", response=ProviderInfo, tags=["providers"], summary="Get a provider")
+async def get_provider(request: Request, provider_id: str) -> Any:
+    """A provider asked for its health now."""
+    live = current().live
+    for record in live.snapshot.providers_of(request.auth.principal.tenant):
+        if record.provider_id == provider_id:
+            health = await live.check_health(record.key)
+            return shown_provider(record, {record.key: (health.ok, health.message)})
+    raise NotFound(f"Provider '{provider_id[:200]}' was not found. GET /v1/providers lists them.")
+
+
+@router.get("/inspect/routes", response=RouteList, tags=["inspect"], summary="List routes")
+async def list_routes(request: Request) -> Any:
+    """Every route this server answers, with the provider types behind it."""
+    records = current().live.snapshot.providers_of(request.auth.principal.tenant)
+    return RouteList(data=routes(records))
+
+
+@router.get("/health", response=HealthInfo, auth=None, tags=["inspect"], summary="Health")
+async def health(request: HttpRequest) -> Any:
+    """200 once the registry is read; 503 before."""
+    current()
+    return HealthInfo()
+
+
+@router.get("/version", response=VersionInfo, auth=None, tags=["inspect"], summary="Version")
+async def version(request: HttpRequest) -> Any:
+    return VersionInfo(version=__version__)
+
+
+def shown_model(model: ModelRecord) -> ModelInfo:
+    metadata = dict(model.metadata)
+    return ModelInfo(
+        id=model.identifier,
+        created=model.created,
+        owned_by=model.provider_id,
+        identifier=model.identifier,
+        provider_id=model.provider_id,
+        provider_resource_id=model.provider_model_id,
+        model_type=model.model_type,
+        metadata=metadata,
+        custom_metadata={"model_type": model.model_type, "provider_id": model.provider_id, **metadata},
+        aliases=list(model.aliases),
+        default=model.default,
+    )
+
+
+def known_health() -> dict[int, tuple[bool | None, str]]:
+    return {row[0]: (row[1], row[2]) for row in Provider.objects.values_list("pk", "healthy", "health")}
+
+
+def shown_provider(record: ProviderRecord, healths: dict[int, tuple[bool | None, str]]) -> ProviderInfo:
+    secrets = secret_fields(config_class(record.api, record.provider_type, record.module), record.config)
+    return ProviderInfo(
+        api=record.api,
+        provider_id=record.provider_id,
+        provider_type=record.provider_type,
+        config=masked(record.config, secrets),
+        health=shown_health(record, *healths.get(record.key, (None, ""))),
+    )
+
+
+def shown_health(record: ProviderRecord, healthy: bool | None, message: str) -> ProviderHealth:
+    if record.unavailable:
+        return ProviderHealth(status="Error", message=f"unavailable: {record.unavailable}")
+    if healthy is None:
+        return ProviderHealth(status="Not Implemented", message="not checked yet")
+    return ProviderHealth(status="OK" if healthy else "Error", message=message or None)

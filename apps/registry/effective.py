@@ -1,0 +1,126 @@
+"""What a row means now: declared ⊕ override, `${env.X}` expanded, secrets decrypted. Computed in memory, never saved."""
+
+import hashlib
+import os
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, get_args
+
+import orjson
+from pydantic import BaseModel, SecretStr, ValidationError
+
+from apps.access.models import ApiKey
+from apps.registry.models import Model, Provider
+from llamastack.apis import Api
+from llamastack.config import ConfigError, expand
+from llamastack.encryption import PREFIX, decrypt
+from llamastack.errors import StackError
+from llamastack.providers import ProviderConfig, ProviderUnavailable, find, load
+from llamastack.snapshot import KeyRecord, ModelRecord, ProviderRecord
+
+MASK = "********"
+# Secrets of provider types whose class is not here, and so has no SecretStr to tell them by.
+SECRET_NAME = re.compile(r"(api_?key|token|password|secret|credential)s?$", re.IGNORECASE)
+
+
+def config_class(api: str, provider_type: str, module: str | None = None) -> type[ProviderConfig] | None:
+    """The config class of a type, or None where the type is not built or cannot be loaded here."""
+    try:
+        spec = find(Api(api), provider_type, module)
+        return load(spec).config_class if spec else None
+    except (ImportError, StackError):
+        return None
+
+
+def secret_fields(config: type[BaseModel] | None, values: Mapping[str, Any]) -> set[str]:
+    """The names, among those of a provider's config, whose values are secrets."""
+    if config is None:
+        return {name for name in values if SECRET_NAME.search(name)}
+    return {name for name, field in config.model_fields.items() if is_secret(field.annotation)}
+
+
+def is_secret(annotation: Any) -> bool:
+    return annotation is SecretStr or SecretStr in get_args(annotation)
+
+
+def masked(config: Mapping[str, Any], secrets: set[str]) -> dict[str, Any]:
+    """A config as it is shown: a secret that is set is a row of asterisks."""
+    return {name: MASK if name in secrets and value else value for name, value in config.items()}
+
+
+def opened(config: Any) -> Any:
+    """A stored config with its environment references expanded and its secrets decrypted."""
+    return _decrypted(expand(config, os.environ))
+
+
+def _decrypted(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _decrypted(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_decrypted(item) for item in value]
+    return decrypt(value) if isinstance(value, str) and value.startswith(PREFIX) else value
+
+
+def provider_record(row: Provider) -> ProviderRecord:
+    """The provider as it shall run. What is wrong with it becomes its `unavailable`, never an exception."""
+    config: dict[str, Any] = {}
+    try:
+        config = opened(row.merged.get("config", {}))
+        problem = _problem(row, config)
+    except (StackError, ConfigError) as error:
+        problem = str(error)
+    return ProviderRecord(
+        key=row.pk,
+        tenant=row.tenant,
+        provider_id=row.identifier,
+        api=Api(row.api),
+        provider_type=row.provider_type,
+        module=row.module,
+        config=MappingProxyType(config),
+        revision=_revision(row, config),
+        unavailable=problem,
+    )
+
+
+def _problem(row: Provider, config: dict[str, Any]) -> str | None:
+    """Why this row cannot run, or None."""
+    try:
+        spec = find(Api(row.api), row.provider_type, row.module)
+        if spec is None:
+            return f"provider type '{row.provider_type}' is not built yet"
+        load(spec).config_class.model_validate(config)
+    except ProviderUnavailable as error:
+        return error.message
+    except ImportError as error:
+        return f"a package is missing: {error}"
+    except ValidationError as error:
+        return "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
+    return None
+
+
+def _revision(row: Provider, config: dict[str, Any]) -> str:
+    text = orjson.dumps([row.provider_type, row.module, config], option=orjson.OPT_SORT_KEYS, default=str)
+    return hashlib.sha256(text).hexdigest()
+
+
+def model_record(row: Model) -> ModelRecord:
+    merged = opened(row.merged)
+    return ModelRecord(
+        key=row.pk,
+        tenant=row.tenant,
+        owner=row.owner,
+        identifier=row.identifier,
+        provider_id=merged.get("provider_id", ""),
+        provider_model_id=merged.get("provider_model_id") or row.identifier,
+        model_type=merged.get("model_type", "llm"),
+        created=int(row.created_at.timestamp()),
+        origin=row.origin,
+        aliases=tuple(merged.get("aliases", ())),
+        metadata=MappingProxyType(merged.get("metadata", {})),
+        default=merged.get("default", False) is True,
+    )
+
+
+def key_record(row: ApiKey) -> KeyRecord:
+    return KeyRecord(row.pk, row.digest, row.principal, row.expires_at)

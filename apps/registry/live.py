@@ -1,0 +1,192 @@
+"""The registry as this process knows it: a snapshot kept current, and the providers that follow it.
+
+The version is polled twice a second; rows changed since are read and the next snapshot is built in a thread. A request
+that misses a name has the poll run at once, shared by all who miss, at most four times a second.
+"""
+
+import asyncio
+import logging
+from datetime import timedelta
+
+from apps.access.models import ApiKey, SnapshotVersion, Tombstone
+from apps.access.service import Route, admit, authenticate, unknown_model
+from apps.registry import effective, service
+from apps.registry.models import CHECK_EVERY, DISCOVER_EVERY, Model, Provider
+from apps.registry.schemas import ProviderModel
+from llamastack.call import Call, Principal
+from llamastack.db import db
+from llamastack.errors import AuthenticationError, NotFound, StackError
+from llamastack.pool import ProviderPool
+from llamastack.providers import Health
+from llamastack.snapshot import Changes, ModelRecord, Snapshot
+
+POLL_SECONDS = 0.5
+CHECK_SECONDS = 0.25
+DUTY_SECONDS = 5.0
+NEVER_AGAIN = timedelta(days=36_500)
+SYSTEM = Principal("system")
+logger = logging.getLogger(__name__)
+
+
+class Live:
+    def __init__(self, pool: ProviderPool) -> None:
+        self.pool = pool
+        self.snapshot = Snapshot()
+        self._lock = asyncio.Lock()
+        self._check: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._duties = asyncio.Event()
+        pool.on_started = self._duties.set
+
+    async def start(self) -> None:
+        """Read the registry, start its providers, and follow both from now on."""
+        await self.refresh()
+        self._tasks = [asyncio.create_task(self._follow()), asyncio.create_task(self._keep_duties())]
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # --- reading ---
+
+    async def admitted(self, call: Call, model: str, model_type: str) -> Route:
+        """The route of a call; a name nobody knows is looked for once more before it is a 404."""
+        try:
+            return admit(call, self.snapshot, model, model_type)
+        except NotFound:
+            await self.check()
+            return admit(call, self.snapshot, model, model_type)
+
+    async def named(self, call: Call, name: str) -> ModelRecord:
+        """The model of that identifier or alias."""
+        tenant = call.principal.tenant
+        if self.snapshot.model(tenant, name) is None:
+            await self.check()
+        model = self.snapshot.model(tenant, name)
+        if model is None:
+            raise unknown_model(name, self.snapshot.near(tenant, name))
+        return model
+
+    async def principal(self, headers: dict[str, str], *, required: bool) -> Principal:
+        try:
+            return authenticate(headers, self.snapshot, required=required)
+        except AuthenticationError:
+            await self.check()
+            return authenticate(headers, self.snapshot, required=required)
+
+    async def check(self) -> None:
+        """Wait for one look at the database, shared with everybody who waits now."""
+        if self._check is None or self._check.done():
+            self._check = asyncio.create_task(self._look())
+        await asyncio.shield(self._check)
+
+    async def _look(self) -> None:
+        await asyncio.sleep(CHECK_SECONDS)
+        await self.refresh_if_possible()
+
+    # --- following the database ---
+
+    async def refresh(self) -> None:
+        """Bring the snapshot and the providers up to the database's version."""
+        async with self._lock:
+            following = await db(next_snapshot, self.snapshot)
+            if following is not None:
+                before, self.snapshot = self.snapshot, following
+                if before.providers is not following.providers:
+                    self.pool.apply(following.providers)
+                    self._duties.set()
+
+    async def refresh_if_possible(self) -> None:
+        """With the database gone, routing goes on from the snapshot there is."""
+        try:
+            await self.refresh()
+        except StackError as error:
+            logger.warning("The registry cannot be read: %s", error.message)
+
+    async def _follow(self) -> None:
+        while True:
+            await asyncio.sleep(POLL_SECONDS)
+            try:
+                await self.refresh_if_possible()
+            except Exception:  # one bad row must not end the following of all others
+                logger.exception("The registry could not be followed")
+
+    # --- duties that one process does for all ---
+
+    async def _keep_duties(self) -> None:
+        while True:
+            self._duties.clear()
+            try:
+                await self._do_duties()
+            except Exception:  # a provider's failure is its own; the next round comes
+                logger.exception("Discovery or health checks failed")
+            try:
+                async with asyncio.timeout(DUTY_SECONDS):
+                    await self._duties.wait()
+            except TimeoutError:
+                continue
+
+    async def _do_duties(self) -> None:
+        ready = [key for key in self.snapshot.providers if self.pool.started(key)]
+        changing = [key for key in ready if self.pool.refreshes(key)]
+        discover = await db(claimed, changing, "discovered_at", DISCOVER_EVERY)
+        discover += await db(claimed, ready, "discovered_at", NEVER_AGAIN)
+        check = await db(claimed, ready, "checked_at", CHECK_EVERY)
+        await asyncio.gather(
+            *(self.discover(key) for key in discover), *(self.check_health(key) for key in check), return_exceptions=True
+        )
+
+    async def discover(self, key: int) -> int:
+        """Ask a provider what it serves and register it; returns how many models are new. Raises its StackError."""
+        call = Call(SYSTEM)
+        record = self.snapshot.providers.get(key)
+        if record is None:
+            raise NotFound("This provider is not running: enable it first.")
+        async with self.pool.use(record) as provider:
+            listing: list[ProviderModel] = await provider.get_models(call)
+        count = await db(service.record_listing, key, listing)
+        await self.refresh()
+        return count
+
+    async def check_health(self, key: int) -> Health:
+        """Ask a provider how it is, keep the answer, and start it anew where its start had failed."""
+        self.pool.restart(key)
+        health = await self.pool.health(key)
+        await db(service.record_health, key, health)
+        return health
+
+
+def next_snapshot(snapshot: Snapshot) -> Snapshot | None:
+    """The snapshot after what changed in the database, or None where nothing did."""
+    version = SnapshotVersion.current()
+    if version == snapshot.version and version:
+        return None
+    since = snapshot if version > snapshot.version else Snapshot()
+    return since.after(changes_since(since.version, version))
+
+
+def changes_since(since: int, version: int) -> Changes:
+    providers = list(Provider.objects.changed_since(since))
+    models = list(Model.objects.changed_since(since))
+    keys = list(ApiKey.objects.changed_since(since))
+    gone: dict[str, set[int]] = {
+        "provider": {row.pk for row in providers if not row.enabled},
+        "model": {row.pk for row in models if not row.enabled},
+        "apikey": {row.pk for row in keys if row.revoked_at},
+    }
+    for kind, row in Tombstone.objects.filter(version__gt=since).values_list("kind", "row"):
+        gone.setdefault(kind, set()).add(row)
+    return Changes(
+        version,
+        tuple(effective.provider_record(row) for row in providers if row.enabled),
+        tuple(effective.model_record(row) for row in models if row.enabled),
+        tuple(effective.key_record(row) for row in keys if not row.revoked_at),
+        {kind: frozenset(rows) for kind, rows in gone.items()},
+    )
+
+
+def claimed(keys: list[int], clock: str, every: timedelta) -> list[int]:
+    """Those of `keys` whose periodic duty is due, and is now ours to do."""
+    due = list(Provider.objects.filter(pk__in=keys).due(clock, every).values_list("pk", flat=True))
+    return [key for key in due if Provider.objects.filter(pk=key).claim(clock, every)]

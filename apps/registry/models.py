@@ -1,0 +1,109 @@
+"""The resources: rows that say what runs and which provider serves a name.
+
+A row holds `declared` (the YAML as written, `${env.X}` unexpanded, replaced at each apply) and `override` (a merge
+patch from the admin or the API). What holds is `effective.py`'s business and is never saved.
+"""
+
+from datetime import timedelta
+from typing import Any, Self
+
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+from apps.access.models import Owned, Versioned, VersionedQuerySet
+from llamastack.apis import Api
+from llamastack.call import SHARED_TENANT
+
+SYSTEM = "system"
+DISCOVER_EVERY = timedelta(seconds=300)
+CHECK_EVERY = timedelta(seconds=60)
+LISTINGS_UNTIL_GONE = 3
+
+
+class Origin(models.TextChoices):
+    yaml = "yaml", "YAML"
+    admin = "admin", "Admin"
+    api = "api", "API"
+    discovered = "discovered", "Discovered"
+
+
+class Resource(Owned, Versioned):
+    """What every registered thing has. `gone`: its YAML entry, or its place in the provider's listing, vanished."""
+
+    tenant = models.CharField(max_length=255, default=SHARED_TENANT, db_index=True)
+    owner = models.CharField(max_length=255, default=SYSTEM, db_index=True)
+    identifier = models.CharField(max_length=255)
+    origin = models.CharField(max_length=16, choices=Origin.choices, default=Origin.admin, editable=False)
+    declared = models.JSONField(default=dict, blank=True, editable=False)
+    override = models.JSONField(default=dict, blank=True, editable=False)
+    gone = models.BooleanField(default=False, editable=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        abstract = True
+
+    def __str__(self) -> str:
+        return self.identifier
+
+    @property
+    def merged(self) -> dict[str, Any]:
+        """`declared` with `override` laid over it: not expanded, secrets still encrypted."""
+        return merge_patch(self.declared, self.override)
+
+    @property
+    def enabled(self) -> bool:
+        return not self.gone and self.merged.get("enabled", True) is True
+
+
+class ProviderQuerySet(VersionedQuerySet):
+    def due(self, clock: str, every: timedelta) -> Self:
+        """Those whose periodic duty was last done longer ago than `every`, or never."""
+        never, long_ago = Q(**{f"{clock}__isnull": True}), Q(**{f"{clock}__lt": timezone.now() - every})
+        return self.filter(never | long_ago)
+
+    def claim(self, clock: str, every: timedelta) -> bool:
+        """Take on a periodic duty: true for exactly one process each period."""
+        return bool(self.due(clock, every).update(**{clock: timezone.now()}))
+
+
+class Provider(Resource):
+    """`identifier` is the provider_id of the YAML; merged: {config, enabled}."""
+
+    api = models.CharField(max_length=64, choices=[(api.value, api.value) for api in Api], default=Api.inference)
+    provider_type = models.CharField(max_length=255)
+    module = models.CharField(max_length=255, blank=True, null=True, editable=False)
+    discovered_at = models.DateTimeField(null=True, editable=False)
+    checked_at = models.DateTimeField(null=True, editable=False)
+    healthy = models.BooleanField(null=True, editable=False)
+    health = models.TextField(blank=True, editable=False)
+
+    objects = ProviderQuerySet.as_manager()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=("tenant", "api", "identifier"), name="provider_identifier")]
+        ordering = ("id",)
+
+
+class Model(Resource):
+    """merged: {provider_id, provider_model_id, model_type, metadata, aliases, default, enabled}."""
+
+    missed = models.PositiveSmallIntegerField(default=0, editable=False)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=("tenant", "identifier"), name="model_identifier")]
+        ordering = ("identifier",)
+
+
+def merge_patch(target: Any, patch: Any) -> Any:
+    """`patch` applied to `target` as RFC 7396 says: null removes, objects merge, anything else replaces."""
+    if not isinstance(patch, dict):
+        return patch
+    merged = dict(target) if isinstance(target, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            merged.pop(key, None)
+        else:
+            merged[key] = merge_patch(merged.get(key), value)
+    return merged

@@ -1,0 +1,220 @@
+"""The one door through which resources are written: for the admin, the APIs, the YAML, the CLI and discovery.
+
+Every function is plain and runs in one transaction; async code reaches it by `db()`. What changed is seen by every
+process through its snapshot.
+"""
+
+import logging
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from apps.access.models import SnapshotVersion, Tombstone
+from apps.registry.effective import config_class, secret_fields
+from apps.registry.models import LISTINGS_UNTIL_GONE, Model, Origin, Provider, Resource
+from apps.registry.schemas import ProviderModel
+from llamastack.call import SHARED_TENANT
+from llamastack.config import ModelEntry, ProviderEntry, StackConfig
+from llamastack.encryption import PREFIX, decrypt, encrypt
+from llamastack.errors import BadRequest, Conflict
+from llamastack.providers import Health
+
+KEEP_TOMBSTONES = timedelta(days=1)
+LONGEST_IDENTIFIER = 255
+logger = logging.getLogger(__name__)
+
+
+# --- the YAML ---
+
+
+@transaction.atomic
+def apply(config: StackConfig) -> None:
+    """Make the YAML's rows say what the YAML says. Rows of other origin, and edits laid over these, stay as they are."""
+    SnapshotVersion.lock()
+    kept_providers = [_declare_provider(entry) for entries in config.providers.values() for entry in entries]
+    kept_models = [_declare_model(entry) for entry in config.registered_resources.models]
+    for row in Provider.objects.filter(origin=Origin.yaml, gone=False).exclude(pk__in=kept_providers):
+        _set_gone(row, True)
+    for row in Model.objects.filter(origin=Origin.yaml, gone=False).exclude(pk__in=kept_models):
+        _set_gone(row, True)
+    Provider.objects.update(discovered_at=None, checked_at=None)  # each start asks its providers anew
+    Tombstone.objects.filter(created_at__lt=timezone.now() - KEEP_TOMBSTONES).delete()
+
+
+def _declare_provider(entry: ProviderEntry) -> int:
+    row = _shared(Provider, entry.provider_id, api=entry.api) or Provider(api=entry.api, identifier=entry.provider_id)
+    secrets = secret_fields(config_class(entry.api, entry.provider_type, entry.module), entry.declared)
+    config = _sealed(entry.declared, secrets, row.declared.get("config", {}))
+    return _declare(row, {"config": config}, {"provider_type": entry.provider_type, "module": entry.module})
+
+
+def _declare_model(entry: ModelEntry) -> int:
+    identifier = entry.model_id or ""
+    row = _shared(Model, identifier) or Model(identifier=identifier)
+    written = {name: value for name, value in entry.declared.items() if name != "model_id" and value is not None}
+    return _declare(row, written, {})
+
+
+def _declare(row: Resource, declared: dict[str, Any], columns: Mapping[str, Any]) -> int:
+    """Save the row if anything about it changed: an unchanged one keeps its version, and its provider runs on."""
+    wanted = {"declared": declared, "origin": Origin.yaml, "gone": False, **columns}
+    if row.pk is None or any(getattr(row, name) != value for name, value in wanted.items()):
+        for name, value in wanted.items():
+            setattr(row, name, value)
+        row.save()
+    return int(row.pk)
+
+
+def _shared(table: type[Any], identifier: str, **columns: Any) -> Any:
+    return table.objects.filter(tenant=SHARED_TENANT, identifier=identifier, **columns).first()
+
+
+def _set_gone(row: Resource, gone: bool) -> None:
+    row.gone = gone
+    row.save()
+
+
+# --- operators ---
+
+
+@transaction.atomic
+def edit_provider(row: Provider, changes: Mapping[str, Any], enabled: bool) -> Provider:
+    """Save a provider with `changes` to its config laid over what it has; None takes a value back to its default.
+
+    Raises Conflict where another provider of this API has the identifier.
+    """
+    _refuse_duplicate(row, Provider.objects.filter(api=row.api))
+    secrets = secret_fields(config_class(row.api, row.provider_type, row.module), changes)
+    stored = row.override.get("config", {})
+    row.override = row.override | {"config": stored | _sealed(changes, secrets, stored), "enabled": enabled}
+    row.discovered_at = row.checked_at = None
+    row.save()
+    return row
+
+
+@transaction.atomic
+def edit_model(row: Model, changes: Mapping[str, Any]) -> Model:
+    """Save a model with `changes` (provider_id, provider_model_id, model_type, metadata, aliases, default, enabled)."""
+    _refuse_duplicate(row, Model.objects.all())
+    row.override = row.override | dict(changes)
+    if row.merged.get("model_type", "llm") == "embedding" and not _dimension(row):
+        raise BadRequest("An embedding model needs 'embedding_dimension' in its metadata.", param="metadata")
+    row.save()
+    if row.merged.get("default"):
+        _undefault_others(row)
+    return row
+
+
+def _dimension(row: Model) -> bool:
+    return isinstance(row.merged.get("metadata", {}).get("embedding_dimension"), int)
+
+
+def _undefault_others(row: Model) -> None:
+    """There is one default a model type."""
+    for other in Model.objects.filter(tenant=row.tenant).exclude(pk=row.pk):
+        if other.merged.get("default") and other.merged.get("model_type") == row.merged.get("model_type"):
+            other.override = other.override | {"default": False}
+            other.save()
+
+
+def _refuse_duplicate(row: Resource, table: Any) -> None:
+    if table.filter(tenant=row.tenant, identifier=row.identifier).exclude(pk=row.pk).exists():
+        raise Conflict(f"'{row.identifier}' exists already; choose another identifier.", param="identifier")
+
+
+@transaction.atomic
+def delete_provider(row: Provider) -> None:
+    """Remove a provider and the models discovered on it. One that the YAML declares can only be disabled."""
+    _refuse_declared(row)
+    for model in models_on(row).filter(origin=Origin.discovered):
+        model.delete()
+    row.delete()
+
+
+@transaction.atomic
+def delete_model(row: Model) -> None:
+    """Remove a model. One that the YAML declares can only be disabled."""
+    _refuse_declared(row)
+    row.delete()
+
+
+def _refuse_declared(row: Resource) -> None:
+    if row.origin == Origin.yaml and not row.gone:
+        raise Conflict(f"'{row.identifier}' is declared in the YAML and would come back: disable it instead.")
+
+
+# --- what providers report ---
+
+
+def models_on(provider: Provider) -> Any:
+    """The models that are registered on a provider, in any way."""
+    on = Q(override__provider_id=provider.identifier) | Q(
+        declared__provider_id=provider.identifier, override__provider_id__isnull=True
+    )
+    return Model.objects.filter(on, tenant=provider.tenant)
+
+
+@transaction.atomic
+def record_listing(provider_key: int, listing: Iterable[ProviderModel]) -> int:
+    """Register what a provider says it serves; returns how many models are new.
+
+    A discovered model that three listings lack is disabled, and enabled again when it returns.
+    """
+    provider = Provider.objects.filter(pk=provider_key).first()
+    if provider is None:
+        return 0
+    known = {row.merged.get("provider_model_id", row.identifier): row for row in models_on(provider)}
+    listed = {model.provider_model_id: model for model in listing}
+    for name, row in known.items():
+        if row.origin == Origin.discovered:
+            _seen(row, listed.get(name))
+    return sum(_discovered(provider, model) for name, model in listed.items() if name not in known)
+
+
+def _seen(row: Model, model: ProviderModel | None) -> None:
+    missed = 0 if model else row.missed + 1
+    gone = missed >= LISTINGS_UNTIL_GONE
+    declared = row.declared if model is None else row.declared | {"metadata": model.metadata}
+    if (missed, gone, declared) != (row.missed, row.gone, row.declared):
+        row.missed, row.gone, row.declared = missed, gone, declared
+        row.save()
+
+
+def _discovered(provider: Provider, model: ProviderModel) -> bool:
+    """Register a model under `provider_id/provider_model_id`; false where that name is taken or too long."""
+    identifier = f"{provider.identifier}/{model.provider_model_id}"
+    if len(identifier) > LONGEST_IDENTIFIER or Model.objects.filter(
+        tenant=provider.tenant, identifier=identifier
+    ).exists():
+        logger.warning("Model %.300s of provider %s is not registered: its name is taken or too long", *(
+            identifier, provider.identifier,
+        ))
+        return False
+    declared = {"provider_id": provider.identifier, **model.model_dump()}
+    Model(tenant=provider.tenant, identifier=identifier, origin=Origin.discovered, declared=declared).save()
+    return True
+
+
+def record_health(provider_key: int, health: Health) -> None:
+    """Keep a provider's word on itself. Not a change of the registry: snapshots do not wait for it."""
+    Provider.objects.filter(pk=provider_key).update(healthy=health.ok, health=health.message[:2000])
+
+
+# --- secrets ---
+
+
+def _sealed(config: Mapping[str, Any], secrets: set[str], before: Mapping[str, Any]) -> dict[str, Any]:
+    """A config as it is stored: literal secrets encrypted; one that did not change keeps its cipher text."""
+    return {name: _seal(value, before.get(name)) if name in secrets else value for name, value in config.items()}
+
+
+def _seal(value: Any, before: Any) -> Any:
+    if not isinstance(value, str) or not value or "${env." in value or value.startswith(PREFIX):
+        return value
+    if isinstance(before, str) and before.startswith(PREFIX) and decrypt(before) == value:
+        return before
+    return encrypt(value)

@@ -1,0 +1,72 @@
+"""The server: the lifespan starts and stops the Stack; requests pass the guards, then go to Django or to Channels."""
+
+import logging
+import os
+from typing import Any
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "llamastack.settings")
+
+from django.core.asgi import get_asgi_application  # noqa: E402
+
+django = get_asgi_application()  # sets Django up: what follows needs its apps
+
+from apps.console.static import static  # noqa: E402
+from llamastack import guards, stack  # noqa: E402
+from llamastack.errors import StackError  # noqa: E402
+from llamastack.websockets import websockets  # noqa: E402
+
+logger = logging.getLogger(__name__)
+
+
+async def application(scope: Any, receive: Any, send: Any) -> None:
+    if scope["type"] == "lifespan":
+        await lifespan(receive, send)
+    elif scope["type"] == "websocket":
+        await websocket(scope, receive, send)
+    else:
+        await http(scope, receive, send)
+
+
+async def http(scope: Any, receive: Any, send: Any) -> None:
+    """One request. A body that turns out too large is refused while Django still reads it."""
+    try:
+        guards.check_head(scope)
+        if scope["path"].startswith("/static/"):
+            await static(scope, receive, send)
+            return
+        await stack.start()  # for servers without a lifespan; done already elsewhere
+        await django(scope, guards.counted(receive), send)
+    except StackError as error:
+        await guards.refuse(error, send)
+
+
+async def websocket(scope: Any, receive: Any, send: Any) -> None:
+    try:
+        guards.check_head(scope)
+        await stack.start()
+    except StackError as error:
+        logger.info("A WebSocket was refused: %s", error.message)
+        await receive()
+        await send({"type": "websocket.close", "code": 4403, "reason": error.message[:120]})
+        return
+    await websockets(scope, receive, send)
+
+
+async def lifespan(receive: Any, send: Any) -> None:
+    while True:
+        message = await receive()
+        if message["type"] == "lifespan.startup":
+            await _report(stack.start, "startup", send)
+        else:
+            await _report(stack.stop, "shutdown", send)
+            return
+
+
+async def _report(step: Any, name: str, send: Any) -> None:
+    try:
+        await step()
+    except Exception as error:  # the server must be told, whatever it was, and then refuses to serve
+        logger.exception("The %s failed", name)
+        await send({"type": f"lifespan.{name}.failed", "message": str(error)})
+    else:
+        await send({"type": f"lifespan.{name}.complete"})

@@ -1,0 +1,77 @@
+"""Django's page middleware, for pages alone: a request to the API passes each of these on untouched.
+
+They are Django's own classes, so that its system checks and its admin find what they look for.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from asgiref.sync import iscoroutinefunction, sync_to_async
+from django.contrib.auth.middleware import AuthenticationMiddleware
+from django.contrib.messages.middleware import MessageMiddleware
+from django.contrib.sessions.middleware import SessionMiddleware
+from django.http import HttpRequest
+from django.middleware.clickjacking import XFrameOptionsMiddleware
+from django.middleware.common import CommonMiddleware
+from django.middleware.csrf import CsrfViewMiddleware
+from django.middleware.security import SecurityMiddleware
+
+API_PREFIXES = ("/v1/", "/v1alpha/", "/v1beta/")
+
+if TYPE_CHECKING:
+    from django.utils.deprecation import MiddlewareMixin as Base
+else:
+    Base = object
+
+
+def is_api(path: str) -> bool:
+    """Whether a path belongs to the API, and not to a page."""
+    return path.startswith(API_PREFIXES)
+
+
+class PagesOnly(Base):
+    sync_capable = False
+
+    def __init__(self, get_response: Any) -> None:
+        if not iscoroutinefunction(get_response):
+            raise TypeError("The server is served by ASGI alone.")
+        super().__init__(get_response)
+
+    async def __acall__(self, request: HttpRequest) -> Any:
+        if is_api(request.path_info):
+            return await self.get_response(request)
+        return await super().__acall__(request)
+
+
+class PageSecurity(PagesOnly, SecurityMiddleware):
+    pass
+
+
+class PageSessions(PagesOnly, SessionMiddleware):
+    pass
+
+
+class PageCommon(PagesOnly, CommonMiddleware):
+    pass
+
+
+class PageCsrf(PagesOnly, CsrfViewMiddleware):
+    async def process_view(self, request: HttpRequest, *view: Any) -> Any:
+        """Async, so that Django's handler needs no thread to ask about a request of the API."""
+        if is_api(request.path_info):
+            return None
+        return await sync_to_async(super().process_view, thread_sensitive=True)(request, *view)
+
+
+class PageAuthentication(PagesOnly, AuthenticationMiddleware):
+    pass
+
+
+class PageMessages(PagesOnly, MessageMiddleware):
+    pass
+
+
+class PageFrames(PagesOnly, XFrameOptionsMiddleware):
+    def process_response(self, request: HttpRequest, response: Any) -> Any:
+        """No page of ours may be framed, in the words of old browsers and of new ones."""
+        response.headers.setdefault("Content-Security-Policy", "frame-ancestors 'none'")
+        return super().process_response(request, response)

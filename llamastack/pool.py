@@ -1,0 +1,157 @@
+"""The providers that run in this process, and their replacement while calls are in flight."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from llamastack.apis import Api
+from llamastack.errors import StackError, Unavailable
+from llamastack.providers import Health, Provider, ProviderUnavailable, find, load
+from llamastack.snapshot import ProviderRecord
+
+HEALTH_SECONDS = 3.0
+DRAIN_SECONDS = 30.0
+logger = logging.getLogger(__name__)
+
+
+class Running:
+    """One started provider and the calls it is serving."""
+
+    def __init__(self, record: ProviderRecord, services: Mapping[Api, Any]) -> None:
+        self.record = record
+        self.calls = 0
+        self.idle = asyncio.Event()
+        self.idle.set()
+        self.provider = _construct(record, services)
+        self.started = asyncio.create_task(self._start())
+        self.started.add_done_callback(lambda task: task.cancelled() or task.exception())
+
+    async def _start(self) -> None:
+        """Errors are kept: whoever waits for this task gets the reason."""
+        try:
+            await self.provider.start()
+        except StackError:
+            raise
+        except ImportError as error:
+            spec = find(self.record.api, self.record.provider_type, self.record.module)
+            where = f"pip install -r {spec.requirements}" if spec and spec.requirements else f"pip install {error.name}"
+            raise ProviderUnavailable(f"Package '{error.name}' is missing: {where}") from error
+        except Exception as error:  # whatever a provider raises, the start of the others goes on
+            logger.exception("Provider %s failed to start", self.record.provider_id)
+            raise ProviderUnavailable(f"It failed to start: {error}") from error
+
+    @asynccontextmanager
+    async def use(self) -> AsyncIterator[Provider]:
+        """The provider, once it has started; counted as a call in flight until the block ends."""
+        self.calls += 1
+        self.idle.clear()
+        try:
+            await self._ready()
+            yield self.provider
+        finally:
+            self.calls -= 1
+            if not self.calls:
+                self.idle.set()
+
+    async def _ready(self) -> None:
+        try:
+            await asyncio.shield(self.started)
+        except StackError as error:
+            raise Unavailable(f"Provider '{self.record.provider_id}' is unavailable: {error.message}") from error
+
+    @property
+    def failed(self) -> bool:
+        return self.started.done() and not self.started.cancelled() and self.started.exception() is not None
+
+    async def retire(self) -> None:
+        """Stop once the calls in flight have ended, or after 30 seconds."""
+        try:
+            async with asyncio.timeout(DRAIN_SECONDS):
+                await self.idle.wait()
+        except TimeoutError:
+            logger.warning("Provider %s is stopped with %d calls in flight", self.record.provider_id, self.calls)
+        self.started.cancel()
+        await asyncio.gather(self.started, return_exceptions=True)
+        await self.provider.stop()
+
+
+def _construct(record: ProviderRecord, services: Mapping[Api, Any]) -> Provider:
+    spec = find(record.api, record.provider_type, record.module)
+    if spec is None:
+        raise ProviderUnavailable(f"Provider type '{record.provider_type}' is not built yet.")
+    provider = load(spec)
+    needed = {str(api): services[api] for api in spec.needs}
+    return provider(record.provider_id, provider.config_class.model_validate(dict(record.config)), **needed)
+
+
+class ProviderPool:
+    """The running providers by the key of their row."""
+
+    def __init__(self, services: Mapping[Api, Any]) -> None:
+        self.on_started: Callable[[], None] = lambda: None
+        self._services = services
+        self._running: dict[int, Running] = {}
+        self._retiring: set[asyncio.Task[None]] = set()
+
+    def apply(self, records: Mapping[int, ProviderRecord]) -> None:
+        """Run exactly these: start what is new, replace what changed, retire the rest. Returns at once."""
+        wanted = {key: record for key, record in records.items() if record.unavailable is None}
+        for key, running in list(self._running.items()):
+            if key not in wanted or running.record.revision != wanted[key].revision:
+                self._retire(key)
+        for key, record in wanted.items():
+            if key not in self._running:
+                self._run(record)
+
+    def _run(self, record: ProviderRecord) -> None:
+        running = self._running[record.key] = Running(record, self._services)
+        running.started.add_done_callback(lambda _: self.on_started())
+
+    def restart(self, key: int) -> None:
+        """Start a provider anew whose start failed."""
+        if (running := self._running.get(key)) and running.failed:
+            self._retire(key)
+            self._run(running.record)
+
+    @asynccontextmanager
+    async def use(self, record: ProviderRecord) -> AsyncIterator[Any]:
+        running = self._running.get(record.key)
+        if running is None:
+            raise Unavailable(f"Provider '{record.provider_id}' is not running.", retry_after=1)
+        async with running.use() as provider:
+            yield provider
+
+    def started(self, key: int) -> bool:
+        running = self._running.get(key)
+        return running is not None and running.started.done()
+
+    def refreshes(self, key: int) -> bool:
+        running = self._running.get(key)
+        return running is not None and running.provider.refreshes
+
+    async def health(self, key: int) -> Health:
+        """The provider's word on itself, or the reason why there is none within three seconds."""
+        running = self._running.get(key)
+        if running is None:
+            return Health(False, "not running")
+        if not running.started.done():
+            return Health(True, "starting")
+        try:
+            async with asyncio.timeout(HEALTH_SECONDS), running.use() as provider:
+                return await provider.health()
+        except TimeoutError:
+            return Health(False, f"no answer within {HEALTH_SECONDS:g} s")
+        except StackError as error:
+            return Health(False, error.message)
+
+    def _retire(self, key: int) -> None:
+        task = asyncio.create_task(self._running.pop(key).retire())
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
+
+    async def close(self) -> None:
+        for key in list(self._running):
+            self._retire(key)
+        await asyncio.gather(*self._retiring, return_exceptions=True)

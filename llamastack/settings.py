@@ -1,0 +1,152 @@
+"""Django's settings. What an operator may set comes from the environment; docs/concepts.md lists it."""
+
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from llamastack.encryption import kept
+from llamastack.home import home
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+LOOPBACK_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
+
+
+def listed(name: str, default: list[str]) -> list[str]:
+    """A comma-separated environment variable."""
+    text = os.environ.get(name, "")
+    return [item.strip() for item in text.split(",") if item.strip()] or default
+
+
+def database(url: str) -> dict[str, Any]:
+    """A DATABASE_URL as Django's dictionary: `sqlite:///path` or `postgresql://user:password@host:port/name`."""
+    parts = urlsplit(url)
+    if parts.scheme == "sqlite":
+        # IMMEDIATE: a writer queues at once instead of failing half-way through with "database is locked".
+        pragmas = "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"
+        options: dict[str, Any] = {"timeout": 20, "transaction_mode": "IMMEDIATE", "init_command": pragmas}
+        return {"ENGINE": "django.db.backends.sqlite3", "NAME": unquote(parts.path[1:]), "OPTIONS": options}
+    if parts.scheme not in ("postgres", "postgresql"):
+        raise ValueError(f"DATABASE_URL must begin with sqlite:/// or postgresql://, not '{parts.scheme}://'.")
+    query = dict(parse_qsl(parts.query))
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": unquote(parts.path[1:]),
+        "USER": unquote(parts.username or ""),
+        "PASSWORD": unquote(parts.password or ""),
+        "HOST": query.pop("host", parts.hostname or ""),
+        "PORT": parts.port or "",
+        "OPTIONS": {"pool": {"min_size": 0, "max_size": 16, "timeout": 5}, "connect_timeout": 5, **query},
+    }
+
+
+SECRET_KEY = os.environ.get("DJANGO_SECRET_KEY") or kept("django_secret_key", lambda: os.urandom(48).hex())
+DEBUG = os.environ.get("DJANGO_DEBUG") == "1"
+ALLOWED_HOSTS = listed("LLAMA_STACK_ALLOWED_HOSTS", LOOPBACK_HOSTS)
+# Web pages of these origins may call the API from a browser, beside the server's own.
+ALLOWED_ORIGINS = listed("LLAMA_STACK_ALLOWED_ORIGINS", [])
+AUTH_REQUIRED = os.environ.get("LLAMA_STACK_AUTH") == "required"
+MAX_BODY_BYTES = int(os.environ.get("LLAMA_STACK_MAX_BODY_BYTES", str(16 * 1024 * 1024)))
+
+INSTALLED_APPS = [
+    "daphne",
+    "unfold",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "axes",
+    "apps.access",
+    "apps.registry",
+    "apps.inference",
+    "apps.console",
+]
+# Pages alone pay for sessions, CSRF and messages: /v1 passes through these untouched (llamastack/middleware.py).
+MIDDLEWARE = [
+    "llamastack.middleware.PageSecurity",
+    "llamastack.middleware.PageSessions",
+    "llamastack.middleware.PageCommon",
+    "llamastack.middleware.PageCsrf",
+    "llamastack.middleware.PageAuthentication",
+    "llamastack.middleware.PageMessages",
+    "llamastack.middleware.PageFrames",
+    "axes.middleware.AxesMiddleware",
+]
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
+AUTH_USER_MODEL = "access.User"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
+]
+LOGIN_URL = "admin:login"
+LOGIN_REDIRECT_URL = "/"
+# Five wrong passwords lock a user name at an address for a quarter of an hour.
+AXES_FAILURE_LIMIT = 5
+AXES_COOLOFF_TIME = 0.25
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_RESET_ON_SUCCESS = True
+AXES_VERBOSE = False
+
+ROOT_URLCONF = "llamastack.urls"
+ASGI_APPLICATION = "llamastack.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+STATIC_URL = "/static/"
+
+DATABASES = {"default": database(os.environ.get("DATABASE_URL") or f"sqlite:///{home() / 'llamastack.db'}")}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+REDIS_URL = os.environ.get("REDIS_URL", "")
+CHANNEL_LAYERS: dict[str, dict[str, Any]] = {
+    "default": {"BACKEND": "channels_redis.core.RedisChannelLayer", "CONFIG": {"hosts": [REDIS_URL]}}
+    if REDIS_URL
+    else {"BACKEND": "channels.layers.InMemoryChannelLayer"}
+}
+
+USE_TZ = True
+TIME_ZONE = "UTC"
+LANGUAGE_CODE = "en-us"
+
+# Behind TLS (LLAMA_STACK_HTTPS=1): cookies travel on it alone, and browsers are told to stay on it.
+HTTPS = os.environ.get("LLAMA_STACK_HTTPS") == "1"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+SECURE_SSL_REDIRECT = HTTPS
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
+SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
+CSRF_TRUSTED_ORIGINS = ALLOWED_ORIGINS
+SESSION_COOKIE_NAME = "llamastack_session"
+CSRF_COOKIE_NAME = "llamastack_csrf"
+X_FRAME_OPTIONS = "DENY"
+# asgi.py counts the body's bytes itself, and answers 413 in our own shape.
+DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": os.environ.get("LLAMA_STACK_LOG_LEVEL", "WARNING").upper()},
+}
+
+UNFOLD = {
+    "SITE_TITLE": "Llama Stack",
+    "SITE_HEADER": "Llama Stack",
+    "SITE_SUBHEADER": "One API for every AI capability",
+    "SITE_URL": "/",
+    "SITE_SYMBOL": "hub",
+    "SHOW_HISTORY": True,
+}

@@ -1,0 +1,59 @@
+"""The running, resolved whole: one typed attribute an API. The only global of a process."""
+
+import asyncio
+
+from apps.inference.protocol import Inference
+from apps.inference.service import InferenceService
+from apps.registry.live import Live
+from llamastack.apis import Api
+from llamastack.errors import Unavailable
+from llamastack.pool import ProviderPool
+
+
+class LlamaStack:
+    """Composed, not inherited: `stack.inference` satisfies the protocol of the API of that name."""
+
+    def __init__(self) -> None:
+        services: dict[Api, object] = {}
+        self.live = Live(ProviderPool(services))
+        self.inference: Inference = InferenceService(self.live)
+        services[Api.inference] = self.inference
+        self.loop = asyncio.get_running_loop()
+
+    async def start(self) -> None:
+        await self.live.start()
+
+    async def stop(self) -> None:
+        await self.live.stop()
+        await self.live.pool.close()
+
+
+_running: LlamaStack | None = None
+_starting: asyncio.Lock | None = None
+
+
+def current() -> LlamaStack:
+    """The running Stack of this process."""
+    if _running is None:
+        raise Unavailable("The stack has not started.", retry_after=1)
+    return _running
+
+
+async def start() -> LlamaStack:
+    """Start the Stack of this process; harmless to repeat. Who serves without a lifespan calls it at each request."""
+    global _running, _starting
+    if _running is None:
+        _starting = _starting or asyncio.Lock()
+        async with _starting:
+            if _running is None:
+                stack = LlamaStack()
+                await stack.start()
+                _running = stack
+    return _running
+
+
+async def stop() -> None:
+    global _running, _starting
+    stack, _running, _starting = _running, None, None
+    if stack is not None:
+        await stack.stop()

@@ -1,0 +1,49 @@
+"""The stack in this process: its own loop, a real database, and a small upstream of the OpenAI dialect."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+
+from apps.registry import service
+from apps.registry.models import Provider
+from llamastack import asgi, stack
+from llamastack.db import db
+from tests.upstream import Upstream, serving
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[Upstream]:
+    async with serving() as running:
+        yield running
+
+
+@pytest.fixture
+async def running(transactional_db: None) -> AsyncIterator[stack.LlamaStack]:
+    """The Stack of this process, started on an empty registry."""
+    yield await stack.start()
+    await stack.stop()
+
+
+@pytest.fixture
+async def client(running: stack.LlamaStack) -> AsyncIterator[httpx.AsyncClient]:
+    """HTTP to the application, without a server between."""
+    transport = httpx.ASGITransport(asgi.application, raise_app_exceptions=True)
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
+        yield http
+
+
+def add_provider(provider_id: str, provider_type: str = "remote::openai", **config: Any) -> Provider:
+    """What an operator does in the admin."""
+    row = Provider(identifier=provider_id, provider_type=provider_type)
+    return service.edit_provider(row, config, enabled=True)
+
+
+@pytest.fixture
+async def sky(running: stack.LlamaStack, upstream: Upstream) -> Provider:
+    """A provider `sky` on the small upstream, with its models discovered."""
+    row = await db(add_provider, "sky", base_url=upstream.url, api_key="sk-upstream")
+    await running.live.refresh()
+    await running.live.discover(row.pk)
+    return row
