@@ -10,11 +10,15 @@ from django.core.asgi import get_asgi_application  # noqa: E402
 
 django = get_asgi_application()  # sets Django up: what follows needs its apps
 
+from channels.routing import URLRouter  # noqa: E402
+from django.urls import path  # noqa: E402
+
 from apps.console.static import static  # noqa: E402
+from apps.inference.consumers import ChatConsumer  # noqa: E402
 from llamastack import guards, stack  # noqa: E402
 from llamastack.errors import StackError  # noqa: E402
-from llamastack.websockets import websockets  # noqa: E402
 
+websockets = URLRouter([path("ws/chat", ChatConsumer.as_asgi())])
 logger = logging.getLogger(__name__)
 
 
