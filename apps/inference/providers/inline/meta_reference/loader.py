@@ -1,0 +1,96 @@
+"""A model from disk: weights, tokenizer, chat template, and the engine that runs it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.cache_utils import get_layer_types_and_kwargs
+
+from apps.inference.local_models import resolve
+from apps.inference.providers.inline import runtime
+from apps.inference.providers.inline.meta_reference.config import MetaReferenceConfig
+from apps.inference.providers.inline.meta_reference.engine import Engine
+from llamastack.providers import ProviderUnavailable
+
+WHOLE_ATTENTION = {"full_attention"}
+WINDOWED_ATTENTION = {"sliding_attention", "chunked_attention"}
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    engine: Engine
+    tokenizer: Any  # transformers' PreTrainedTokenizerFast
+
+
+def load(name: str, config: MetaReferenceConfig) -> LoadedModel:
+    """Load a model and start its engine. Takes seconds: call it in a thread. Raises ProviderUnavailable."""
+    path = resolve(config.checkpoint_dir or name)
+    try:
+        tokenizer, model = _tokenizer(path), _model(path, config)
+    except (OSError, ValueError, ImportError, RuntimeError) as error:
+        raise ProviderUnavailable(f"Cannot load '{name}' from {path}: {error}") from error
+    _require_support(name, model)
+    engine = Engine(
+        model,
+        context=min(config.max_seq_len, _longest(model.config)),
+        ends=_ends(model, tokenizer),
+        max_batch_size=config.max_batch_size,
+        max_waiting=config.max_waiting,
+        seed=config.torch_seed,
+    )
+    _warm_up(model)
+    engine.start()
+    return LoadedModel(engine, tokenizer)
+
+
+def _source(path: Path) -> dict[str, Any]:
+    """Keyword arguments for from_pretrained: nothing from the network, no code from the model, no pickle."""
+    place = {"gguf_file": path.name} if path.is_file() else {}
+    folder = path.parent if path.is_file() else path
+    return {"pretrained_model_name_or_path": folder, "local_files_only": True, "trust_remote_code": False, **place}
+
+
+def _tokenizer(path: Path) -> Any:
+    tokenizer = AutoTokenizer.from_pretrained(**_source(path))
+    if not tokenizer.is_fast:
+        raise ProviderUnavailable(f"{path} has no tokenizer.json; convert its tokenizer to the fast format.")
+    return tokenizer
+
+
+def _model(path: Path, config: MetaReferenceConfig) -> Any:
+    device = runtime.device(config.device)
+    safetensors = {} if path.is_file() else {"use_safetensors": True}
+    model = AutoModelForCausalLM.from_pretrained(
+        **_source(path), **safetensors, dtype=runtime.dtype(config.dtype, device), attn_implementation="sdpa"
+    )
+    return model.to(device).eval()
+
+
+def _require_support(name: str, model: Any) -> None:
+    """The engine keeps keys and values of whole rows: state-space and compressed caches are not that."""
+    kinds, _ = get_layer_types_and_kwargs(model.config.get_text_config(decoder=True))
+    if strange := set(kinds) - WHOLE_ATTENTION - WINDOWED_ATTENTION:
+        raise ProviderUnavailable(f"'{name}' has layers that this engine cannot run: {', '.join(sorted(strange))}.")
+
+
+def _longest(config: Any) -> int:
+    """The context that the weights allow. Within one sliding window, windowed attention is whole attention."""
+    text = config.get_text_config(decoder=True)
+    kinds, options = get_layer_types_and_kwargs(text)
+    windows = [option["sliding_window"] for kind, option in zip(kinds, options, strict=True) if kind in WINDOWED_ATTENTION]
+    return int(min([text.max_position_embeddings, *windows]))
+
+
+def _ends(model: Any, tokenizer: Any) -> frozenset[int]:
+    ends = model.generation_config.eos_token_id
+    if ends is None:
+        ends = tokenizer.eos_token_id
+    return frozenset([ends] if isinstance(ends, int) else ends or [])
+
+
+def _warm_up(model: Any) -> None:
+    """The first forward call prepares kernels; better before a request than during one."""
+    with torch.inference_mode():
+        model(input_ids=torch.zeros(1, 8, dtype=torch.long, device=model.device))

@@ -1,0 +1,109 @@
+"""`inline::meta-reference`: models that run in this process. torch is imported when a model is first loaded."""
+
+import asyncio
+import importlib
+import json
+from typing import TYPE_CHECKING, Any
+
+from apps.inference.local_models import installed, resolve
+from apps.inference.protocol import ChatReply
+from apps.inference.providers.inline.meta_reference.config import MetaReferenceConfig
+from apps.inference.schemas import ChatCompletionRequest, EmbeddingRequest, EmbeddingResponse, ProviderModel
+from llamastack.call import Call
+from llamastack.errors import NotFound, NotSupported, StackError
+from llamastack.providers import Health, Provider, ProviderUnavailable
+
+if TYPE_CHECKING:
+    from apps.inference.providers.inline.meta_reference.loader import LoadedModel
+
+PACKAGE = "apps.inference.providers.inline.meta_reference"
+
+
+class MetaReference(Provider):
+    """One engine a model; calls that come while it loads wait for it."""
+
+    config_class = MetaReferenceConfig
+    config: MetaReferenceConfig
+
+    def __init__(self, provider_id: str, config: Any, **services: Any) -> None:
+        super().__init__(provider_id, config, **services)
+        self._loads: dict[str, asyncio.Task[LoadedModel]] = {}
+
+    async def start(self) -> None:
+        if self.config.model:
+            await self._loaded(self.config.model)
+
+    async def stop(self) -> None:
+        loads, self._loads = self._loads, {}
+        for loaded in await asyncio.gather(*loads.values(), return_exceptions=True):
+            if not isinstance(loaded, BaseException):
+                await asyncio.to_thread(loaded.engine.stop)
+
+    async def health(self) -> Health:
+        loading = [name for name, load in self._loads.items() if not load.done()]
+        if loading:
+            return Health(True, f"loading {', '.join(loading)}; calls wait")
+        if not self._loads and self.config.model:
+            return Health(False, f"{self.config.model} is not loaded")
+        return Health(True, f"loaded: {', '.join(self._loads) or 'no model yet; the first request loads its own'}")
+
+    async def post_chat_completion(self, call: Call, request: ChatCompletionRequest) -> ChatReply:
+        from apps.inference.providers.inline.meta_reference import completion, prompt  # jinja2 is needed here
+
+        prompt.refuse_unsupported(request)
+        sampling = prompt.sampling(request)
+        loaded = await self._loaded(request.model)
+        tokens = await asyncio.to_thread(prompt.encode, loaded.tokenizer, request.messages)
+        loaded.engine.room(tokens)
+        job = completion.Completion(loaded, tokens, sampling, request.choices)
+        if request.stream:
+            return job.stream(request.model, request.wants_usage)
+        return await job.whole(request.model)
+
+    async def post_embedding(self, call: Call, request: EmbeddingRequest) -> EmbeddingResponse:
+        raise NotSupported("inline::meta-reference does not embed; use a model of inline::sentence-transformers.")
+
+    async def get_models(self, call: Call) -> list[ProviderModel]:
+        return await asyncio.to_thread(self._models)
+
+    def _models(self) -> list[ProviderModel]:
+        names = [model.name for model in installed() if model.type == "llm"]
+        if self.config.model:
+            names = [self.config.model]
+        return [
+            ProviderModel(provider_model_id=name, metadata={"context_length": self._context_length(name)})
+            for name in names
+        ]
+
+    def _context_length(self, name: str) -> int:
+        """The smaller of what is configured and what the model was made for, read without loading it."""
+        settings = resolve(self.config.checkpoint_dir or name) / "config.json"
+        if not settings.is_file():
+            return self.config.max_seq_len
+        longest: int = json.loads(settings.read_text()).get("max_position_embeddings", self.config.max_seq_len)
+        return min(self.config.max_seq_len, longest)
+
+    async def _loaded(self, name: str) -> "LoadedModel":
+        """The model, loaded once for all who ask; a load that failed is tried again by the next call."""
+        if self.config.model and name != self.config.model:
+            raise NotFound(f"This provider serves '{self.config.model}' and no model '{name}'.", param="model")
+        if name not in self._loads:
+            self._loads[name] = asyncio.create_task(asyncio.to_thread(self._load, name))
+        load = self._loads[name]
+        try:
+            return await asyncio.shield(load)
+        except StackError:
+            if self._loads.get(name) is load:
+                del self._loads[name]
+            raise
+
+    def _load(self, name: str) -> "LoadedModel":
+        try:
+            loader = importlib.import_module(f"{PACKAGE}.loader")
+        except ImportError as error:
+            raise ProviderUnavailable(
+                f"inline::meta-reference needs a package that is missing ({error.name}). "
+                "Install it with `pip install -r requirements/local.txt`."
+            ) from error
+        loaded: LoadedModel = loader.load(name, self.config)
+        return loaded

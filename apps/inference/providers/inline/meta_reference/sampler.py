@@ -1,0 +1,51 @@
+"""The next token of every row, from one tensor of logits."""
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+
+from apps.inference.providers.inline.meta_reference.generation import Generation
+from llamastack.sampling import Greedy, TopK, TopP
+
+COLDEST = 1e-5  # below this a temperature divides to infinity, and the choice is greedy to any precision
+
+
+def choose(logits: torch.Tensor, generations: Sequence[Generation]) -> torch.Tensor:
+    """One token id a row. A row's draw depends on its own logits and its own random numbers alone."""
+    chosen = logits.argmax(dim=-1)
+    rows = [row for row, generation in enumerate(generations) if not isinstance(generation.strategy, Greedy)]
+    if rows:
+        chosen[rows] = _sample(logits[rows].float(), [generations[row] for row in rows])
+    return chosen
+
+
+def _sample(logits: torch.Tensor, generations: Sequence[Generation]) -> torch.Tensor:
+    strategies = [cast(TopP | TopK, generation.strategy) for generation in generations]
+    heat = logits.new_tensor([max(strategy.temperature, COLDEST) for strategy in strategies])
+    probabilities = torch.softmax(logits / heat[:, None], dim=-1)
+    draws = logits.new_tensor([generation.random.random() for generation in generations])
+    if all(isinstance(strategy, TopP) and strategy.top_p == 1 for strategy in strategies):
+        return _draw(probabilities, draws)
+    ranked, tokens = probabilities.sort(dim=-1, descending=True)
+    places = _draw(_truncated(ranked, strategies), draws)
+    return tokens.gather(-1, places[:, None])[:, 0]
+
+
+def _truncated(ranked: torch.Tensor, strategies: Sequence[TopP | TopK]) -> torch.Tensor:
+    """Descending probabilities with those outside the top k and the nucleus set to 0; the first always stays."""
+    size = ranked.shape[-1]
+    ranks = torch.arange(size, device=ranked.device)
+    most = torch.tensor([s.top_k if isinstance(s, TopK) else size for s in strategies], device=ranked.device)
+    kept = ranked.masked_fill(ranks >= most[:, None], 0)
+    mass = ranked.new_tensor([strategy.top_p for strategy in strategies])[:, None] * kept.sum(-1, keepdim=True)
+    before = kept.cumsum(-1) - kept
+    return kept.masked_fill((before >= mass) & (ranks > 0), 0)
+
+
+def _draw(weights: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
+    """Inverse of the distribution: the first place whose cumulated weight exceeds the draw."""
+    cumulated = weights.cumsum(-1)
+    total = cumulated[:, -1:]
+    goals = torch.minimum(draws[:, None] * total, torch.nextafter(total, torch.zeros_like(total)))
+    return torch.searchsorted(cumulated, goals, right=True)[:, 0].clamp_(max=weights.shape[-1] - 1)

@@ -1,0 +1,72 @@
+"""Tokens to text as they come: whole characters only, and nothing that might be the beginning of a stop string."""
+
+from collections.abc import Sequence
+from typing import Any
+
+UNFINISHED = "\N{REPLACEMENT CHARACTER}"  # how a tokenizer shows bytes that are no whole character yet
+
+
+class Detokenizer:
+    """Decodes a window that begins before the unseen tokens, since what a token says depends on the one before it."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._tokens: list[int] = []
+        self._start = 0
+        self._shown = 0
+
+    def feed(self, token: int) -> str:
+        """The text that is certain now; empty where a character is not whole yet."""
+        self._tokens.append(token)
+        seen, text = self._window()
+        if text.endswith(UNFINISHED):
+            return ""
+        self._start, self._shown = self._shown, len(self._tokens)
+        return text[len(seen) :]
+
+    def flush(self) -> str:
+        """What is left at the end, without the half of a character."""
+        seen, text = self._window()
+        return text[len(seen) :].rstrip(UNFINISHED)
+
+    def _window(self) -> tuple[str, str]:
+        return self._decode(self._tokens[self._start : self._shown]), self._decode(self._tokens[self._start :])
+
+    def _decode(self, tokens: list[int]) -> str:
+        text: str = self._tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return text
+
+
+class StopFilter:
+    """Passes text on until a stop string appears; neither it nor what follows is passed."""
+
+    def __init__(self, stops: Sequence[str]) -> None:
+        self._stops = stops
+        self._held = ""
+        self.found = False
+
+    def feed(self, text: str) -> str:
+        if not self._stops:
+            return text
+        self._held += text
+        places = [place for stop in self._stops if (place := self._held.find(stop)) >= 0]
+        if places:
+            self.found = True
+            return self._take(min(places))
+        return self._take(len(self._held) - self._beginning())
+
+    def flush(self) -> str:
+        """What was held back and turned out to be no stop string."""
+        return "" if self.found else self._take(len(self._held))
+
+    def _take(self, size: int) -> str:
+        taken, self._held = self._held[:size], self._held[size:]
+        return taken
+
+    def _beginning(self) -> int:
+        """The length of the longest end of the held text that begins a stop string."""
+        longest = min(len(self._held), max(len(stop) for stop in self._stops) - 1)
+        for size in range(longest, 0, -1):
+            if any(stop.startswith(self._held[-size:]) for stop in self._stops):
+                return size
+        return 0
