@@ -116,7 +116,7 @@ def _postgres(directory: Path, password: str, durable: bool) -> Iterator[str]:
     port = _free_port()
     settings = [f"port={port}", "listen_addresses=127.0.0.1", "unix_socket_directories=", "timezone=UTC"]
     settings += [] if durable else UNSAFE_AND_FAST
-    command = [programs / "postgres", "-D", data, *(word for setting in settings for word in ("-c", setting))]
+    command = [str(programs / "postgres"), "-D", str(data), *(f"--{setting}" for setting in settings)]
     url = f"postgresql://{USER}:{password}@127.0.0.1:{port}"
     with _process(command, directory / "postgres.log", signal.SIGINT, partial(_database_ready, url)):
         yield f"{url}/{DATABASE}"
@@ -126,7 +126,7 @@ def _initialize(programs: Path, data: Path, password: str) -> None:
     password_file = _own(data.with_name("postgres.password"), password)
     options = ["--auth=scram-sha-256", f"--username={USER}", f"--pwfile={password_file}", "--no-sync"]
     options += ["--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
-    command = [programs / "initdb", "-D", data, *options]
+    command = [str(programs / "initdb"), "-D", str(data), *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False, **_as_owner(data))
     password_file.unlink()
     if done.returncode:
@@ -155,7 +155,9 @@ def _redis(directory: Path, password: str, durable: bool) -> Iterator[str]:
     settings += [f"appendonly {'yes' if durable else 'no'}"]
     configuration = _own(directory / "redis.conf", "\n".join(settings) + "\n")
     url = f"redis://:{password}@127.0.0.1:{port}/0"
-    with _process([program, configuration], directory / "redis.log", signal.SIGTERM, partial(_redis_ready, url)):
+    with _process(
+        [str(program), str(configuration)], directory / "redis.log", signal.SIGTERM, partial(_redis_ready, url)
+    ):
         yield url
 
 
@@ -168,9 +170,7 @@ def _redis_ready(url: str) -> bool:
 
 
 @contextmanager
-def _process(
-    command: Sequence[str | Path], log: Path, stop: signal.Signals, ready: Callable[[], bool]
-) -> Iterator[None]:
+def _process(command: Sequence[str], log: Path, stop: signal.Signals, ready: Callable[[], bool]) -> Iterator[None]:
     """A server that is ready inside the block and gone after it, or after this process."""
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -198,7 +198,7 @@ def _wait_until(ready: Callable[[], bool], process: "subprocess.Popen[bytes]", l
     deadline = time.monotonic() + START_SECONDS
     while not ready():
         if process.poll() is not None or time.monotonic() > deadline:
-            raise ServicesError(f"{process.args} did not start:\n{log.read_text(errors='replace')}")
+            raise ServicesError(f"{process.args!r} did not start:\n{log.read_text(errors='replace')}")
         time.sleep(POLL_SECONDS)
 
 

@@ -1,0 +1,121 @@
+# Every target does its own set-up; what is done is remembered by stamps in .venv, so that the next run starts at once.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+CONFIG ?= starter
+BIN := .venv/bin
+PYTHONS := python3 python3.11 python3.12 python3.13
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
+PRODUCTION := env -u DJANGO_DEBUG -u DATABASE_URL LLAMA_STACK_HOME=.venv/home LLAMA_STACK_AUTH=required LLAMA_STACK_HTTPS=1
+BENCHMARKS := $(patsubst benchmarks/%.py,bench-%,$(filter-out benchmarks/_%,$(wildcard benchmarks/*.py)))
+NODE_CLIENTS := tests/sdk/node/node_modules/.installed
+
+.PHONY: help
+help: ## Say what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+# A signal sent to make alone, rather than to its process group, reaches no child (SIGINT) or leaves one behind (SIGKILL).
+# So a watcher looks twice a second whether make is gone or has stopped catching SIGINT, as it does once it got one.
+.PHONY: serve
+serve: .venv/stamps/serve ## Serve the local models on 127.0.0.1:8321 (CONFIG=… for another distribution's name or file)
+	@server=$$$$; (while grep -qE '^SigCgt:.*[2367abef]$$' /proc/$$PPID/status && [ -d /proc/$$server ]; \
+	    do sleep 0.5; done; kill -INT $$server) 2> /dev/null & \
+	exec $(BIN)/llama stack run $(CONFIG)
+
+.PHONY: test
+test: .venv/stamps/dev .venv/stamps/package programs models node-clients ## Every test: all on PostgreSQL, some on SQLite too
+	@LLAMA_STACK_TEST_DB=sqlite $(BIN)/python -m pytest tests/unit/registry tests/unit/inference tests/conformance \
+	    -m "not (gpu or browser or node or local_model or slow)"
+	@marks="gpu"; \
+	command -v chromium > /dev/null || { marks="$$marks or browser"; echo "No chromium: tests marked 'browser' are deselected."; }; \
+	[ -e $(NODE_CLIENTS) ] || { marks="$$marks or node"; echo "No Node clients: tests marked 'node' are deselected."; }; \
+	$(BIN)/python -m pytest -m "not ($$marks)"
+
+.PHONY: test-fast
+test-fast: .venv/stamps/dev .venv/stamps/package ## The tests that take no time, in two minutes
+	@$(BIN)/python -m pytest -m "not (gpu or browser or node or local_model or slow)" \
+	    --ignore=tests/sdk --ignore=tests/browser --ignore=tests/chaos
+
+.PHONY: check
+check: .venv/stamps/dev .venv/stamps/package ## Lint, format, types, layers, deployment settings, migrations
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
+	$(PRODUCTION) $(BIN)/python manage.py check --deploy --fail-level WARNING
+	$(PRODUCTION) $(BIN)/python manage.py makemigrations --check --dry-run
+	$(PRODUCTION) $(BIN)/mypy
+
+.PHONY: bench $(BENCHMARKS)
+bench: $(BENCHMARKS) ## Measure everything: each file of benchmarks/ is a target of its own, such as bench-engine
+$(BENCHMARKS): bench-%: .venv/stamps/dev .venv/stamps/package models
+	$(BIN)/python -m benchmarks.$*
+
+# torch brings CUDA's libraries or none, as the build that is offered here decides: they are not pinned, nor is its local tag.
+.PHONY: lock
+lock: .venv/stamps/dev ## Compile requirements/*.in to *.txt (UPGRADE=1 takes newer versions)
+	for name in base local dev; do \
+	    (cd requirements && ../$(BIN)/uv pip compile --quiet --python-version 3.11 --no-annotate --no-header \
+	        --no-emit-index-url --no-emit-find-links $(if $(UPGRADE),--upgrade) $$name.in --output-file $$name.txt); \
+	    sed -i -E '/^(nvidia-|cuda-|triton==)/d; s/^(torch==[0-9.]+)\+.*/\1/' requirements/$$name.txt; \
+	done
+
+.PHONY: clean
+clean: ## Remove what the other targets made in this folder
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .coverage build *.egg-info tests/sdk/node/node_modules
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Set-up
+
+.venv/stamps/venv:
+	@[ -x $(BIN)/python ] && $(BIN)/python -m pip --version > /dev/null 2>&1 || { \
+	for python in $(PYTHONS); do \
+	    if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null; then break; else python=; fi; \
+	done; \
+	[ -n "$$python" ] || { echo "Python 3.11 or newer is needed: apt-get install python3 python3-venv"; exit 1; }; \
+	if ! $$python -c 'import ensurepip' 2> /dev/null; then \
+	    package=$$($$python -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'); \
+	    [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null || { echo "Install it first: apt-get install $$package"; exit 1; }; \
+	    apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$package; \
+	fi; \
+	$$python -m venv --clear .venv; }
+	@mkdir -p $(@D) && touch $@
+
+.venv/stamps/requirements: .venv/stamps/venv requirements/base.txt requirements/local.txt
+	@echo "Installing the server and what runs models: torch is large, so this takes minutes the first time."
+	$(PIP) -r requirements/base.txt -r requirements/local.txt
+	@touch $@
+
+.venv/stamps/package: .venv/stamps/venv pyproject.toml
+	$(PIP) --no-deps --editable .
+	@touch $@
+
+.venv/stamps/serve: .venv/stamps/requirements .venv/stamps/package
+	@touch $@
+
+.venv/stamps/dev: .venv/stamps/requirements requirements/dev.txt
+	$(PIP) -r requirements/dev.txt
+	@touch $@
+
+.PHONY: models
+models: .venv/stamps/requirements
+	@$(BIN)/python -m apps.inference.local_models fetch
+
+# Debian's chromium and Node, where they are absent and we may install them.
+.PHONY: programs
+programs:
+	@missing=""; for program in chromium nodejs:node npm; do \
+	    command -v $${program#*:} > /dev/null || missing="$$missing $${program%:*}"; done; \
+	[ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null || exit 0; \
+	apt-get update -q; DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing
+
+.PHONY: node-clients
+node-clients: programs
+	@if command -v npm > /dev/null; then $(MAKE) --no-print-directory $(NODE_CLIENTS); fi
+
+$(NODE_CLIENTS): tests/sdk/node/package.json
+	cd $(<D) && npm install --no-audit --no-fund --no-package-lock --loglevel=error
+	@touch $@
