@@ -1,17 +1,15 @@
-"""The entries of `providers` and of `registered_resources.models`: which are on, which are wrong, which cannot serve."""
+"""The entries of `providers` and `registered_resources.models`: which are on, which are wrong, which cannot serve."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-
-from pydantic import ValidationError
 
 from llamastack.apis import SERVED, Api
 from llamastack.config.expand import DISABLED, Environment, expand
 from llamastack.config.known import KNOWN_APIS, KNOWN_PROVIDER_TYPES, REGISTRY_APIS
 from llamastack.config.sections import ModelEntry, ProviderEntry, WrittenModel, WrittenProvider
 from llamastack.config.source import ConfigError, Place, Problem, Source
-from llamastack.config.validate import problems, validated
+from llamastack.config.validate import validated
 from llamastack.near import did_you_mean
 from llamastack.providers import ProviderConfig, ProviderSpec, load
 
@@ -73,7 +71,7 @@ class Reader:
 
     def provider(self, api: str, item: Any, place: Place) -> ProviderEntry | None:
         written = self.written(item, place)
-        declared = self.with_url(written, place)
+        declared = self.with_url(written.provider_type, item.get("config") or {}, place)
         spec = self.spec(api, written, place)
         if written.provider_id in OFF:
             return None
@@ -92,16 +90,16 @@ class Reader:
         )
 
     def written(self, item: Any, place: Place) -> WrittenProvider:
-        """The entry with everything but its config expanded."""
+        """The entry, everything but its config expanded."""
         if not isinstance(item, dict):
             raise ConfigError(Problem("expected a provider with provider_id and provider_type", place))
-        around = expand({key: value for key, value in item.items() if key != "config"}, self.env, place)
-        return _built(WrittenProvider, {**around, "config": item.get("config")}, place)
+        if not isinstance(item.get("config"), dict | None):
+            raise ConfigError(Problem("expected a mapping", (*place, "config")))
+        return validated(WrittenProvider, {k: v for k, v in item.items() if k != "config"}, self.env, place)[0]
 
-    def with_url(self, written: WrittenProvider, place: Place) -> dict[str, Any]:
+    def with_url(self, provider_type: str, declared: dict[str, Any], place: Place) -> dict[str, Any]:
         """The config as written, host and port made a URL where the type has no such keys."""
-        declared = written.config or {}
-        form = ADDRESSES.get(written.provider_type)
+        form = ADDRESSES.get(provider_type)
         if form is None or not {"host", "port"} <= set(declared):
             return declared
         self.source.move((*place, "config", "host"), (*place, "config", "url"))
@@ -216,13 +214,6 @@ def _id_as_written(item: Any) -> str:
     """The id that an entry has, or would have if `${env.X:+id}` were on: models may name it all the same."""
     written = str(item.get("provider_id")) if isinstance(item, dict) else ""
     return written.partition(":+")[2].removesuffix("}") or written
-
-
-def _built(model: type[WrittenProvider], data: dict[str, Any], place: Place) -> WrittenProvider:
-    try:
-        return model.model_validate(data)
-    except ValidationError as error:
-        raise ConfigError(*problems(error, model, data, place)) from None
 
 
 def _config_class(spec: ProviderSpec | None) -> tuple[type[ProviderConfig] | None, str | None]:

@@ -38,8 +38,9 @@ KNOWN_PROVIDER_TYPES: dict[str, frozenset[str]] = {
     "files": _types("localfs", "openai s3"),
     "inference": _types(
         "meta-reference sentence-transformers transformers",
-        "anthropic azure bedrock cerebras databricks fireworks gemini groq hf::endpoint hf::serverless llama-cpp-server "
-        "llama-openai-compat nvidia oci ollama openai passthrough runpod sambanova tgi together vertexai vllm watsonx",
+        "anthropic azure bedrock cerebras databricks fireworks gemini groq hf::endpoint hf::serverless "
+        "llama-cpp-server llama-openai-compat nvidia oci ollama openai passthrough runpod sambanova tgi together "
+        "vertexai vllm watsonx",
     ),
     "interactions": _types("builtin"),
     "messages": _types("builtin"),

@@ -113,7 +113,7 @@ def _check_apis(apis: Any) -> Iterator[Problem]:
 
 
 def _notes(config: StackConfig) -> Iterator[str]:
-    absent = [api for api in config.apis or config.providers if api not in SERVED]
+    absent = [api for api in config.apis if api not in SERVED]
     if absent:
         yield f"apis: not built yet and answered with 404: {', '.join(absent)}"
     for name in RegisteredResources.model_fields:
@@ -122,16 +122,19 @@ def _notes(config: StackConfig) -> Iterator[str]:
     for name in OLD_STORES:
         if getattr(config, name) is not None:
             yield f"{name}: an older form that has no effect; stores are described under storage"
-    for name in UNREAD:
-        if getattr(config, name):
+    yield from _unread(config)
+    yield from storage_notes(config.storage)
+
+
+def _unread(config: StackConfig) -> Iterator[str]:
+    sections: dict[str, object] = {name: getattr(config, name) for name in UNREAD}
+    sections["telemetry"] = config.telemetry.enabled
+    sections["logging"] = config.logging.category_levels
+    for name, section in sections.items():
+        if section:
             yield f"{name}: has no effect yet: not built"
-    if config.telemetry.enabled:
-        yield "telemetry: has no effect yet: not built"
     if config.server.cors:
         yield "server.cors: has no effect yet: LLAMA_STACK_ALLOWED_ORIGINS lists the origins of web pages that may call"
-    if config.logging.category_levels:
-        yield "logging: has no effect yet: not built"
-    yield from storage_notes(config.storage)
 
 
 def _stray_notes(document: Source) -> Iterator[str]:

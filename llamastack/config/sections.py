@@ -6,9 +6,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 
 class Section(BaseModel):
-    """Unknown keys are errors; a number is taken where text is due, since substitution makes numbers of digits."""
+    """Unknown keys are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     @model_validator(mode="before")
     @classmethod
@@ -177,7 +177,7 @@ class EmbeddingModelReference(Section):
 class VectorStores(Section):
     """OGX's further sub-objects are taken as they come: nothing here reads them yet."""
 
-    model_config = ConfigDict(extra="allow", frozen=True, coerce_numbers_to_str=True)
+    model_config = ConfigDict(extra="allow", frozen=True)
 
     default_provider_id: str | None = None
     default_embedding_model: EmbeddingModelReference | None = None
@@ -273,7 +273,7 @@ class RegisteredResources(Section):
 
 
 class WrittenProvider(Section):
-    """A provider entry before its config is looked at. A `provider_id` of None means: not enabled."""
+    """A provider entry; a `provider_id` of None means: not enabled. Its config is read on its own, if it is enabled."""
 
     provider_id: str | None = Field(max_length=255)
     provider_type: str
@@ -298,7 +298,7 @@ class ProviderEntry(Section):
 
 
 class StackConfig(Section):
-    """A whole run.yaml, resolved. `notes` are sentences for whoever starts the stack: what was read and has no effect."""
+    """A whole run.yaml, resolved. `notes` are for whoever starts the stack: what was read and has no effect."""
 
     version: Literal[2] = 2
     image_name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
@@ -319,6 +319,11 @@ class StackConfig(Section):
     inference_store: dict[str, Any] | None = None
     conversations_store: dict[str, Any] | None = None
     notes: list[str] = Field(default=[], exclude=True)
+
+    @field_validator("image_name", mode="before")
+    @classmethod
+    def spell_number(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, int | float) else value
 
     @field_validator("version", mode="before")
     @classmethod

@@ -40,7 +40,9 @@ def test_a_reference_is_replaced_and_the_whole_string_converted(written: str, ex
     assert type(expanded) is type(expected)
 
 
-@pytest.mark.parametrize("written", ["5432", "true", "", "~/x", "null", "$URL", "${URL}", "${env.lower}", "${env.X:-d}"])
+@pytest.mark.parametrize(
+    "written", ["5432", "true", "", "~/x", "null", "$URL", "${URL}", "${env.lower}", "${env.X:-d}"]
+)
 def test_a_string_without_a_reference_stays_as_written(written: str) -> None:
     assert expand(written, ENV) == written
 
@@ -88,7 +90,9 @@ def anything(chance: random.Random, depth: int = 0) -> Any:
         return [anything(chance, depth + 1) for _ in range(chance.randrange(4))]
     if kind == 5:
         return {anything_textual(chance): anything(chance, depth + 1) for _ in range(chance.randrange(4))}
-    return [anything_textual(chance), chance.randint(-(10**6), 10**6), chance.random(), chance.choice([None, True])][kind]
+    return [anything_textual(chance), chance.randint(-(10**6), 10**6), chance.random(), chance.choice([None, True])][
+        kind
+    ]
 
 
 def anything_textual(chance: random.Random) -> str:

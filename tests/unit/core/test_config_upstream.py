@@ -1,0 +1,91 @@
+"""A run.yaml as 0.3.5 writes it starts here: what is not built is kept, with one note a section."""
+
+from pathlib import Path
+from textwrap import dedent
+
+from llamastack.config import database_url, load_config
+
+STARTER = """\
+    version: 2
+    image_name: starter
+    apis: [agents, batches, datasetio, eval, files, inference, post_training, safety, scoring, tool_runtime, vector_io]
+    providers:
+      inference:
+      - provider_id: ${env.CEREBRAS_API_KEY:+cerebras}
+        provider_type: remote::cerebras
+        config: {base_url: "https://api.cerebras.ai", api_key: "${env.CEREBRAS_API_KEY:=}"}
+      - provider_id: ${env.AZURE_API_KEY:+azure}
+        provider_type: remote::azure
+        config: {api_base: "${env.AZURE_API_BASE:=}", api_type: "${env.AZURE_API_TYPE:=}"}
+      - provider_id: bedrock
+        provider_type: remote::bedrock
+      - provider_id: groq
+        provider_type: remote::groq
+        config: {url: "https://api.groq.com", api_key: "${env.GROQ_API_KEY:=}"}
+      vector_io:
+      - provider_id: faiss
+        provider_type: inline::faiss
+        config: {persistence: {namespace: "vector_io::faiss", backend: kv_default}}
+      - provider_id: ${env.PGVECTOR_DB:+pgvector}
+        provider_type: remote::pgvector
+        config: {port: "${env.PGVECTOR_PORT:=5432}", db: "${env.PGVECTOR_DB:=}"}
+      files:
+      - provider_id: meta-reference-files
+        provider_type: inline::localfs
+        config:
+          storage_dir: ${env.FILES_STORAGE_DIR:=~/.llama/distributions/starter/files}
+          metadata_store: {table_name: files_metadata, backend: sql_default}
+      safety:
+      - {provider_id: llama-guard, provider_type: "inline::llama-guard", config: {excluded_categories: []}}
+      agents:
+      - provider_id: meta-reference
+        provider_type: inline::meta-reference
+        config:
+          persistence:
+            agent_state: {namespace: agents, backend: kv_default}
+            responses: {table_name: responses, backend: sql_default, max_write_queue_size: 10000, num_writers: 4}
+      tool_runtime:
+      - {provider_id: tavily-search, provider_type: "remote::tavily-search", config: {max_results: 3}}
+    storage:
+      backends:
+        kv_default: {type: kv_sqlite, db_path: "${env.SQLITE_STORE_DIR:=~/.llama/distributions/starter}/kvstore.db"}
+        sql_default: {type: sql_sqlite, db_path: "${env.SQLITE_STORE_DIR:=~/.llama/distributions/starter}/sql_store.db"}
+      stores:
+        metadata: {namespace: registry, backend: kv_default}
+        inference: {table_name: inference_store, backend: sql_default, max_write_queue_size: 10000, num_writers: 4}
+        conversations: {table_name: openai_conversations, backend: sql_default}
+    registered_resources:
+      models: []
+      shields:
+      - shield_id: llama-guard
+        provider_id: ${env.SAFETY_MODEL:+llama-guard}
+        provider_shield_id: ${env.SAFETY_MODEL:=}
+      vector_dbs: []
+      datasets: []
+      scoring_fns: []
+      benchmarks: []
+      tool_groups:
+      - {toolgroup_id: "builtin::websearch", provider_id: tavily-search}
+    server: {port: 8321}
+    telemetry: {enabled: true}
+    vector_stores:
+      default_provider_id: faiss
+      default_embedding_model: {provider_id: sentence-transformers, model_id: nomic-ai/nomic-embed-text-v1.5}
+    """
+
+
+def test_a_file_of_0_3_5_is_read_and_what_is_not_built_is_noted(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(dedent(STARTER))
+    config = load_config(path, env={"SQLITE_STORE_DIR": "/srv"})
+    assert [entry.provider_id for entry in config.providers["inference"]] == ["bedrock", "groq"]
+    assert {entry.unavailable for entries in config.providers.values() for entry in entries} == {"not built yet"}
+    assert config.registered_resources.shields == []
+    assert database_url(config, {}) == "sqlite:////srv/llamastack.db"
+    assert config.notes[0] == "providers.inference: unavailable: bedrock, groq (not built yet)"
+    assert [note.partition(":")[0] for note in config.notes[-4:]] == [
+        "apis",
+        "registered_resources.tool_groups",
+        "vector_stores",
+        "telemetry",
+    ]
