@@ -8,7 +8,9 @@ from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
 from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
+from ninja.operation import Operation
 from ninja.parser import Parser
+from ninja.security.base import AuthBase
 
 from apps.inference.api import router as inference
 from apps.registry.api import models
@@ -20,15 +22,43 @@ from llamastack.errors import BadRequest, NotFound, StackError, headers, render
 from llamastack.settings import AUTH_REQUIRED
 from llamastack.stack import current
 
+ALIASES = "/v1/openai/v1"
 MAX_DEPTH = 64
 SHOWN = 200
 logger = logging.getLogger(__name__)
 
 
-async def authenticated(request: HttpRequest) -> Call:
-    """The Call of a request; ninja keeps it as `request.auth`."""
-    lowered = {name.lower(): value for name, value in request.headers.items()}
-    return Call(await current().live.principal(lowered, required=AUTH_REQUIRED))
+class Bearer(AuthBase):
+    """An API key, where the server asks for one. ninja keeps the Call as `request.auth`."""
+
+    openapi_type = "http"
+    openapi_scheme = "bearer"
+    is_async = True
+
+    async def __call__(self, request: HttpRequest) -> Call:
+        lowered = {name.lower(): value for name, value in request.headers.items()}
+        return Call(await current().live.principal(lowered, required=AUTH_REQUIRED))
+
+
+class LlamaStackAPI(NinjaAPI):
+    """A NinjaAPI whose operations are named by their functions, and those of the deprecated aliases apart."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._operation_ids: dict[Operation, str] = {}
+
+    def get_openapi_operation_id(self, operation: Operation) -> str:
+        name = operation.view_func.__name__
+        if operation not in self._operation_ids and name in self._operation_ids.values():
+            name = f"openai_{name}"
+        return self._operation_ids.setdefault(operation, name)
+
+    def get_openapi_schema(self, **options: Any) -> Any:
+        schema = super().get_openapi_schema(**options)
+        for path, operations in schema["paths"].items():
+            for operation in operations.values():
+                operation["deprecated"] = path.startswith(ALIASES)
+        return schema
 
 
 class BoundedParser(Parser):
@@ -63,12 +93,33 @@ def answer(error: StackError) -> HttpResponse:
     return HttpResponse(orjson.dumps(body), status=status, content_type="application/json", headers=headers(error))
 
 
-def invalid(error: ValidationError) -> BadRequest:
-    """The first thing that is wrong with a request, naming the field as a client writes it."""
-    first = error.errors[0]
-    where = [str(part) for part in first["loc"] if part not in ("body", "query", "path")][1:] or ["body"]
+def invalid(error: ValidationError, body: Any) -> BadRequest:
+    """What is wrong with a request, naming the field as a client writes it.
+
+    Of the errors of one field, as a union gives them, the one that reached furthest into the input is told.
+    """
+    told = [(written(part["loc"], body, part["type"] == "missing"), part["msg"]) for part in error.errors]
+    top = told[0][0][:1]
+    where, message = max((item for item in told if item[0][:1] == top), key=lambda item: len(item[0]))
     field = ".".join(where)[:SHOWN]
-    return BadRequest(f"'{field}': {str(first['msg'])[:SHOWN]}.", param=field, code="invalid_value")
+    return BadRequest(f"'{field}': {str(message)[:SHOWN]}.", param=field, code="invalid_value")
+
+
+def written(location: tuple[Any, ...], body: Any, missing: bool) -> list[str]:
+    """pydantic's location without what is not in the request: the parameter's name and the tags of unions."""
+    kind, *parts = location
+    if kind != "body":
+        return [str(part) for part in parts]
+    found: list[str] = []
+    for part in parts[1:]:
+        if isinstance(body, dict) and (part in body or (missing and part == parts[-1])):
+            body = body.get(part)
+        elif isinstance(body, list) and isinstance(part, int) and part < len(body):
+            body = body[part]
+        else:
+            continue
+        found.append(str(part))
+    return found or ["body"]
 
 
 def unexpected(error: Exception) -> StackError:
@@ -80,11 +131,11 @@ def missing(path: str) -> NotFound:
     return NotFound(f"There is no endpoint {path[:SHOWN]}. GET /v1/inspect/routes lists them.", code="unknown_url")
 
 
-api = NinjaAPI(
+api = LlamaStackAPI(
     title="Llama Stack",
     version=__version__,
     description="One API for every AI capability.",
-    auth=authenticated,
+    auth=Bearer(),
     parser=BoundedParser(),
     docs_url=None,
     openapi_url=None,
@@ -94,7 +145,7 @@ for router in (models, registry, inference):
     api.add_router("/v1", router)
 # The aliases that 0.3.5 serves for OpenAI's clients, and that llama-stack-client 0.2 still calls.
 for router in (models, inference):
-    api.add_router("/v1/openai/v1", router, url_name_prefix="openai")
+    api.add_router(ALIASES, router, url_name_prefix="openai")
 
 
 @api.exception_handler(StackError)
@@ -104,12 +155,13 @@ def on_stack_error(request: HttpRequest, error: Any) -> HttpResponse:
 
 @api.exception_handler(ValidationError)
 def on_invalid(request: HttpRequest, error: Any) -> HttpResponse:
-    return answer(invalid(error))
+    return answer(invalid(error, api.parser.parse_body(request) if request.body else None))
 
 
 @api.exception_handler(HttpError)
 def on_http_error(request: HttpRequest, error: Any) -> HttpResponse:
-    return answer(BadRequest(error.message))
+    """ninja wraps whatever the parser raises."""
+    return answer(error.__cause__ if isinstance(error.__cause__, StackError) else BadRequest(error.message))
 
 
 @api.exception_handler(Http404)

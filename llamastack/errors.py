@@ -6,6 +6,7 @@
     ├── AuthenticationError         401
     ├── PermissionDenied            403
     ├── NotFound                    404
+    ├── MethodNotAllowed            405
     ├── Conflict                    409
     ├── TooLarge                    413
     ├── RateLimited                 429  Retry-After
@@ -79,6 +80,12 @@ class NotFound(StackError):
     status = 404
     type = "not_found_error"
     code = "not_found"
+
+
+class MethodNotAllowed(StackError):
+    status = 405
+    type = "invalid_request_error"
+    code = "method_not_allowed"
 
 
 class Conflict(StackError):

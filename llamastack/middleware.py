@@ -9,11 +9,14 @@ from asgiref.sync import iscoroutinefunction, sync_to_async
 from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.messages.middleware import MessageMiddleware
 from django.contrib.sessions.middleware import SessionMiddleware
-from django.http import HttpRequest
+from django.http import HttpRequest, JsonResponse
 from django.middleware.clickjacking import XFrameOptionsMiddleware
 from django.middleware.common import CommonMiddleware
 from django.middleware.csrf import CsrfViewMiddleware
 from django.middleware.security import SecurityMiddleware
+from django.utils.decorators import async_only_middleware
+
+from llamastack.errors import MethodNotAllowed, render
 
 API_PREFIXES = ("/v1/", "/v1alpha/", "/v1beta/")
 
@@ -26,6 +29,20 @@ else:
 def is_api(path: str) -> bool:
     """Whether a path belongs to the API, and not to a page."""
     return path.startswith(API_PREFIXES)
+
+
+@async_only_middleware
+def api_methods(get_response: Any) -> Any:
+    """Errors of the URL's routing, where it is the API's, in the API's own shape."""
+
+    async def middleware(request: HttpRequest) -> Any:
+        response = await get_response(request)
+        if response.status_code == 405 and is_api(request.path_info):
+            error = MethodNotAllowed(f"{request.method} is not possible here; allowed: {response['Allow']}.")
+            return JsonResponse(render(error)[1], status=error.status, headers={"Allow": response["Allow"]})
+        return response
+
+    return middleware
 
 
 class PagesOnly(Base):

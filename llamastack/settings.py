@@ -65,6 +65,7 @@ INSTALLED_APPS = [
 ]
 # Pages alone pay for sessions, CSRF and messages: /v1 passes through these untouched (llamastack/middleware.py).
 MIDDLEWARE = [
+    "llamastack.middleware.api_methods",
     "llamastack.middleware.PageSecurity",
     "llamastack.middleware.PageSessions",
     "llamastack.middleware.PageCommon",
@@ -139,6 +140,8 @@ LOGGING = {
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    # Django warns of every 4xx; the answer has told the client.
+    "loggers": {"django.request": {"level": "ERROR"}},
     "root": {"handlers": ["console"], "level": os.environ.get("LLAMA_STACK_LOG_LEVEL", "WARNING").upper()},
 }
 
