@@ -16,6 +16,8 @@ from llamastack.providers import ProviderConfig, ProviderSpec, load
 Specs = Callable[[Api], Mapping[str, ProviderSpec]]
 
 NOT_BUILT = "not built yet"
+# OGX has APIs beside these; their providers are checked and noted, but there is no API to list them under.
+OUR_APIS = frozenset(Api)
 OFF = (None, "", DISABLED)
 # OGX's name for "whichever provider has it".
 ANY_PROVIDER = "all"
@@ -38,11 +40,12 @@ class Reader:
         if not isinstance(written, dict | None):
             self.problem("expected a mapping from APIs to lists of providers", ("providers",))
             return {}
-        return {
+        read = {
             api: self.providers_of(api, entries or [])
             for api, entries in (written or {}).items()
             if self.check_api(api, ("providers", api))
         }
+        return {api: entries for api, entries in read.items() if api in OUR_APIS}
 
     def check_api(self, api: str, place: Place) -> bool:
         if api in REGISTRY_APIS:

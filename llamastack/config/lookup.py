@@ -1,5 +1,6 @@
 """Where a configuration is found by what the user typed: a file, a distribution of ours, one in the home folder."""
 
+import os
 import re
 from pathlib import Path
 
@@ -13,12 +14,11 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 def find(source: str | Path) -> Path:
     """The file that `source` means; raises ConfigError that names near matches."""
-    path = Path(source).expanduser()
-    candidates = [path]
+    candidates = [Path(os.path.expanduser(source))]
     if NAME.fullmatch(str(source)):
         candidates += [BUILT_IN / f"{source}.yaml", *_in_home(str(source))]
     for candidate in candidates:
-        if candidate.is_file():
+        if os.path.isfile(candidate):  # unlike Path.is_file, False for a name that no file can have
             return candidate
     names = distributions()
     near = did_you_mean(Path(source).name.removesuffix(".yaml"), names) or "."

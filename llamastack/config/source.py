@@ -1,5 +1,6 @@
 """YAML with the line of every key, and the error that names file, line and place."""
 
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -185,14 +186,19 @@ class _Builder:
         return str(node.value)
 
     def scalar(self, node: Node, place: Place) -> Any:
+        """A value that JSON can hold as well, since what is written here is kept in the database."""
         if node.tag == _TAG + "timestamp":
             return node.value
         if node.tag not in _SCALARS:
             raise self.error(f"the tag {node.tag.replace(_TAG, '!!')} is not supported", node, place)
         try:
-            return self.loader.construct_object(node)
+            value = self.loader.construct_object(node)
+            json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
         except (ValueError, KeyError):
             raise self.error(f"not a value of the type {node.tag.replace(_TAG, '!!')}", node, place) from None
+        if isinstance(value, str) and "\0" in value:
+            raise self.error("a NUL character, which the database cannot hold", node, place)
+        return value
 
     def error(self, message: str, node: Node, place: Place) -> ConfigError:
         return ConfigError(Problem(message, place, self.file, node.start_mark.line + 1))

@@ -201,6 +201,12 @@ def test_a_provider_of_an_api_that_is_not_built_is_kept_with_its_reason(load: Lo
     assert config.notes == ["providers.safety: unavailable: s (not built yet)"]
 
 
+def test_providers_of_apis_that_only_ogx_has_are_noted_and_left_out(load: Load) -> None:
+    config = load("providers: {messages: [{provider_id: m, provider_type: 'inline::builtin'}]}\n")
+    assert config.providers == {}
+    assert config.notes == ["providers.messages: unavailable: m (not built yet)"]
+
+
 def test_a_type_whose_package_is_missing_is_unavailable_and_says_how_to_get_it(load: Load) -> None:
     config = load("providers: {inference: [{provider_id: h, provider_type: 'inline::heavy', config: {a: 1}}]}\n")
     assert config.providers["inference"][0].unavailable == (
@@ -514,6 +520,12 @@ def test_a_file_of_the_current_folder_comes_before_a_distribution(load: Load) ->
 def test_a_name_that_is_nothing_names_near_ones() -> None:
     with pytest.raises(ConfigError, match=r"no file and no distribution 'startr'; did you mean 'starter'\?"):
         load_config("startr")
+
+
+@pytest.mark.parametrize("source", ["", "/", "a" * 5000, "\0", "~no-such-user/run.yaml", "../x"])
+def test_a_name_that_no_file_can_have_is_refused_likewise(source: str) -> None:
+    with pytest.raises(ConfigError, match="no file and no distribution"):
+        load_config(source)
 
 
 def test_every_built_provider_type_is_a_known_one() -> None:

@@ -1,9 +1,15 @@
 """A run.yaml as 0.3.5 writes it starts here: what is not built is kept, with one note a section."""
 
+import random
+from collections.abc import Iterator
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
-from llamastack.config import database_url, load_config
+import pytest
+import yaml
+
+from llamastack.config import ConfigError, Place, database_url, load_config
 
 STARTER = """\
     version: 2
@@ -89,3 +95,45 @@ def test_a_file_of_0_3_5_is_read_and_what_is_not_built_is_noted(tmp_path: Path) 
         "vector_stores",
         "telemetry",
     ]
+
+
+WRONG: tuple[Any, ...] = (
+    None,
+    "",
+    0,
+    -1.5,
+    True,
+    "${env.X}",
+    "${env.X:=}",
+    "${env.X:=5}",
+    [],
+    {},
+    [None],
+    [[]],
+    {"a": 1},
+    "a" * 300,
+)
+
+
+def places(value: Any, place: Place = ()) -> Iterator[Place]:
+    yield place
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        yield from places(item, (*place, key))
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_a_file_with_anything_in_the_wrong_place_is_read_or_refused_with_lines(seed: int, tmp_path: Path) -> None:
+    chance = random.Random(seed)
+    document = yaml.safe_load(dedent(STARTER))
+    *inner, last = chance.choice(list(places(document))[1:])
+    owner = document
+    for key in inner:
+        owner = owner[key]
+    owner[last] = chance.choice(WRONG)
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump(document))
+    try:
+        assert database_url(load_config(path, env={}), {}).startswith("sqlite:///")
+    except ConfigError as error:
+        assert all(problem.line and problem.message for problem in error.problems)  # noqa: PT017
