@@ -29,7 +29,9 @@ def load(name: str, config: MetaReferenceConfig) -> LoadedModel:
     path = resolve(config.checkpoint_dir or name)
     try:
         tokenizer, model = _tokenizer(path), _model(path, config)
-    except (OSError, ValueError, ImportError, RuntimeError) as error:
+    except ProviderUnavailable:
+        raise
+    except Exception as error:  # a damaged or foreign file can fail in any of three libraries, each in its own way
         raise ProviderUnavailable(f"Cannot load '{name}' from {path}: {error}") from error
     _require_support(name, model)
     engine = Engine(
