@@ -113,7 +113,9 @@ class Reader:
         """The spec of a type that is built. A type that nobody knows is an error, unless a module brings it."""
         specs = self.specs(Api(api)) if api in SERVED else {}
         known = KNOWN_PROVIDER_TYPES.get(api, frozenset()) | set(specs)
-        if written.module or written.provider_type in known:
+        if written.module:
+            return None
+        if written.provider_type in known:
             return specs.get(written.provider_type)
         near = did_you_mean(written.provider_type, known)
         message = f"unknown provider type '{written.provider_type}' for {api}{near}"

@@ -133,8 +133,6 @@ def _unread(config: StackConfig) -> Iterator[str]:
     for name, section in sections.items():
         if section:
             yield f"{name}: has no effect yet: not built"
-    if config.server.cors:
-        yield "server.cors: has no effect yet: LLAMA_STACK_ALLOWED_ORIGINS lists the origins of web pages that may call"
 
 
 def _stray_notes(document: Source) -> Iterator[str]:
