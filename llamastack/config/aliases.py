@@ -55,9 +55,12 @@ def _drop_vector_dbs(owner: Any, notes: list[str]) -> None:
 def _spell_out_storage(source: Source) -> None:
     """`{type: sqlite, config: {dir: …}}` -> backends and stores, as 0.3.5 names them."""
     storage = source.data.get("storage")
-    if not isinstance(storage, dict) or set(storage) - {"type", "config"} or storage.get("type") not in SEED_BACKENDS:
+    if not isinstance(storage, dict) or set(storage) - {"type", "config"}:
         return
-    key_value, sql = SEED_BACKENDS[storage["type"]]
+    kinds = SEED_BACKENDS.get(str(storage.get("type")))
+    if kinds is None:
+        return
+    key_value, sql = kinds
     config = storage.get("config") or {}
     if not isinstance(config, dict):
         return
@@ -72,7 +75,7 @@ def _spell_out_storage(source: Source) -> None:
 
 
 def _with_path(config: dict[str, Any], file: str) -> dict[str, Any]:
-    if "dir" not in config:
+    if not isinstance(config.get("dir"), str):
         return config
     rest = {key: value for key, value in config.items() if key != "dir"}
     return {**rest, "db_path": f"{config['dir']}/{file}"}

@@ -102,6 +102,8 @@ def test_redis_and_mongodb_map_to_the_database_with_a_note(kind: str) -> None:
         ("backends:\n  a: {type: sql_postgres}\n", "4: storage.backends.a.user: this key is required"),
         ("type: sqlite\nconfig: {dri: /x}\n", "4: storage.backends.kv_default.dri: unknown key"),
         ("type: oracle\n", "3: storage.type: unknown key"),
+        ("type: {}\n", "3: storage.type: unknown key"),
+        ("type: sqlite\nconfig: {dir: []}\n", "4: storage.backends.kv_default.dir: unknown key"),
     ],
 )
 def test_storage_that_cannot_be_is_an_error_with_its_line(storage: str, error: str) -> None:
