@@ -92,6 +92,11 @@ class Engine:
         self._enqueue(generation)
         return generation
 
+    @property
+    def running(self) -> int:
+        """How many generations are in the batch now."""
+        return len(self._running)
+
     def room(self, tokens: Sequence[int]) -> int:
         """How many tokens can follow a prompt: at least one, or BadRequest."""
         if not tokens or len(tokens) >= self.context:
@@ -203,9 +208,9 @@ class Engine:
         for generation, token in zip(generations, tokens, strict=True):
             generation.count += 1
             events.append(Event(generation, token, self._finish(generation, token)))
-        publish(events)
         ended = {id(event.generation) for event in events if event.finish_reason}
         self._retain([row for row, generation in enumerate(self._running) if id(generation) not in ended])
+        publish(events)
 
     def _finish(self, generation: Generation, token: int) -> Finish | None:
         if token in self.ends:

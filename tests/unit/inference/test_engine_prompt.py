@@ -1,0 +1,118 @@
+"""What a request may ask of `inline::meta-reference`, and what is refused by name."""
+
+from typing import Any
+
+import pytest
+from jinja2 import TemplateError
+
+from apps.inference.providers.inline.meta_reference.prompt import encode, refuse_unsupported, sampling
+from apps.inference.schemas import ChatCompletionRequest
+from llamastack.errors import BadRequest, UnsupportedParameter
+from llamastack.sampling import Greedy, TopK, TopP
+
+TOOL = {"type": "function", "function": {"name": "now"}}
+
+
+def request(**fields: Any) -> ChatCompletionRequest:
+    return ChatCompletionRequest.model_validate({"model": "m", "messages": [{"role": "user", "content": "x"}]} | fields)
+
+
+class Plain:
+    """A tokenizer whose template writes `role:content;` and whose tokens are characters."""
+
+    chat_template: str | None = "plain"
+
+    def apply_chat_template(self, turns: list[dict[str, str]], **options: Any) -> str:
+        if turns[0]["role"] == "assistant":
+            raise TemplateError("must begin with the user")
+        return "".join(f"{turn['role']}:{turn['content']};" for turn in turns)
+
+    def encode(self, text: str, **options: Any) -> list[int]:
+        assert options == {"add_special_tokens": False}
+        return [ord(character) for character in text]
+
+
+def rendered(*messages: dict[str, Any]) -> str:
+    return "".join(map(chr, encode(Plain(), request(messages=list(messages)).messages)))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("tools", [TOOL]),
+        ("tool_choice", "required"),
+        ("tool_choice", TOOL),
+        ("response_format", {"type": "json_object"}),
+        ("logprobs", True),
+        ("top_logprobs", 3),
+        ("frequency_penalty", 0.5),
+        ("presence_penalty", -1),
+        ("logit_bias", {"5": 10}),
+        ("min_p", 0.1),
+        ("repetition_penalty", 1.2),
+        ("modalities", ["text", "audio"]),
+        ("reasoning_effort", "high"),
+        ("functions", []),
+    ],
+)
+def test_what_cannot_be_honoured_is_refused_by_name(field: str, value: object) -> None:
+    with pytest.raises(UnsupportedParameter) as refused:
+        refuse_unsupported(request(**{field: value}))
+    assert refused.value.param == field
+
+
+def test_neutral_and_harmless_values_pass() -> None:
+    refuse_unsupported(
+        request(
+            tools=[], tool_choice="auto", response_format={"type": "text"}, logprobs=False, top_logprobs=0, min_p=0,
+            frequency_penalty=0, presence_penalty=0.0, logit_bias={}, user="u", store=True, metadata={"a": "b"},
+            parallel_tool_calls=True, service_tier="auto", safety_identifier="s", prompt_cache_key="k",
+            modalities=["text"], top_k=5, reasoning_effort=None, stream_options={"include_usage": True},
+        )
+    )  # fmt: skip
+
+
+def test_sampling_follows_the_request() -> None:
+    assert sampling(request(temperature=0)).strategy == Greedy()
+    assert sampling(request()).strategy == TopP(1.0, 1.0)
+    assert sampling(request(top_k=7, temperature=0.5, top_p=0.9)).strategy == TopK(7, 0.5, 0.9)
+    assert sampling(request(max_tokens=5)).max_tokens == 5
+    assert sampling(request(max_tokens=5, max_completion_tokens=6)).max_tokens == 6
+    assert sampling(request(stop="a", seed=3)).stop == ("a",)
+
+
+@pytest.mark.parametrize("fields", [{"top_k": 0}, {"top_k": 2.5}, {"top_k": True}, {"stop": ""}, {"stop": ["x" * 1001]}])
+def test_bad_values_are_400s_that_name_the_field(fields: dict[str, Any]) -> None:
+    with pytest.raises(BadRequest) as refused:
+        sampling(request(**fields))
+    assert refused.value.param in fields
+
+
+def test_messages_go_through_the_template() -> None:
+    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    said = rendered({"role": "developer", "content": "d"}, {"role": "user", "content": parts}, {"role": "assistant"})
+    assert said == "system:d;user:ab;assistant:;"
+
+
+def test_an_image_is_refused_by_its_place() -> None:
+    image = {"type": "image_url", "image_url": {"url": "data:,"}}
+    with pytest.raises(UnsupportedParameter) as refused:
+        rendered({"role": "user", "content": [{"type": "text", "text": "a"}, image]})
+    assert refused.value.param == "messages[0].content[1]"
+
+
+def test_tool_messages_are_refused() -> None:
+    with pytest.raises(UnsupportedParameter):
+        rendered({"role": "user", "content": "x"}, {"role": "tool", "tool_call_id": "1", "content": "y"})
+
+
+def test_what_the_template_refuses_is_a_400() -> None:
+    with pytest.raises(BadRequest, match="must begin with the user"):
+        rendered({"role": "assistant", "content": "x"})
+
+
+def test_a_model_without_a_template_cannot_chat() -> None:
+    tokenizer = Plain()
+    tokenizer.chat_template = None
+    with pytest.raises(BadRequest, match="chat template"):
+        encode(tokenizer, request().messages)
