@@ -98,6 +98,7 @@ def _other_resources(resources: Any, env: Environment) -> RegisteredResources:
     kept = {
         name: [entry for entry, raw in zip(getattr(registered, name), raws, strict=True) if _enabled(raw)]
         for name, raws in expanded.items()
+        if raws is not None
     }
     return registered.model_copy(update=kept)
 

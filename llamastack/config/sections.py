@@ -16,8 +16,8 @@ class Section(BaseModel):
         """An empty value, as an unset variable leaves it, is the same as no value where there is a default."""
         if not isinstance(data, dict):
             return data
-        required = {name for name, field in cls.model_fields.items() if field.is_required()}
-        return {key: value for key, value in data.items() if value is not None or key in required}
+        defaulted = {name for name, field in cls.model_fields.items() if not field.is_required()}
+        return {key: value for key, value in data.items() if value is not None or key not in defaulted}
 
 
 class Cors(Section):

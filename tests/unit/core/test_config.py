@@ -482,6 +482,12 @@ def test_resources_of_apis_to_come_are_checked_and_kept(load: Load) -> None:
     assert error == "run.yaml:3: registered_resources.shields[0].shield_id: this key is required"
 
 
+def test_an_empty_list_and_an_unknown_key_are_told_apart_when_both_are_null(load: Load) -> None:
+    assert load("registered_resources: {shields: '${env.NONE:=}'}\n").registered_resources.shields == []
+    (error,) = errors(load, "registered_resources:\n  shelds: '${env.NONE:=}'\n")
+    assert error == "run.yaml:2: registered_resources.shelds: unknown key; did you mean 'shields'?"
+
+
 # Distributions
 
 
