@@ -1,0 +1,3 @@
+from llamastack.cli import main
+
+main()

@@ -1,0 +1,49 @@
+"""The tree of commands."""
+
+from typing import Annotated
+
+import typer
+
+from llamastack import __version__
+from llamastack.cli import key, listing, model, run
+
+
+def show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"llamastack-django {__version__}")
+        raise typer.Exit
+
+
+Version = Annotated[bool, typer.Option("--version", help="Show the version.", callback=show_version, is_eager=True)]
+
+
+def versioned(version: Version = False) -> None:
+    """One API for every AI capability."""
+
+
+def group(help: str) -> typer.Typer:
+    return typer.Typer(help=help, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+app = group("Llama Stack on Django: one API for every AI capability.")
+app.callback()(versioned)
+
+stack = group("Run the stack, and see what it is made of.")
+stack.callback()(versioned)
+stack.command("run")(run.run)
+stack.command("list-apis")(listing.list_apis)
+stack.command("list-providers")(listing.list_providers)
+stack.command("list")(listing.list_distributions)
+app.add_typer(stack, name="stack")
+
+models = group("The models on this machine.")
+models.command("list")(model.list_models)
+models.command("download")(model.download)
+models.command("describe")(model.describe)
+app.add_typer(models, name="model")
+
+keys = group("The API keys of a stack.")
+keys.command("create")(key.create)
+keys.command("list")(key.list_keys)
+keys.command("revoke")(key.revoke)
+app.add_typer(keys, name="key")

@@ -1,0 +1,90 @@
+"""The database before the server starts: brought up to date, with a first admin and a first key, under one lock."""
+
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import psycopg
+
+from llamastack.cli.environment import EnvironmentFault, database_file
+from llamastack.config import StackConfig
+
+LOCK = 8_321_000_001  # any number that no other program takes as an advisory lock in this database
+CONNECT_SECONDS = 5
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What is told once: the first admin's password and the first API key, where they were made now."""
+
+    password: str | None = None
+    key: str | None = None
+
+
+@contextmanager
+def locked() -> Iterator[None]:
+    """Wait until no other process prepares this database, and hold the others off."""
+    file = database_file()
+    if file is None:
+        with _advisory_lock():
+            yield
+        return
+    with file.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def _advisory_lock() -> Iterator[None]:
+    """PostgreSQL's lock of a session: it goes with the connection, however this process ends."""
+    try:
+        connection = psycopg.connect(os.environ["DATABASE_URL"], autocommit=True, connect_timeout=CONNECT_SECONDS)
+    except psycopg.Error as error:
+        reason = " ".join(str(error).split())
+        raise EnvironmentFault(f"The database of DATABASE_URL cannot be reached: {reason}") from None
+    with connection:
+        connection.execute("SELECT pg_advisory_lock(%s)", [LOCK])
+        yield
+
+
+def migrate() -> None:
+    """Bring the tables up to date. Where that fails, the server must not serve: it raises EnvironmentFault."""
+    from django.core.management import call_command
+    from django.db import Error, connection
+    from django.db.migrations.exceptions import NodeNotFoundError
+    from django.db.migrations.executor import MigrationExecutor
+
+    try:
+        executor = MigrationExecutor(connection)
+        if executor.migration_plan(executor.loader.graph.leaf_nodes()):
+            call_command("migrate", verbosity=0, interactive=False)
+    except (Error, NodeNotFoundError, ValueError, RuntimeError) as error:
+        raise EnvironmentFault(
+            f"The database could not be brought up to date, so nothing is served: {error}"
+        ) from error
+
+
+def first_credentials() -> Credentials:
+    """An admin and an API key, each where there is none yet."""
+    from apps.access.models import ApiKey, User
+
+    password = key = None
+    if not User.objects.exists():
+        password = secrets.token_urlsafe(12)
+        User.objects.create_superuser("admin", password=password)
+    if not ApiKey.objects.exists():
+        _, key = ApiKey.issue("first key", owner="admin", admin=True)
+    return Credentials(password, key)
+
+
+def apply(config: StackConfig) -> None:
+    """The YAML's rows; then let go of this thread's connection, since the server's threads open their own."""
+    from django.db import connections
+
+    from apps.registry import service
+
+    service.apply(config)
+    connections.close_all()

@@ -1,0 +1,144 @@
+"""`llama stack run`: from a YAML to a server that answers."""
+
+import json
+import os
+import shlex
+import signal
+import sys
+from enum import StrEnum
+from functools import partial
+from types import FrameType
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from llamastack import __version__
+from llamastack.apis import Api
+from llamastack.cli import address as addresses
+from llamastack.cli import database, environment
+from llamastack.cli.console import say, warn
+from llamastack.cli.environment import EnvironmentFault
+from llamastack.cli.weights import fetch_missing
+from llamastack.config import ProviderEntry, StackConfig
+from llamastack.home import home
+from llamastack.providers import find
+
+DEFAULT_HOST = "127.0.0.1"
+LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+PAGES = {"Playground": "/", "Admin": "/admin/", "Docs": "/docs", "API": "/v1"}
+CONFIG_VARIABLES = ["LLAMA_STACK_CONFIG", "CONFIG"]
+
+
+class ServerName(StrEnum):
+    uvicorn = "uvicorn"
+    daphne = "daphne"
+
+
+Config = Annotated[str, typer.Argument(help="A distribution's name, or a file.", envvar=CONFIG_VARIABLES)]
+Port = Annotated[int | None, typer.Option(help="0 takes a free one.", envvar="LLAMA_STACK_PORT", min=0, max=65535)]
+Host = Annotated[str | None, typer.Option(help=f"The address to listen on; {DEFAULT_HOST} unless the file says more.")]
+ServerOption = Annotated[ServerName, typer.Option("--server", help="The ASGI server.")]
+Workers = Annotated[int | None, typer.Option(help="Processes that serve.", min=1)]
+
+
+def run(
+    config: Config = "starter",
+    port: Port = None,
+    host: Host = None,
+    server: ServerOption = ServerName.uvicorn,
+    workers: Workers = None,
+) -> None:
+    """Serve a distribution or a file: migrates the database, fetches local models, then listens."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, leave)
+    stack = environment.read(config)
+    refuse_workers(stack, workers or stack.server.workers)
+    address = addresses.take(host or stack.server.host or DEFAULT_HOST, stack.server.port if port is None else port)
+    allow_host(address.host)
+    prepare(stack)
+    fetch_missing(stack)
+
+    from llamastack.cli.serve import SERVERS  # uvicorn is worth its import only from here on
+
+    SERVERS[server](address, partial(announce, address, stack))
+
+
+def leave(number: int, frame: FrameType | None) -> None:
+    """Before the server runs, a signal ends the process, and what it started with it."""
+    sys.exit(128 + number)
+
+
+def refuse_workers(config: StackConfig, workers: int) -> None:
+    """Several processes are not built yet, and some providers will never run in them."""
+    if workers == 1:
+        return
+    exclusive = [provider.provider_id for provider in _enabled(config) if _is_exclusive(provider)]
+    if exclusive:
+        raise EnvironmentFault(
+            f"--workers {workers}: {', '.join(exclusive)} keep their state in one process. Serve with --workers 1, or "
+            "leave them out, as the distribution remote-only does, and reach models on a server of their own."
+        )
+    raise EnvironmentFault(
+        f"--workers {workers}: several workers are not built yet. Start further servers on other ports with the same "
+        "DATABASE_URL and a proxy in front: what is changed in one is seen by all."
+    )
+
+
+def _enabled(config: StackConfig) -> list[ProviderEntry]:
+    return [entry for entries in config.providers.values() for entry in entries if entry.unavailable is None]
+
+
+def _is_exclusive(provider: ProviderEntry) -> bool:
+    spec = find(Api(provider.api), provider.provider_type, provider.module)
+    return spec is not None and spec.exclusive
+
+
+def allow_host(host: str) -> None:
+    """Requests that name the host it listens on are answered; for all addresses, the operator has to say the names."""
+    if os.environ.get("LLAMA_STACK_ALLOWED_HOSTS"):
+        return
+    if host in addresses.WILDCARDS:
+        warn("Only requests to localhost are answered: set LLAMA_STACK_ALLOWED_HOSTS to the names this server has.")
+    elif host not in LOOPBACK_NAMES:
+        named = f"[{host}]" if ":" in host else host
+        os.environ["LLAMA_STACK_ALLOWED_HOSTS"] = f"localhost,127.0.0.1,[::1],{named}"
+
+
+def prepare(config: StackConfig) -> None:
+    """Django, the tables, the first credentials and the YAML's rows. Two processes at once take turns."""
+    environment.prepare(config)
+    with database.locked():
+        database.migrate()
+        credentials = database.first_credentials()
+        database.apply(config)
+    show(credentials)
+
+
+def show(credentials: database.Credentials) -> None:
+    """At once, so that whatever follows cannot lose what is told only here."""
+    if credentials.password:
+        say(f"First admin: user [bold]admin[/bold], password [bold]{escape(credentials.password)}[/bold]")
+    if credentials.key:
+        say(f"First API key: [bold]{escape(credentials.key)}[/bold]")
+    if credentials.password or credentials.key:
+        say("Keep them: they are shown only now. `llama key create NAME` makes further keys.")
+
+
+def announce(address: addresses.Address, config: StackConfig) -> None:
+    """What answers now, and where."""
+    say(f"[green]Llama Stack {__version__} serves {escape(config.image_name)}[/green], state in {escape(str(home()))}")
+    for name, path in PAGES.items():
+        say(f"  {name:<11}{address.url}{path}")
+    say(f"Try it:\n  {escape(curl(address.url, config))}\nCtrl-C stops it.")
+
+
+def curl(url: str, config: StackConfig) -> str:
+    """A first request, to a chat model where the file registers one."""
+    required = os.environ.get("LLAMA_STACK_AUTH") == "required"
+    key = ' -H "Authorization: Bearer $LLAMA_STACK_API_KEY"' if required else ""
+    model = next((m.model_id for m in config.registered_resources.models if m.model_type == "llm"), None)
+    if model is None:
+        return f"curl {url}/v1/models{key}"
+    body = json.dumps({"model": model, "messages": [{"role": "user", "content": "Say hello."}]})
+    return f"curl {url}/v1/chat/completions{key} -H 'Content-Type: application/json' -d {shlex.quote(body)}"

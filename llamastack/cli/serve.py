@@ -1,0 +1,138 @@
+"""Serving by uvicorn or daphne, in this process, until SIGINT or SIGTERM; a second signal ends it at once."""
+
+import asyncio
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import uvicorn
+
+from llamastack.cli.address import Address, refusal
+
+APPLICATION = "llamastack.asgi:application"
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+GRACE_SECONDS = 5
+# Ctrl-C may arrive twice: from the terminal, and passed on by `make`.
+SAME_SIGNAL_SECONDS = 1.0
+
+
+class Signals:
+    """The first signal asks to stop, one that comes later ends the process."""
+
+    def __init__(self, stop: Callable[[], object]) -> None:
+        self._stop = stop
+        self._first: float | None = None
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        if self._first is None:
+            self._first = time.monotonic()
+            self._stop()
+        elif time.monotonic() - self._first > SAME_SIGNAL_SECONDS:
+            os._exit(128 + number)
+
+    @contextmanager
+    def caught(self) -> Iterator[None]:
+        before = {number: signal.signal(number, self.handle) for number in STOP_SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+class Server(uvicorn.Server):
+    """Uvicorn that says when it is ready and ends with exit code 0 when it was asked to stop."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._ready()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        with Signals(self._leave).caught():
+            yield
+
+    def _leave(self) -> None:
+        self.should_exit = True
+
+
+def by_uvicorn(address: Address, ready: Callable[[], None]) -> None:
+    """Serve on the sockets of `address`. Returns once it was told to stop and has stopped."""
+    from llamastack import settings
+
+    config = uvicorn.Config(
+        APPLICATION,
+        loop="uvloop",
+        http="httptools",
+        ws="websockets-sansio",
+        ws_max_size=settings.MAX_BODY_BYTES,
+        lifespan="on",
+        log_config=None,  # Django's LOGGING holds
+        access_log=False,
+        server_header=False,
+        proxy_headers=settings.HTTPS,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    try:
+        Server(config, ready).run(address.sockets)
+    except OSError as error:
+        raise refusal(error, address.host, address.port) from error
+
+
+def by_daphne(address: Address, ready: Callable[[], None]) -> None:
+    """Serve on the same addresses. Daphne knows no lifespan: the Stack is started and stopped beside it."""
+    from daphne.endpoints import build_endpoint_description_strings
+    from daphne.server import Server as Daphne
+    from twisted.internet import defer, reactor
+
+    from llamastack import stack
+    from llamastack.asgi import application
+
+    places = [bound.getsockname()[:2] for bound in address.sockets]
+    address.close()
+    endpoints = [place for host, port in places for place in build_endpoint_description_strings(host=host, port=port)]
+    daphne = Daphne(application, endpoints, signal_handlers=False, server_name="")
+    failures: list[BaseException] = []
+
+    async def start() -> None:
+        try:
+            await stack.start()
+            ready()
+        except Exception as error:  # whatever it is, it ends the server and is raised below
+            failures.append(error)
+            daphne.stop()
+
+    def started() -> Any:
+        return defer.Deferred.fromFuture(asyncio.ensure_future(start()))
+
+    def stopped() -> Any:
+        return defer.Deferred.fromFuture(asyncio.ensure_future(stack.stop()))
+
+    untyped: Any = reactor
+    untyped.callWhenRunning(started)
+    untyped.addSystemEventTrigger("before", "shutdown", stopped)
+    with Signals(lambda: untyped.callFromThread(daphne.stop)).caught():
+        daphne.run()
+    if failures:
+        raise failures[0]
+    if not daphne.listening_addresses:
+        raise refusal(_in_use(), address.host, address.port)
+
+
+def _in_use() -> OSError:
+    import errno
+
+    return OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+
+
+SERVERS = {"uvicorn": by_uvicorn, "daphne": by_daphne}

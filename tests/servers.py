@@ -1,0 +1,135 @@
+"""The real server in a process of its own, for tests that need one: on a free port, ready, stopped, its output kept."""
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from llamastack.home import models_dir
+
+ROOT = Path(__file__).resolve().parents[1]
+READY_SECONDS = 60.0
+STOP_SECONDS = 20.0
+POLL_SECONDS = 0.02
+OURS = ("DATABASE_URL", "REDIS_URL", "INFERENCE_MODEL", "SAFETY_MODEL", "CONFIG")
+
+
+@dataclass
+class Server:
+    """A server under test. `url` has no path; `seconds` is what it took from its start until it was ready."""
+
+    url: str
+    port: int
+    process: "subprocess.Popen[bytes]"
+    log: Path
+    seconds: float = 0.0
+
+    @property
+    def output(self) -> str:
+        """What it has printed so far, stdout and stderr together."""
+        return self.log.read_text(errors="replace")
+
+    def signal(self, number: int = signal.SIGTERM) -> None:
+        self.process.send_signal(number)
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Ask it to stop and wait; returns its exit code. One that does not stop is killed and fails the test."""
+        if self.process.poll() is None:
+            self.signal(number)
+        try:
+            return self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            raise AssertionError(f"The server did not stop within {STOP_SECONDS:g} s:\n{self.output}") from None
+
+
+def free_port() -> int:
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def environment(home: Path, **variables: str) -> dict[str, str]:
+    """A clean environment for a server whose state is in `home`: nothing of this test run but the local models.
+
+    SQLite in `home` unless DATABASE_URL is among `variables`.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    if not (home / "models").exists():
+        (home / "models").symlink_to(models_dir().resolve())
+    kept = {name: value for name, value in os.environ.items() if not _ours(name)}
+    return kept | {"LLAMA_STACK_HOME": str(home), "PYTHONUNBUFFERED": "1", **variables}
+
+
+def _ours(name: str) -> bool:
+    return name in OURS or name.startswith(("LLAMA_STACK_", "DJANGO_"))
+
+
+@contextmanager
+def starting(command: Sequence[str], env: Mapping[str, str], port: int, cwd: Path = ROOT) -> Iterator[Server]:
+    """Any command that starts the server, in a session of its own; killed with all it started if it is still there."""
+    with tempfile.TemporaryDirectory(prefix="llamastack-server-") as folder:
+        log = Path(folder) / "output"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                command,
+                cwd=cwd,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        server = Server(f"http://127.0.0.1:{port}", port, process, log)
+        try:
+            yield server
+        finally:
+            if process.poll() is None:
+                server.stop()
+
+
+@contextmanager
+def serving(
+    config: str | Path = "remote-only", *options: str, home: Path, env: Mapping[str, str] | None = None
+) -> Iterator[Server]:
+    """`llama stack run CONFIG` with options, ready to answer. The port is a free one; `env` adds variables."""
+    port = free_port()
+    command = [sys.executable, "-m", "llamastack.cli", "stack", "run", str(config), "--port", str(port), *options]
+    with starting(command, environment(home, **(env or {})), port) as server:
+        wait_until_ready(server)
+        yield server
+
+
+def wait_until_ready(server: Server, seconds: float = READY_SECONDS) -> None:
+    """Until GET /v1/health answers 200. Fails the test with the output where the server ends before, or never is."""
+    started = time.monotonic()
+    while not healthy(server.port):
+        if server.process.poll() is not None:
+            raise AssertionError(f"The server ended with {server.process.returncode}:\n{server.output}")
+        if time.monotonic() - started > seconds:
+            raise AssertionError(f"The server was not ready within {seconds:g} s:\n{server.output}")
+        time.sleep(POLL_SECONDS)
+    server.seconds = time.monotonic() - started
+
+
+def healthy(port: int) -> bool:
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=5)) as connection:
+        try:
+            connection.request("GET", "/v1/health")
+            return connection.getresponse().status == 200
+        except (OSError, http.client.HTTPException):
+            return False
+
+
+def listening(port: int) -> bool:
+    with closing(socket.socket()) as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
