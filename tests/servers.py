@@ -31,19 +31,20 @@ class Server:
     process: "subprocess.Popen[bytes]"
     log: Path
     seconds: float = 0.0
+    kept: str = ""
 
     @property
     def output(self) -> str:
-        """What it has printed so far, stdout and stderr together."""
-        return self.log.read_text(errors="replace")
+        """What it has printed so far, stdout and stderr together; all of it once it has ended."""
+        return self.log.read_text(errors="replace") if self.log.exists() else self.kept
 
-    def signal(self, number: int = signal.SIGTERM) -> None:
+    def send(self, number: int = signal.SIGTERM) -> None:
         self.process.send_signal(number)
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Ask it to stop and wait; returns its exit code. One that does not stop is killed and fails the test."""
         if self.process.poll() is None:
-            self.signal(number)
+            self.send(number)
         try:
             return self.process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
@@ -95,6 +96,7 @@ def starting(command: Sequence[str], env: Mapping[str, str], port: int, cwd: Pat
         finally:
             if process.poll() is None:
                 server.stop()
+            server.kept = server.output
 
 
 @contextmanager
