@@ -141,13 +141,13 @@ async def test_cancelling_a_whole_answer_frees_the_engine(provider: MetaReferenc
 async def test_calls_made_while_the_model_loads_share_one_load(provider: MetaReference) -> None:
     replies = await asyncio.gather(*(whole(provider, max_tokens=2) for _ in range(3)))
     assert len({reply.choices[0].message.content for reply in replies}) == 1
-    assert len(provider._loads) == 1
+    assert provider._loads.names == [SMOLLM]
 
 
 @local_model
 async def test_health_tells_loading_from_loaded(provider: MetaReference) -> None:
     answer = asyncio.create_task(whole(provider, max_tokens=1))
-    while not provider._loads:
+    while not provider._loads.loading:
         await asyncio.sleep(0)
     assert "loading" in (await provider.health()).message
     await answer

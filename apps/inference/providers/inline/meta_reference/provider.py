@@ -1,23 +1,20 @@
 """`inline::meta-reference`: models that run in this process. torch is imported when a model is first loaded."""
 
 import asyncio
-import importlib
 import json
 from typing import TYPE_CHECKING, Any
 
 from apps.inference.local_models import installed, resolve
 from apps.inference.protocol import ChatReply
+from apps.inference.providers.inline.loads import Loads
 from apps.inference.providers.inline.meta_reference.config import MetaReferenceConfig
 from apps.inference.schemas import ChatCompletionRequest, EmbeddingRequest, EmbeddingResponse, ProviderModel
 from llamastack.call import Call
-from llamastack.errors import NotFound, NotSupported, StackError
-from llamastack.providers import Health, Provider, ProviderUnavailable
+from llamastack.errors import NotFound, NotSupported
+from llamastack.providers import Health, Provider
 
 if TYPE_CHECKING:
     from apps.inference.providers.inline.meta_reference.loader import LoadedModel
-
-PACKAGE = "apps.inference.providers.inline.meta_reference"
-
 
 class MetaReference(Provider):
     """One engine a model; calls that come while it loads wait for it."""
@@ -27,25 +24,22 @@ class MetaReference(Provider):
 
     def __init__(self, provider_id: str, config: Any, **services: Any) -> None:
         super().__init__(provider_id, config, **services)
-        self._loads: dict[str, asyncio.Task[LoadedModel]] = {}
+        self._loads: Loads[LoadedModel] = Loads(self._load)
 
     async def start(self) -> None:
         if self.config.model:
             await self._loaded(self.config.model)
 
     async def stop(self) -> None:
-        loads, self._loads = self._loads, {}
-        for loaded in await asyncio.gather(*loads.values(), return_exceptions=True):
-            if not isinstance(loaded, BaseException):
-                await asyncio.to_thread(loaded.engine.stop)
+        for loaded in await self._loads.take_all():
+            await asyncio.to_thread(loaded.engine.stop)
 
     async def health(self) -> Health:
-        loading = [name for name, load in self._loads.items() if not load.done()]
-        if loading:
-            return Health(True, f"loading {', '.join(loading)}; calls wait")
-        if not self._loads and self.config.model:
+        if self._loads.loading:
+            return Health(True, f"loading {', '.join(self._loads.loading)}; calls wait")
+        if not self._loads.names and self.config.model:
             return Health(False, f"{self.config.model} is not loaded")
-        return Health(True, f"loaded: {', '.join(self._loads) or 'no model yet; the first request loads its own'}")
+        return Health(True, f"loaded: {', '.join(self._loads.names) or 'nothing yet; the first request loads its model'}")
 
     async def post_chat_completion(self, call: Call, request: ChatCompletionRequest) -> ChatReply:
         from apps.inference.providers.inline.meta_reference import completion, prompt  # jinja2 is needed here
@@ -84,26 +78,11 @@ class MetaReference(Provider):
         return min(self.config.max_seq_len, longest)
 
     async def _loaded(self, name: str) -> "LoadedModel":
-        """The model, loaded once for all who ask; a load that failed is tried again by the next call."""
         if self.config.model and name != self.config.model:
             raise NotFound(f"This provider serves '{self.config.model}' and no model '{name}'.", param="model")
-        if name not in self._loads:
-            self._loads[name] = asyncio.create_task(asyncio.to_thread(self._load, name))
-        load = self._loads[name]
-        try:
-            return await asyncio.shield(load)
-        except StackError:
-            if self._loads.get(name) is load:
-                del self._loads[name]
-            raise
+        return await self._loads.get(name)
 
     def _load(self, name: str) -> "LoadedModel":
-        try:
-            loader = importlib.import_module(f"{PACKAGE}.loader")
-        except ImportError as error:
-            raise ProviderUnavailable(
-                f"inline::meta-reference needs a package that is missing ({error.name}). "
-                "Install it with `pip install -r requirements/local.txt`."
-            ) from error
-        loaded: LoadedModel = loader.load(name, self.config)
-        return loaded
+        from apps.inference.providers.inline.meta_reference import loader  # torch is needed here
+
+        return loader.load(name, self.config)

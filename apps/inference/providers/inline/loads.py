@@ -1,0 +1,50 @@
+"""Models that load in a thread, once for all who ask at the same time."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from llamastack.providers import ProviderUnavailable
+
+Loaded = TypeVar("Loaded")
+
+
+class Loads(Generic[Loaded]):
+    """What is loaded and what is loading, by name. `load` blocks and runs in a thread."""
+
+    def __init__(self, load: Callable[[str], Loaded]) -> None:
+        self._load = load
+        self._tasks: dict[str, asyncio.Task[Loaded]] = {}
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._tasks)
+
+    @property
+    def loading(self) -> list[str]:
+        return [name for name, task in self._tasks.items() if not task.done()]
+
+    async def get(self, name: str) -> Loaded:
+        """The model, after its load; a load that failed is tried again by the next caller."""
+        if name not in self._tasks:
+            self._tasks[name] = asyncio.create_task(asyncio.to_thread(self._loaded, name))
+        task = self._tasks[name]
+        try:
+            return await asyncio.shield(task)
+        finally:
+            if task.done() and (task.cancelled() or task.exception()) and self._tasks.get(name) is task:
+                del self._tasks[name]
+
+    async def take_all(self) -> list[Loaded]:
+        """Everything that was loaded, and no longer here: for stopping it."""
+        tasks, self._tasks = list(self._tasks.values()), {}
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        return [result for result in results if not isinstance(result, BaseException)]
+
+    def _loaded(self, name: str) -> Loaded:
+        try:
+            return self._load(name)
+        except ImportError as error:
+            raise ProviderUnavailable(
+                f"The package '{error.name}' is missing. Install it with `pip install -r requirements/local.txt`."
+            ) from error
