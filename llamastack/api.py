@@ -15,7 +15,7 @@ from ninja.security.base import AuthBase
 from apps.inference.api import router as inference
 from apps.registry.api import models
 from apps.registry.api import router as registry
-from llamastack import __version__
+from llamastack import __version__, bodies
 from llamastack.call import Call
 from llamastack.db import unavailable
 from llamastack.errors import BadRequest, NotFound, StackError, headers, render
@@ -23,7 +23,6 @@ from llamastack.settings import AUTH_REQUIRED
 from llamastack.stack import current
 
 ALIASES = "/v1/openai/v1"
-MAX_DEPTH = 64
 SHOWN = 200
 logger = logging.getLogger(__name__)
 
@@ -66,26 +65,9 @@ class BoundedParser(Parser):
 
     def parse_body(self, request: HttpRequest) -> Any:
         try:
-            body = orjson.loads(request.body)
-        except orjson.JSONDecodeError as error:
-            raise BadRequest(f"The request body is not valid JSON: {error}.", code="invalid_json") from error
+            return bodies.json_object(request.body)
         except UnreadablePostError as error:
             raise BadRequest("The request body could not be read.") from error
-        if not isinstance(body, dict):
-            raise BadRequest("The request body must be a JSON object.", code="invalid_json")
-        refuse_deep(body)
-        return body
-
-
-def refuse_deep(body: Any) -> None:
-    """Walk level by level, so that no depth can exhaust the stack."""
-    level = [body]
-    for _ in range(MAX_DEPTH):
-        below = (list(value.values()) if isinstance(value, dict) else value for value in level)
-        level = [item for items in below for item in items if isinstance(item, dict | list)]
-        if not level:
-            return
-    raise BadRequest(f"The request body is nested more than {MAX_DEPTH} deep.", code="invalid_json")
 
 
 def answer(error: StackError) -> HttpResponse:
@@ -93,37 +75,16 @@ def answer(error: StackError) -> HttpResponse:
     return HttpResponse(orjson.dumps(body), status=status, content_type="application/json", headers=headers(error))
 
 
-def invalid(error: ValidationError, body: Any) -> BadRequest:
-    """What is wrong with a request, naming the field as a client writes it.
-
-    Of the errors of one field, as a union gives them, the one that reached furthest into the input is told.
-    """
-    told = [(written(part["loc"], body, part["type"] == "missing"), part["msg"]) for part in error.errors]
-    top = told[0][0][:1]
-    where, message = max((item for item in told if item[0][:1] == top), key=lambda item: len(item[0]))
-    field = ".".join(where)[:SHOWN]
-    return BadRequest(f"'{field}': {str(message)[:SHOWN]}.", param=field, code="invalid_value")
-
-
-def written(location: tuple[Any, ...], body: Any, missing: bool) -> list[str]:
-    """pydantic's location without what is not in the request: the parameter's name and the tags of unions."""
-    kind, *parts = location
-    if kind != "body":
-        return [str(part) for part in parts]
-    found: list[str] = []
-    for part in parts[1:]:
-        if isinstance(body, dict) and (part in body or (missing and part == parts[-1])):
-            body = body.get(part)
-        elif isinstance(body, list) and isinstance(part, int) and part < len(body):
-            body = body[part]
-        else:
-            continue
-        found.append(str(part))
-    return found or ["body"]
+def invalid(error: ValidationError, request: HttpRequest) -> BadRequest:
+    """The BadRequest of what ninja found wrong: it puts the place, and for a body its parameter, before the field."""
+    place = error.errors[0]["loc"][0]
+    depth = 2 if place == "body" else 1
+    parts = [part | {"loc": part["loc"][depth:]} for part in error.errors if part["loc"][0] == place]
+    return bodies.invalid(parts, bodies.json_object(request.body) if place == "body" and request.body else None)
 
 
 def unexpected(error: Exception) -> StackError:
-    logger.exception("A request failed", exc_info=error)
+    logger.error("A request failed", exc_info=error)
     return StackError("The server failed to answer this request; its log says more.", code="internal_error")
 
 
@@ -155,7 +116,7 @@ def on_stack_error(request: HttpRequest, error: Any) -> HttpResponse:
 
 @api.exception_handler(ValidationError)
 def on_invalid(request: HttpRequest, error: Any) -> HttpResponse:
-    return answer(invalid(error, api.parser.parse_body(request) if request.body else None))
+    return answer(invalid(error, request))
 
 
 @api.exception_handler(HttpError)

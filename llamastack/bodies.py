@@ -1,0 +1,62 @@
+"""What a client may send as JSON, whichever door it comes in by, and what is said of a body that is wrong."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from llamastack.errors import BadRequest
+
+MAX_DEPTH = 64
+SHOWN = 200
+
+
+def json_object(data: bytes) -> dict[str, Any]:
+    """A JSON object, nested at most 64 deep."""
+    try:
+        body = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise BadRequest(f"The request body is not valid JSON: {error}.", code="invalid_json") from error
+    if not isinstance(body, dict):
+        raise BadRequest("The request body must be a JSON object.", code="invalid_json")
+    refuse_deep(body)
+    return body
+
+
+def refuse_deep(body: Any) -> None:
+    """Walk level by level, so that no depth can exhaust the stack."""
+    level = [body]
+    for _ in range(MAX_DEPTH):
+        below = (list(value.values()) if isinstance(value, dict) else value for value in level)
+        level = [item for items in below for item in items if isinstance(item, dict | list)]
+        if not level:
+            return
+    raise BadRequest(f"The request body is nested more than {MAX_DEPTH} deep.", code="invalid_json")
+
+
+def invalid(errors: Sequence[Any], body: Any) -> BadRequest:
+    """What is wrong with a request, naming the field as a client writes it. `errors` are pydantic's.
+
+    Of the errors of one field, as a union gives them, the one that reached furthest into the input is told.
+    """
+    told = [(written(part["loc"], body, part["type"] == "missing"), part["msg"]) for part in errors]
+    top = told[0][0][:1]
+    where, message = max((item for item in told if item[0][:1] == top), key=lambda item: len(item[0]))
+    field = ".".join(where)[:SHOWN]
+    return BadRequest(f"'{field}': {str(message)[:SHOWN]}.", param=field, code="invalid_value")
+
+
+def written(location: Sequence[Any], body: Any, missing: bool) -> list[str]:
+    """pydantic's location in a body without what does not stand there: the tags of unions. A query has no body."""
+    if body is None:
+        return [str(part) for part in location] or ["body"]
+    found: list[str] = []
+    for part in location:
+        if isinstance(body, dict) and (part in body or (missing and part == location[-1])):
+            body = body.get(part)
+        elif isinstance(body, list) and isinstance(part, int) and part < len(body):
+            body = body[part]
+        else:
+            continue
+        found.append(str(part))
+    return found or ["body"]
