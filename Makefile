@@ -12,6 +12,7 @@ PYTHONS := python3 python3.11 python3.12 python3.13
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
 PRODUCTION := env -u DJANGO_DEBUG -u DATABASE_URL LLAMA_STACK_HOME=.venv/home LLAMA_STACK_AUTH=required LLAMA_STACK_HTTPS=1
 BENCHMARKS := $(patsubst benchmarks/%.py,bench-%,$(filter-out benchmarks/_%,$(wildcard benchmarks/*.py)))
+ON_SQLITE := tests/unit/registry tests/unit/inference tests/conformance
 NODE_CLIENTS := tests/sdk/node/node_modules/.installed
 
 .PHONY: help
@@ -28,7 +29,7 @@ serve: .venv/stamps/serve ## Serve the local models on 127.0.0.1:8321 (CONFIG=â€
 
 .PHONY: test
 test: .venv/stamps/dev .venv/stamps/package programs models node-clients ## Every test: all on PostgreSQL, some on SQLite too
-	@LLAMA_STACK_TEST_DB=sqlite $(BIN)/python -m pytest tests/unit/registry tests/unit/inference tests/conformance \
+	@LLAMA_STACK_TEST_DB=sqlite $(BIN)/python -m pytest $(wildcard $(ON_SQLITE)) \
 	    -m "not (gpu or browser or node or local_model or slow)"
 	@marks="gpu"; \
 	command -v chromium > /dev/null || { marks="$$marks or browser"; echo "No chromium: tests marked 'browser' are deselected."; }; \
