@@ -1,9 +1,9 @@
-"""What a row means now: declared ⊕ override, `${env.X}` expanded, secrets decrypted. Computed in memory, never saved."""
+"""What a row means now: declared ⊕ override, `${env.X}` expanded, secrets decrypted. Computed, never saved."""
 
 import hashlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Any, get_args
 
@@ -49,9 +49,18 @@ def masked(config: Mapping[str, Any], secrets: set[str]) -> dict[str, Any]:
     return {name: MASK if name in secrets and value else value for name, value in config.items()}
 
 
-def opened(config: Any) -> Any:
-    """A stored config with its environment references expanded and its secrets decrypted."""
-    return _decrypted(expand(config, os.environ))
+def opened(config: Any, text: Collection[str] = ()) -> Any:
+    """A stored config with its environment references expanded and its secrets decrypted.
+
+    What the environment gives to the fields in `text` stays text, so that a key made of digits is a key.
+    """
+    return _decrypted(expand(config, os.environ, text={(name,) for name in text}))
+
+
+def text_fields(config: type[BaseModel] | None) -> set[str]:
+    """The fields of a config class that take text and no number or switch."""
+    kinds = {} if config is None else {name: field.annotation for name, field in config.model_fields.items()}
+    return {name for name, kind in kinds.items() if set(get_args(kind) or (kind,)) <= {str, SecretStr, type(None)}}
 
 
 def _decrypted(value: Any) -> Any:
@@ -66,7 +75,8 @@ def provider_record(row: Provider) -> ProviderRecord:
     """The provider as it shall run. What is wrong with it becomes its `unavailable`, never an exception."""
     config: dict[str, Any] = {}
     try:
-        config = opened(row.merged.get("config", {}))
+        text = text_fields(config_class(row.api, row.provider_type, row.module))
+        config = opened(row.merged.get("config", {}), text)
         problem = _problem(row, config)
     except (StackError, ConfigError) as error:
         problem = str(error)

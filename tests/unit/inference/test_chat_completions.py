@@ -179,10 +179,15 @@ async def test_a_wrong_field_is_named(client: httpx.AsyncClient, sky: Provider, 
     assert response.json()["detail"] == error["message"]
 
 
-@pytest.mark.parametrize("body", [b"{", b"", b"[]", b'"x"', b"\xff\xfe", b'{"model": NaN}', b"[" * 10_000 + b"]" * 10_000])
+@pytest.mark.parametrize("body", [b"{", b"[]", b'"x"', b"\xff\xfe", b'{"model": NaN}', b"[" * 10_000 + b"]" * 10_000])
 async def test_what_is_no_json_object_is_refused(client: httpx.AsyncClient, body: bytes) -> None:
     response = await client.post(URL, content=body, headers={"Content-Type": "application/json"})
     assert (response.status_code, response.json()["error"]["code"]) == (400, "invalid_json")
+
+
+async def test_an_empty_body_is_refused(client: httpx.AsyncClient) -> None:
+    response = await client.post(URL, content=b"", headers={"Content-Type": "application/json"})
+    assert (response.status_code, response.json()["error"]["param"]) == (400, "body")
 
 
 async def test_a_body_of_depth_ten_thousand_is_refused(client: httpx.AsyncClient) -> None:

@@ -1,0 +1,23 @@
+"""The real server with its local models, for the official clients. One for all tests: they only read."""
+
+from collections.abc import Iterator
+
+import openai
+import pytest
+
+from tests.servers import Server, serving
+
+CHAT = "SmolLM2-135M-Instruct"
+EMBEDDING = "all-MiniLM-L6-v2"
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serving("starter", home=tmp_path_factory.mktemp("sdk")) as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="any", max_retries=0) as client:
+        yield client

@@ -1,0 +1,104 @@
+"""The openai package against the real server and a real model."""
+
+import math
+
+import openai
+import pytest
+
+from tests.sdk.conftest import CHAT, EMBEDDING
+from tests.servers import Server
+
+pytestmark = pytest.mark.local_model
+QUESTION = [{"role": "user", "content": "What is the capital of France? Answer in one sentence."}]
+
+
+def test_a_chat(client: openai.OpenAI) -> None:
+    reply = client.chat.completions.create(model=CHAT, messages=QUESTION, temperature=0, max_tokens=30)
+    assert "Paris" in reply.choices[0].message.content
+    assert reply.model == CHAT
+    assert reply.usage.total_tokens == reply.usage.prompt_tokens + reply.usage.completion_tokens
+
+
+def test_a_stream_says_what_the_whole_answer_says(client: openai.OpenAI) -> None:
+    whole = client.chat.completions.create(model=CHAT, messages=QUESTION, temperature=0, max_tokens=30)
+    options = {"include_usage": True}
+    stream = client.chat.completions.create(
+        model=CHAT, messages=QUESTION, temperature=0, max_tokens=30, stream=True, stream_options=options
+    )
+    chunks = list(stream)
+    *body, last = chunks
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in body) == whole.choices[0].message.content
+    assert last.choices == []
+    assert last.usage == whole.usage
+    assert len(body) > 5
+
+
+async def test_leaving_a_stream_leaves_the_server_well(server: Server) -> None:
+    async with openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="any", max_retries=0) as client:
+        for _ in range(5):
+            stream = await client.chat.completions.create(model=CHAT, messages=QUESTION, max_tokens=2000, stream=True)
+            async for _chunk in stream:
+                break
+            await stream.close()
+        reply = await client.chat.completions.create(model=CHAT, messages=QUESTION, max_tokens=5)
+    assert reply.choices[0].finish_reason == "length"
+
+
+def test_several_choices_with_a_seed_come_back_the_same(client: openai.OpenAI) -> None:
+    def asked() -> list[str]:
+        reply = client.chat.completions.create(model=CHAT, messages=QUESTION, n=3, seed=7, temperature=1.2, max_tokens=12)
+        return [choice.message.content for choice in reply.choices]
+
+    first = asked()
+    assert first == asked()
+    assert len(set(first)) > 1
+
+
+def test_embeddings_are_near_where_the_meaning_is(client: openai.OpenAI) -> None:
+    """The client asks for base64 unless told otherwise."""
+    given = ["A cat sits on the mat.", "A kitten rests on a rug.", "Interest rates rose again."]
+    cat, kitten, rates = (item.embedding for item in client.embeddings.create(model=EMBEDDING, input=given).data)
+    assert len(cat) == 384
+    assert math.isclose(math.hypot(*cat), 1, rel_tol=1e-2)
+    assert sum(map(float.__mul__, cat, kitten)) > sum(map(float.__mul__, cat, rates)) + 0.2
+
+
+def test_floats_and_base64_are_the_same_vectors(client: openai.OpenAI) -> None:
+    floats = client.embeddings.create(model=EMBEDDING, input="one", encoding_format="float").data[0].embedding
+    packed = client.embeddings.create(model=EMBEDDING, input="one").data[0].embedding
+    assert packed == pytest.approx(floats, abs=1e-6)
+
+
+def test_models_are_listed_and_told(client: openai.OpenAI) -> None:
+    models = {model.id: model for model in client.models.list()}
+    assert {CHAT, EMBEDDING} <= set(models)
+    assert models[EMBEDDING].metadata["embedding_dimension"] == 384
+    assert client.models.retrieve(CHAT).owned_by == "meta-reference"
+
+
+def test_an_unknown_model(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.NotFoundError, match=f"Did you mean '{CHAT}'") as caught:
+        client.chat.completions.create(model="SmolLM2-135M-Instrukt", messages=QUESTION)
+    assert caught.value.code == "model_not_found"
+
+
+def test_bad_input(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.chat.completions.create(model=CHAT, messages=QUESTION, n=10**6)
+    assert caught.value.param == "n"
+
+
+def test_a_parameter_the_engine_cannot_honour(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.chat.completions.create(model=CHAT, messages=QUESTION, logprobs=True)
+    assert (caught.value.code, caught.value.param) == ("unsupported_parameter", "logprobs")
+
+
+def test_a_prompt_over_the_context(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError, match="4096"):
+        client.chat.completions.create(model=CHAT, messages=[{"role": "user", "content": "word " * 6000}])
+
+
+def test_the_wrong_type_of_model(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError, match="embedding"):
+        client.chat.completions.create(model=EMBEDDING, messages=QUESTION)

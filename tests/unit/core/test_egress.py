@@ -1,0 +1,157 @@
+"""The one HTTP client to the outside: every failure of a transport becomes an error with a status."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+
+from llamastack.egress import Egress, Timeouts
+from llamastack.errors import RateLimited, UpstreamError, UpstreamRejected, UpstreamTimeout
+
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+SHORT = Timeouts(connect=0.2, idle=0.2, total=0.3)
+
+
+@asynccontextmanager
+async def upstream(handler: Handler) -> AsyncIterator[Egress]:
+    """An egress to a server that speaks as `handler` does, byte for byte."""
+    served: set[asyncio.Task[None] | None] = set()
+
+    async def tracked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        served.add(asyncio.current_task())
+        try:
+            await handler(reader, writer)
+        finally:
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+
+    server = await asyncio.start_server(tracked, "127.0.0.1", 0)
+    host, port = server.sockets[0].getsockname()
+    egress = Egress(f"http://{host}:{port}", "Provider 'x'", timeouts=SHORT)
+    try:
+        yield egress
+    finally:
+        await egress.close()
+        server.close()
+        await asyncio.gather(*(task for task in served if task), return_exceptions=True)
+
+
+def saying(*parts: bytes, then_hang: bool = False) -> Handler:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        for part in parts:
+            writer.write(part)
+            await writer.drain()
+        if then_hang:
+            await reader.read()
+
+    return handler
+
+
+async def streamed(egress: Egress) -> list[object]:
+    return [event async for event in egress.stream("x", {})]
+
+
+def answer(status: str, body: bytes, *headers: bytes) -> bytes:
+    lines = [b"HTTP/1.1 " + status.encode(), b"Content-Length: " + str(len(body)).encode(), *headers]
+    return b"\r\n".join(lines) + b"\r\n\r\n" + body
+
+
+async def test_an_upstream_that_never_answers_is_a_timeout() -> None:
+    async with upstream(saying(then_hang=True)) as egress:
+        with pytest.raises(UpstreamTimeout):
+            await egress.get("models")
+        with pytest.raises(UpstreamTimeout):
+            await streamed(egress)
+
+
+async def test_a_stream_that_falls_silent_is_a_timeout() -> None:
+    async with upstream(saying(OK, b'data: {"a": 1}\n\n', then_hang=True)) as egress:
+        with pytest.raises(UpstreamTimeout):
+            await streamed(egress)
+
+
+async def test_a_stream_may_last_longer_than_its_idle_time() -> None:
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK)
+        for _ in range(8):
+            writer.write(b'data: {"a": 1}\n\n')
+            await writer.drain()
+            await asyncio.sleep(0.05)
+        writer.write(b"data: [DONE]\n\n")
+
+    async with upstream(slow) as egress:
+        assert await streamed(egress) == [{"a": 1}] * 8
+
+
+async def test_a_stream_that_ends_without_done_was_cut() -> None:
+    async with upstream(saying(OK, b'data: {"a": 1}\n\n')) as egress:
+        with pytest.raises(UpstreamError, match="without"):
+            await streamed(egress)
+
+
+@pytest.mark.parametrize("data", [b"data: {broken\n\n", b"data: [1]\n\n", b'data: {"error": "no memory"}\n\n'])
+async def test_events_that_cannot_be_read_are_errors(data: bytes) -> None:
+    async with upstream(saying(OK, data, b"data: [DONE]\n\n")) as egress:
+        with pytest.raises(UpstreamError):
+            await streamed(egress)
+
+
+@pytest.mark.parametrize("status", ["301 Moved", "302 Found", "307 Temporary Redirect"])
+async def test_a_redirect_is_not_followed(status: str) -> None:
+    """It would carry the provider's key to another address."""
+    async with upstream(saying(answer(status, b"", b"Location: http://127.0.0.1:9/"))) as egress:
+        with pytest.raises(UpstreamError):
+            await egress.get("models")
+
+
+async def test_bad_credentials_of_ours_are_not_the_callers_fault() -> None:
+    async with upstream(saying(answer("401 Unauthorized", b'{"error": {"message": "bad key"}}'))) as egress:
+        with pytest.raises(UpstreamError, match="bad key") as caught:
+            await egress.get("models")
+    assert caught.value.status == 502
+
+
+async def test_the_callers_fault_keeps_its_status_and_its_field() -> None:
+    body = b'{"error": {"message": "no such", "param": "model", "code": "model_not_found"}}'
+    async with upstream(saying(answer("404 Not Found", body))) as egress:
+        with pytest.raises(UpstreamRejected) as caught:
+            await egress.post("chat/completions", {})
+    assert (caught.value.status, caught.value.param, caught.value.code) == (404, "model", "model_not_found")
+
+
+@pytest.mark.parametrize(("header", "seconds"), [(b"Retry-After: 7", 7.0), (b"Retry-After: soon", None)])
+async def test_too_many_requests_says_when_to_come_back(header: bytes, seconds: float | None) -> None:
+    async with upstream(saying(answer("429 Too Many", b"{}", header))) as egress:
+        with pytest.raises(RateLimited) as caught:
+            await egress.get("models")
+    assert caught.value.retry_after == seconds
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9", "http://", "not a url", "http://no-such-host.invalid"])
+async def test_an_address_that_leads_nowhere_is_a_bad_gateway(url: str) -> None:
+    egress = Egress(url, "Provider 'x'", timeouts=SHORT)
+    with pytest.raises((UpstreamError, UpstreamTimeout)):
+        await egress.get("models")
+    await egress.close()
+
+
+async def test_leaving_a_stream_closes_its_connection() -> None:
+    gone = asyncio.Event()
+
+    async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK + b'data: {"a": 1}\n\n')
+        await reader.read()
+        gone.set()
+
+    async with upstream(endless) as egress:
+        events = egress.stream("x", {})
+        await anext(events)
+        await events.aclose()  # type: ignore[attr-defined]
+        async with asyncio.timeout(1):
+            await gone.wait()

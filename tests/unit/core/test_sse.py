@@ -1,0 +1,78 @@
+"""Event streams: read however they are cut, and written so that nothing can break out."""
+
+import random
+from collections.abc import AsyncIterator
+
+import pytest
+
+from apps.inference.schemas import ChatCompletionChunk
+from llamastack.errors import UpstreamError
+from llamastack.sse import DONE, MalformedStream, encode_model, payloads, respond
+
+STREAM = b': comment\r\ndata: {"a": "\xc3\xa9"}\r\n\r\nevent: x\ndata: one\ndata: two\n\nid: 7\rdata:three\r\rdata: last'
+
+
+async def pieces_of(data: bytes, cuts: list[int]) -> AsyncIterator[bytes]:
+    for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True):
+        yield data[start:end]
+
+
+async def read(data: bytes, cuts: list[int]) -> list[bytes]:
+    return [payload async for payload in payloads(pieces_of(data, cuts))]
+
+
+@pytest.mark.parametrize("seed", range(200))
+async def test_any_split_of_the_bytes_gives_the_same_events(seed: int) -> None:
+    chance = random.Random(seed)
+    cuts = sorted(chance.sample(range(1, len(STREAM)), chance.randint(0, 30)))
+    assert await read(STREAM, cuts) == [b'{"a": "\xc3\xa9"}', b"one\ntwo", b"three", b"last"]
+
+
+async def test_a_line_without_end_is_refused() -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield b"x" * 1_000_000
+
+    with pytest.raises(MalformedStream):
+        async for _ in payloads(endless()):
+            pass
+
+
+async def chunks(*contents: str, error: Exception | None = None) -> AsyncIterator[ChatCompletionChunk]:
+    for content in contents:
+        yield ChatCompletionChunk.model_validate({"model": "m", "choices": [{"index": 0, "delta": {"content": content}}]})
+    if error:
+        raise error
+
+
+async def written(stream: AsyncIterator[ChatCompletionChunk]) -> bytes:
+    return b"".join([part async for part in await respond(stream)])  # type: ignore[union-attr]
+
+
+async def test_a_newline_in_the_text_cannot_end_an_event() -> None:
+    body = await written(chunks("one\n\ndata: [DONE]\r\n\r\n"))
+    assert body.count(b"\n\n") == 2
+    assert body.endswith(DONE)
+
+
+async def test_an_error_before_the_first_chunk_is_raised() -> None:
+    with pytest.raises(UpstreamError):
+        await respond(chunks(error=UpstreamError("no")))
+
+
+@pytest.mark.parametrize("error", [UpstreamError("the upstream broke"), RuntimeError("a defect of ours")])
+async def test_an_error_after_it_is_an_event_and_the_stream_does_not_end_in_done(error: Exception) -> None:
+    body = await written(chunks("one", error=error))
+    assert b'"error"' in body
+    assert b"[DONE]" not in body
+    assert b"a defect of ours" not in body
+
+
+async def test_a_stream_of_nothing_is_only_done() -> None:
+    assert await written(chunks()) == DONE
+
+
+def test_absent_fields_are_left_out_and_an_open_finish_reason_is_null() -> None:
+    chunk = ChatCompletionChunk.model_validate({"id": "c", "created": 1, "model": "m", "choices": [{"index": 0, "delta": {}}]})
+    text = b'{"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{},"finish_reason":null}]}'
+    assert encode_model(chunk) == b"data: " + text + b"\n\n"
