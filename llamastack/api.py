@@ -16,13 +16,13 @@ from apps.inference.api import router as inference
 from apps.registry.api import models
 from apps.registry.api import router as registry
 from llamastack import __version__, bodies
+from llamastack.apis import ALIASES
 from llamastack.call import Call
 from llamastack.db import unavailable
 from llamastack.errors import BadRequest, NotFound, StackError, headers, render
 from llamastack.settings import AUTH_REQUIRED
 from llamastack.stack import current
 
-ALIASES = "/v1/openai/v1"
 SHOWN = 200
 logger = logging.getLogger(__name__)
 

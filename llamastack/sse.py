@@ -41,8 +41,8 @@ def encode_error(error: StackError) -> bytes:
     return encode(orjson.dumps(render(error)[1]))
 
 
-async def respond(chunks: AsyncIterator[Any]) -> "StreamingHttpResponse":
-    """Stream `chunks` as events, then `[DONE]`.
+async def respond(chunks: AsyncIterator[Any], *, done: bytes = DONE) -> "StreamingHttpResponse":
+    """Stream `chunks` as events, then `done`.
 
     The first chunk is awaited before the headers go out, so that an error before it keeps its status. An error after
     it becomes an error event, and such a stream does not end in `[DONE]`.
@@ -50,13 +50,13 @@ async def respond(chunks: AsyncIterator[Any]) -> "StreamingHttpResponse":
     from django.http import StreamingHttpResponse  # providers read streams with this module before Django is set up
 
     first = await anext(chunks, None)
-    response = StreamingHttpResponse(_events(first, chunks), content_type="text/event-stream")
+    response = StreamingHttpResponse(_events(first, chunks, done), content_type="text/event-stream")
     response.headers["Cache-Control"] = "no-cache"
     response.headers["X-Accel-Buffering"] = "no"
     return response
 
 
-async def _events(first: BaseModel | None, chunks: Any) -> AsyncIterator[bytes]:
+async def _events(first: BaseModel | None, chunks: Any, done: bytes) -> AsyncIterator[bytes]:
     async with aclosing(chunks):
         try:
             if first is not None:
@@ -69,7 +69,7 @@ async def _events(first: BaseModel | None, chunks: Any) -> AsyncIterator[bytes]:
             logger.exception("A stream broke off")
             yield encode_error(StackError("The server failed while it streamed the answer."))
         else:
-            yield DONE
+            yield done
 
 
 async def payloads(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -12,6 +12,7 @@ from apps.inference.schemas import (
     EmbeddingResponse,
 )
 from llamastack import sse
+from llamastack.apis import ALIASES
 from llamastack.call import Call
 from llamastack.stack import current
 
@@ -28,7 +29,7 @@ class Request(HttpRequest):
 async def create_chat_completion(request: Request, body: ChatCompletionRequest) -> Any:
     """One completion, or with `stream: true` server-sent events of its chunks that end in `[DONE]`."""
     reply = await current().inference.post_chat_completion(request.auth, body)
-    return json(reply) if isinstance(reply, ChatCompletion) else await stream(reply)
+    return json(reply) if isinstance(reply, ChatCompletion) else await stream(request, reply)
 
 
 @router.post("/embeddings", response=EmbeddingResponse, summary="Create embeddings")
@@ -41,5 +42,6 @@ def json(reply: ChatCompletion | EmbeddingResponse) -> HttpResponse:
     return HttpResponse(sse.dump(reply), content_type="application/json")
 
 
-async def stream(chunks: Any) -> StreamingHttpResponse:
-    return await sse.respond(chunks)
+async def stream(request: Request, chunks: Any) -> StreamingHttpResponse:
+    """The deprecated aliases end as 0.3.5 did, without `[DONE]`: llama-stack-client 0.2 takes it for a chunk."""
+    return await sse.respond(chunks, done=b"" if request.path.startswith(ALIASES) else sse.DONE)

@@ -33,7 +33,7 @@ def test_llama_stack_client_0_2(server: Server) -> None:
 
 def test_ogx_client_1_1(server: Server) -> None:
     with OgxClient(base_url=server.url) as client:
-        assert {CHAT, EMBEDDING} <= {model.id for model in client.models.list()}
+        assert {CHAT, EMBEDDING} <= {model.id for model in client.models.list().data}
         assert {"meta-reference", "sentence-transformers"} <= {p.provider_id for p in client.providers.list()}
         reply = client.chat.completions.create(model=CHAT, messages=QUESTION, temperature=0, max_tokens=20)
         assert "Paris" in reply.choices[0].message.content
