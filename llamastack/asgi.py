@@ -6,7 +6,7 @@ from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "llamastack.settings")
 
-from django.core.asgi import get_asgi_application  # noqa: E402
+from django.core.asgi import get_asgi_application
 
 django = get_asgi_application()  # sets Django up: what follows needs its apps
 
@@ -33,8 +33,12 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
 
 async def http(scope: Any, receive: Any, send: Any) -> None:
     """One request. A body that turns out too large is refused while Django still reads it."""
+    send = guards.readable(scope, send)
     try:
         guards.check_head(scope)
+        if guards.is_preflight(scope):
+            await guards.permit(scope, send)
+            return
         if scope["path"].startswith("/static/"):
             await static(scope, receive, send)
             return

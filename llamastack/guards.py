@@ -1,4 +1,8 @@
-"""What every request passes before either lane: its host, its origin, its content type, and the size of its body."""
+"""What every request passes before either lane: its host, its origin, its content type, and the size of its body.
+
+Pages of LLAMA_STACK_ALLOWED_ORIGINS may call the API from a browser: their preflight requests are answered here, and
+answers of the API carry what lets such a page read them.
+"""
 
 from collections.abc import Iterable
 from typing import Any
@@ -13,6 +17,10 @@ from llamastack.errors import BadRequest, PermissionDenied, StackError, TooLarge
 from llamastack.middleware import is_api
 
 BODY_METHODS = ("POST", "PUT", "PATCH")
+PREFLIGHT_HEADERS = (
+    (b"access-control-allow-methods", b"GET, POST, PUT, PATCH, DELETE, OPTIONS"),
+    (b"access-control-max-age", b"600"),
+)
 
 
 def check_head(scope: Any) -> dict[str, str]:
@@ -41,6 +49,44 @@ def check_origin(headers: dict[str, str]) -> None:
         raise PermissionDenied(
             f"Pages of {origin[:200]} may not call this server. Set LLAMA_STACK_ALLOWED_ORIGINS to allow them."
         )
+
+
+def readable(scope: Any, send: Any) -> Any:
+    """`send`, which lets a page of an allowed origin read what the API answers."""
+    origin = _header(scope, b"origin").decode("latin-1") if settings.ALLOWED_ORIGINS and is_api(scope["path"]) else ""
+    if origin not in settings.ALLOWED_ORIGINS:
+        return send
+    names = (b"access-control-allow-origin", b"vary", b"access-control-expose-headers")
+    added = list(zip(names, (origin.encode("latin-1"), b"Origin", b"Retry-After"), strict=True))
+
+    async def send_readable(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message["headers"], *added]}
+        await send(message)
+
+    return send_readable
+
+
+def is_preflight(scope: Any) -> bool:
+    """Whether a browser asks what a page elsewhere may send. Its origin is one that check_head let pass."""
+    return (
+        scope["method"] == "OPTIONS"
+        and is_api(scope["path"])
+        and bool(_header(scope, b"access-control-request-method"))
+    )
+
+
+async def permit(scope: Any, send: ASGISendCallable) -> None:
+    """Answer a preflight request: every method of the API, and the headers that were asked for."""
+    asked = (b"access-control-allow-headers", _header(scope, b"access-control-request-headers"))
+    await send(
+        {"type": "http.response.start", "status": 204, "headers": [*PREFLIGHT_HEADERS, asked], "trailers": False}
+    )
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _header(scope: Any, wanted: bytes) -> bytes:
+    return next((value for name, value in scope["headers"] if name.lower() == wanted), b"")
 
 
 def check_content(headers: dict[str, str]) -> None:
