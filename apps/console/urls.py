@@ -1,5 +1,10 @@
 """The web pages."""
 
-from django.urls import URLPattern
+from django.urls import path
 
-urlpatterns: list[URLPattern] = []
+from apps.console import views
+
+urlpatterns = [
+    path("", views.playground, name="playground"),
+    path("docs", views.docs, name="docs"),
+]
