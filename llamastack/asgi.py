@@ -43,7 +43,10 @@ async def http(scope: Any, receive: Any, send: Any) -> None:
             await static(scope, receive, send)
             return
         await stack.start()  # for servers without a lifespan; done already elsewhere
-        await django(scope, guards.counted(receive), send)
+        counted = guards.Counted(receive)
+        await django(scope, counted, send)
+        if counted.exceeded:
+            raise guards.too_large()
     except StackError as error:
         await guards.refuse(error, send)
 

@@ -102,19 +102,24 @@ def too_large() -> TooLarge:
     return TooLarge(f"The request body is larger than {settings.MAX_BODY_BYTES} bytes.")
 
 
-def counted(receive: ASGIReceiveCallable) -> Any:
-    """`receive`, which raises TooLarge once the body has passed the limit, whatever its stated length."""
-    total = 0
+class Counted:
+    """`receive`, which counts the body's bytes, whatever its stated length, and cuts it off once it is too large.
 
-    async def receive_counted() -> Any:
-        nonlocal total
-        message: Any = await receive()
-        total += len(message.get("body", b""))
-        if total > settings.MAX_BODY_BYTES:
-            raise too_large()
-        return message
+    Cut off as if the client had gone, so that Django lets go of what it has read.
+    """
 
-    return receive_counted
+    def __init__(self, receive: ASGIReceiveCallable) -> None:
+        self.receive = receive
+        self.total = 0
+
+    async def __call__(self) -> Any:
+        message: Any = await self.receive()
+        self.total += len(message.get("body", b""))
+        return {"type": "http.disconnect"} if self.exceeded else message
+
+    @property
+    def exceeded(self) -> bool:
+        return self.total > settings.MAX_BODY_BYTES
 
 
 async def refuse(error: StackError, send: ASGISendCallable) -> None:

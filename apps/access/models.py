@@ -2,7 +2,6 @@
 
 import hashlib
 import secrets
-from datetime import datetime
 from typing import Any, ClassVar, Self
 
 from django.contrib.auth.models import AbstractUser
@@ -46,15 +45,19 @@ class SnapshotVersion(models.Model):
     @classmethod
     def lock(cls) -> None:
         """Wait for other writers, and hold them off until this transaction ends, without a change of version."""
-        cls.objects.get_or_create(pk=1)
-        cls.objects.filter(pk=1).update(number=models.F("number"))
+        cls._add(0)
 
     @classmethod
     def bump(cls) -> int:
         """The next number. Its row stays locked until the transaction ends, so numbers appear in order."""
-        if not cls.objects.filter(pk=1).update(number=models.F("number") + 1):
-            cls.objects.create(pk=1, number=1)
+        cls._add(1)
         return cls.current()
+
+    @classmethod
+    def _add(cls, number: int) -> None:
+        if not cls.objects.filter(pk=1).update(number=models.F("number") + number):
+            cls.objects.get_or_create(pk=1)
+            cls.objects.filter(pk=1).update(number=models.F("number") + number)
 
 
 class VersionedQuerySet(OwnedQuerySet):
@@ -109,6 +112,8 @@ class ApiKey(Owned, Versioned):
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
 
+    secret = ""  # told by `issue`, in memory alone
+
     class Meta:
         verbose_name = "API key"
         ordering = ("-created_at", "-id")
@@ -117,10 +122,10 @@ class ApiKey(Owned, Versioned):
         return f"{self.name} ({self.prefix}…)"
 
     @classmethod
-    def issue(cls, name: str, owner: str, *, admin: bool = False, expires_at: datetime | None = None) -> tuple[Self, str]:
-        """A new key and its secret, which is told here once and kept nowhere."""
+    def issue(cls, name: str, owner: str, **fields: Any) -> tuple[Self, str]:
+        """A new key (`fields`: tenant, admin, expires_at) and its secret, which is told here once and kept nowhere."""
         secret = "lls-" + secrets.token_urlsafe(32)
-        key = cls(name=name, owner=owner, admin=admin, expires_at=expires_at, prefix=secret[:10], digest=digest(secret))
+        key = cls(name=name, owner=owner, prefix=secret[:10], digest=digest(secret), **fields)
         key.save()
         return key, secret
 
