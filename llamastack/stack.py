@@ -1,13 +1,17 @@
 """The running, resolved whole: one typed attribute an API. The only global of a process."""
 
 import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 from apps.inference.protocol import Inference
 from apps.inference.service import InferenceService
 from apps.registry.live import Live
 from llamastack.apis import Api
-from llamastack.errors import Unavailable
+from llamastack.errors import Unavailable, UpstreamTimeout
 from llamastack.pool import ProviderPool
+
+T = TypeVar("T")
 
 
 class LlamaStack:
@@ -37,6 +41,17 @@ def current() -> LlamaStack:
     if _running is None:
         raise Unavailable("The stack has not started.", retry_after=1)
     return _running
+
+
+def run(work: Callable[[LlamaStack], Coroutine[Any, Any, T]], timeout: float = 10) -> T:
+    """From a thread (a page's view): have the Stack do something on its own loop, and wait for it."""
+    stack = current()
+    future = asyncio.run_coroutine_threadsafe(work(stack), stack.loop)
+    try:
+        return future.result(timeout)
+    except TimeoutError as error:
+        future.cancel()
+        raise UpstreamTimeout(f"There was no answer within {timeout:g} s.") from error
 
 
 async def start() -> LlamaStack:

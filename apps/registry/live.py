@@ -134,7 +134,9 @@ class Live:
         discover += await db(claimed, ready, "discovered_at", NEVER_AGAIN)
         check = await db(claimed, ready, "checked_at", CHECK_EVERY)
         await asyncio.gather(
-            *(self.discover(key) for key in discover), *(self.check_health(key) for key in check), return_exceptions=True
+            *(self.discover(key) for key in discover),
+            *(self.check_health(key) for key in check),
+            return_exceptions=True,
         )
 
     async def discover(self, key: int) -> int:

@@ -14,6 +14,7 @@ from django.utils import timezone
 from apps.access.models import Owned, Versioned, VersionedQuerySet
 from llamastack.apis import Api
 from llamastack.call import SHARED_TENANT
+from llamastack.config import env_paths
 
 SYSTEM = "system"
 DISCOVER_EVERY = timedelta(seconds=300)
@@ -49,8 +50,10 @@ class Resource(Owned, Versioned):
 
     @property
     def merged(self) -> dict[str, Any]:
-        """`declared` with `override` laid over it: not expanded, secrets still encrypted."""
-        return merge_patch(self.declared, self.override)
+        """`declared` with `override` laid over it, but for what the environment sets: not expanded, not decrypted."""
+        edited = merge_patch(self.declared, self.override)
+        merged: dict[str, Any] = merge_patch(edited, from_environment(self.declared))
+        return merged
 
     @property
     def enabled(self) -> bool:
@@ -96,6 +99,11 @@ class Model(Resource):
         ordering = ("identifier",)
 
 
+def merged_is(name: str, value: Any) -> Q:
+    """Rows whose merged value of `name` is `value`."""
+    return Q(**{f"override__{name}": value}) | Q(**{f"declared__{name}": value, f"override__{name}__isnull": True})
+
+
 def merge_patch(target: Any, patch: Any) -> Any:
     """`patch` applied to `target` as RFC 7396 says: null removes, objects merge, anything else replaces."""
     if not isinstance(patch, dict):
@@ -107,3 +115,22 @@ def merge_patch(target: Any, patch: Any) -> Any:
         else:
             merged[key] = merge_patch(merged.get(key), value)
     return merged
+
+
+def from_environment(declared: dict[str, Any]) -> dict[str, Any]:
+    """The part of `declared` that mentions a variable which is set: no edit is laid over it."""
+    return {
+        key: from_environment(value) if isinstance(value, dict) else value
+        for key, value in declared.items()
+        if env_paths(value)
+    }
+
+
+def patch_between(before: Any, after: Any) -> Any:
+    """The patch that makes `before` into `after`."""
+    if not isinstance(before, dict) or not isinstance(after, dict):
+        return after
+    removed = {key: None for key in before if key not in after}
+    return removed | {
+        key: patch_between(before.get(key), value) for key, value in after.items() if before.get(key) != value
+    }

@@ -5,21 +5,21 @@ process through its snapshot.
 """
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Q
 from django.utils import timezone
 
 from apps.access.models import SnapshotVersion, Tombstone
 from apps.registry.effective import config_class, secret_fields
-from apps.registry.models import LISTINGS_UNTIL_GONE, Model, Origin, Provider, Resource
+from apps.registry.models import LISTINGS_UNTIL_GONE, Model, Origin, Provider, Resource, merged_is
 from apps.registry.schemas import ProviderModel
 from llamastack.call import SHARED_TENANT
 from llamastack.config import ModelEntry, ProviderEntry, StackConfig
-from llamastack.encryption import PREFIX, decrypt, encrypt
+from llamastack.encryption import PREFIX, UndecryptableSecret, decrypt, encrypt
 from llamastack.errors import BadRequest, Conflict
 from llamastack.providers import Health
 
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 @transaction.atomic
 def apply(config: StackConfig) -> None:
-    """Make the YAML's rows say what the YAML says. Rows of other origin, and edits laid over these, stay as they are."""
+    """Make the YAML's rows say what the YAML says. Rows of other origin, and edits laid over these, stay."""
     SnapshotVersion.lock()
     kept_providers = [_declare_provider(entry) for entries in config.providers.values() for entry in entries]
     kept_models = [_declare_model(entry) for entry in config.registered_resources.models]
@@ -82,31 +82,58 @@ def _set_gone(row: Resource, gone: bool) -> None:
 
 
 @transaction.atomic
-def edit_provider(row: Provider, changes: Mapping[str, Any], enabled: bool) -> Provider:
-    """Save a provider with `changes` to its config laid over what it has; None takes a value back to its default.
-
-    Raises Conflict where another provider of this API has the identifier.
-    """
-    _refuse_duplicate(row, Provider.objects.filter(api=row.api))
-    secrets = secret_fields(config_class(row.api, row.provider_type, row.module), changes)
-    stored = row.override.get("config", {})
-    row.override = row.override | {"config": stored | _sealed(changes, secrets, stored), "enabled": enabled}
+def edit_provider(row: Provider, changes: Mapping[str, Any], enabled: bool, reset: Collection[str] = ()) -> Provider:
+    """Save a provider, edited as `changed_provider` says; its health is asked and its models are listed anew."""
+    row = changed_provider(row, changes, enabled, reset)
     row.discovered_at = row.checked_at = None
     row.save()
     return row
 
 
+def changed_provider(row: Provider, changes: Mapping[str, Any], enabled: bool, reset: Collection[str] = ()) -> Provider:
+    """The row, unsaved, with `changes` to its config laid over what it has.
+
+    None takes a value back to its default; the edits of the fields named in `reset` are forgotten, so that the YAML's
+    values hold again. Raises Conflict where another provider of this API has the identifier.
+    """
+    _refuse_duplicate(row, Provider.objects.filter(api=row.api))
+    secrets = secret_fields(config_class(row.api, row.provider_type, row.module), changes)
+    stored = {name: value for name, value in row.override.get("config", {}).items() if name not in reset}
+    row.override = row.override | {"config": stored | _sealed(changes, secrets, stored), "enabled": enabled}
+    return row
+
+
 @transaction.atomic
 def edit_model(row: Model, changes: Mapping[str, Any]) -> Model:
-    """Save a model with `changes` (provider_id, provider_model_id, model_type, metadata, aliases, default, enabled)."""
-    _refuse_duplicate(row, Model.objects.all())
-    row.override = row.override | dict(changes)
-    if row.merged.get("model_type", "llm") == "embedding" and not _dimension(row):
-        raise BadRequest("An embedding model needs 'embedding_dimension' in its metadata.", param="metadata")
+    """Save a model, edited as `changed_model` says. A new default takes the place of the old one."""
+    row = changed_model(row, changes)
     row.save()
     if row.merged.get("default"):
         _undefault_others(row)
     return row
+
+
+def changed_model(row: Model, changes: Mapping[str, Any]) -> Model:
+    """The row, unsaved, with `changes` laid over what it has (`Model` lists the names).
+
+    Raises Conflict where its identifier or an alias is another model's, and BadRequest where metadata lacks something.
+    """
+    _refuse_duplicate(row, Model.objects.all())
+    row.override = row.override | dict(changes)
+    if row.pk is None or "aliases" in changes:
+        _refuse_taken_names(row)
+    if row.merged.get("model_type", "llm") == "embedding" and not _dimension(row):
+        raise BadRequest("An embedding model needs 'embedding_dimension' in its metadata.", param="metadata")
+    return row
+
+
+def _refuse_taken_names(row: Model) -> None:
+    """A name means one model in its tenant."""
+    names = {row.identifier, *row.merged.get("aliases", ())}
+    for other in Model.objects.filter(tenant=row.tenant).exclude(pk=row.pk):
+        for name in names & {other.identifier, *other.merged.get("aliases", ())}:
+            param = "identifier" if name == row.identifier else "aliases"
+            raise Conflict(f"'{name}' is a name of the model '{other.identifier}'; choose another.", param=param)
 
 
 def _dimension(row: Model) -> bool:
@@ -152,10 +179,7 @@ def _refuse_declared(row: Resource) -> None:
 
 def models_on(provider: Provider) -> Any:
     """The models that are registered on a provider, in any way."""
-    on = Q(override__provider_id=provider.identifier) | Q(
-        declared__provider_id=provider.identifier, override__provider_id__isnull=True
-    )
-    return Model.objects.filter(on, tenant=provider.tenant)
+    return Model.objects.filter(merged_is("provider_id", provider.identifier), tenant=provider.tenant)
 
 
 @transaction.atomic
@@ -164,6 +188,7 @@ def record_listing(provider_key: int, listing: Iterable[ProviderModel]) -> int:
 
     A discovered model that three listings lack is disabled, and enabled again when it returns.
     """
+    SnapshotVersion.lock()  # two processes may list at once
     provider = Provider.objects.filter(pk=provider_key).first()
     if provider is None:
         return 0
@@ -187,12 +212,17 @@ def _seen(row: Model, model: ProviderModel | None) -> None:
 def _discovered(provider: Provider, model: ProviderModel) -> bool:
     """Register a model under `provider_id/provider_model_id`; false where that name is taken or too long."""
     identifier = f"{provider.identifier}/{model.provider_model_id}"
-    if len(identifier) > LONGEST_IDENTIFIER or Model.objects.filter(
-        tenant=provider.tenant, identifier=identifier
-    ).exists():
-        logger.warning("Model %.300s of provider %s is not registered: its name is taken or too long", *(
-            identifier, provider.identifier,
-        ))
+    if (
+        len(identifier) > LONGEST_IDENTIFIER
+        or Model.objects.filter(tenant=provider.tenant, identifier=identifier).exists()
+    ):
+        logger.warning(
+            "Model %.300s of provider %s is not registered: its name is taken or too long",
+            *(
+                identifier,
+                provider.identifier,
+            ),
+        )
         return False
     declared = {"provider_id": provider.identifier, **model.model_dump()}
     Model(tenant=provider.tenant, identifier=identifier, origin=Origin.discovered, declared=declared).save()
@@ -215,6 +245,7 @@ def _sealed(config: Mapping[str, Any], secrets: set[str], before: Mapping[str, A
 def _seal(value: Any, before: Any) -> Any:
     if not isinstance(value, str) or not value or "${env." in value or value.startswith(PREFIX):
         return value
-    if isinstance(before, str) and before.startswith(PREFIX) and decrypt(before) == value:
-        return before
+    with suppress(UndecryptableSecret):  # one whose key is lost is replaced
+        if isinstance(before, str) and before.startswith(PREFIX) and decrypt(before) == value:
+            return before
     return encrypt(value)

@@ -6,10 +6,12 @@ from typing import Any
 import httpx
 import pytest
 
+from apps.access.models import User
 from apps.registry import service
 from apps.registry.models import Provider
 from llamastack import asgi, stack
 from llamastack.db import db
+from tests.unit.pages import PASSWORD, Browser
 from tests.upstream import Upstream, serving
 
 
@@ -47,3 +49,12 @@ async def sky(running: stack.LlamaStack, upstream: Upstream) -> Provider:
     await running.live.refresh()
     await running.live.discover(row.pk)
     return row
+
+
+@pytest.fixture
+async def browser(client: httpx.AsyncClient) -> Browser:
+    """A browser in which the superuser `ada` is logged in."""
+    await db(User.objects.create_superuser, "ada", "ada@example.com", PASSWORD)
+    browser = Browser(client)
+    await browser.log_in("ada")
+    return browser

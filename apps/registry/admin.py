@@ -1,0 +1,233 @@
+"""The admin of the registry: providers and models, written through the registry's service alone."""
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.safestring import SafeString
+from django.views.decorators.http import require_POST
+
+from apps.registry import service
+from apps.registry.effective import provider_record
+from apps.registry.filters import EnabledFilter, ProviderFilter, TypeFilter
+from apps.registry.forms import CONFIG, ModelForm, ProviderForm, provider_form, shown_model
+from apps.registry.models import Model, Origin, Provider, Resource
+from apps.registry.origins import class_of, settings_of
+from apps.registry.shown import built_types, checked, docstring, origin_badge, state_of
+from llamastack import stack
+from llamastack.admin import ModelAdmin, follow
+from llamastack.errors import StackError, Unavailable
+
+DISCOVERY_SECONDS = 30
+
+
+class ResourceAdmin(ModelAdmin):
+    """What the pages of all resources share."""
+
+    @admin.display(description="Origin", ordering="origin")
+    def origin_badge(self, row: Resource) -> SafeString:
+        return origin_badge(row)
+
+    @admin.display(description="Enabled", boolean=True)
+    def is_enabled(self, row: Resource) -> bool:
+        return row.enabled
+
+    @transaction.atomic
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        for row in queryset:
+            self.delete_model(request, row)
+
+
+@admin.register(Provider)
+class ProviderAdmin(ResourceAdmin):
+    list_display = ("identifier", "api", "provider_type", "is_enabled", "origin_badge", "health", "reason", "models")
+    list_filter = ("api", "origin")
+    search_fields = ("identifier", "provider_type")
+    change_form_outer_before_template = "admin/registry/provider/status.html"
+
+    @admin.display(description="Health")
+    def health(self, row: Provider) -> SafeString:
+        return state_of(row).badge
+
+    @admin.display(description="Reason, when checked")
+    def reason(self, row: Provider) -> str:
+        return ", ".join(text for text in (state_of(row).reason, checked(row)) if text)
+
+    @admin.display(description="Models")
+    def models(self, row: Provider) -> int:
+        return int(service.models_on(row).count())
+
+    # --- the form, which depends on the type ---
+
+    def get_form(
+        self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
+    ) -> type[ProviderForm]:
+        return provider_form(obj or asked(request))
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        row = obj or asked(request)
+        about = ["identifier", *self.get_readonly_fields(request, obj), "enabled"]
+        fields = [CONFIG + setting.name for setting in settings_of(row)]
+        configuration = {"fields": fields, "description": docstring(class_of(row))}
+        sections = [("Configuration", configuration)] if fields else []
+        return [(None, {"fields": list(dict.fromkeys(about))}), *sections]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        return ("identifier", "api", "provider_type", "origin_badge") if obj else ("api", "provider_type")
+
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
+        """The type is asked first."""
+        types = built_types()
+        if request.GET.get("provider_type") in [kind.provider_type for kind in types if not kind.unavailable]:
+            return self.changeform_view(request, None, form_url, extra_context)
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        context = {**self.admin_site.each_context(request), "opts": self.opts, "title": "Add provider", "types": types}
+        return TemplateResponse(request, "admin/registry/provider/choose_type.html", context)
+
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
+        row = kwargs.get("obj")
+        if row is not None:
+            context |= {"state": state_of(row), "checked": checked(row), "models": service.models_on(row).count()}
+        response: HttpResponse = super().render_change_form(request, context, *args, **kwargs)
+        return response
+
+    def save_model(self, request: HttpRequest, obj: Provider, form: ProviderForm, change: bool) -> None:
+        if not change:
+            obj.owner = request.user.get_username()
+        service.edit_provider(obj, form.changes, form.cleaned_data["enabled"], form.resets)
+
+    def delete_model(self, request: HttpRequest, obj: Provider) -> None:
+        service.delete_provider(obj)
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Names the models that go with their provider."""
+        deleted, counts, forbidden, protected = super().get_deleted_objects(objs, request)
+        names = [str(model) for row in objs for model in service.models_on(row).filter(origin=Origin.discovered)]
+        if names:
+            deleted, counts = [*deleted, [f"Model: {name}" for name in names]], {**counts, "models": len(names)}
+        return deleted, counts, forbidden, protected
+
+    # --- the buttons ---
+
+    def get_urls(self) -> list[URLPattern]:
+        views = {"test": self.test_connection, "discover": self.discover_models}
+        buttons = [
+            path(
+                f"<path:object_id>/{name}/",
+                self.admin_site.admin_view(require_POST(view)),
+                name=f"registry_provider_{name}",
+            )
+            for name, view in views.items()
+        ]
+        return [*buttons, *super().get_urls()]
+
+    def test_connection(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return self._pressed(request, object_id, self._test)
+
+    def discover_models(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return self._pressed(request, object_id, self._discover)
+
+    def _pressed(self, request: HttpRequest, object_id: str, work: Any) -> HttpResponse:
+        """Do what a button says, and tell how it went."""
+        row = self.get_object(request, object_id)
+        if row is None or not self.has_change_permission(request, row):
+            raise PermissionDenied
+        try:
+            if unavailable := provider_record(row).unavailable:
+                raise Unavailable(f"Provider '{row}' is unavailable: {unavailable}")
+            follow()
+            work(request, row)
+        except StackError as error:
+            messages.error(request, error.message)
+        return HttpResponseRedirect(reverse("admin:registry_provider_change", args=[row.pk]))
+
+    def _test(self, request: HttpRequest, row: Provider) -> None:
+        health = stack.run(lambda running: running.live.check_health(row.pk))
+        tell, verdict = (messages.success, "answers") if health.ok else (messages.error, "does not answer")
+        tell(request, f"Provider '{row}' {verdict}" + (f": {health.message}" if health.message else "."))
+
+    def _discover(self, request: HttpRequest, row: Provider) -> None:
+        new = stack.run(lambda running: running.live.discover(row.pk), DISCOVERY_SECONDS)
+        messages.success(request, f"Provider '{row}' has {service.models_on(row).count()} models, {new} of them new.")
+
+
+@admin.register(Model)
+class ModelAdminPage(ResourceAdmin):
+    list_display = (
+        "identifier", "model_type", "provider", "provider_model", "aliases", "is_default", "is_enabled", "origin_badge",
+    )  # fmt: skip
+    list_filter = (TypeFilter, ProviderFilter, EnabledFilter, "origin", "gone")
+    search_fields = ("identifier", "declared", "override")
+    actions = ("enable", "disable", "make_default")
+
+    @admin.display(description="Type")
+    def model_type(self, row: Model) -> str:
+        return str(shown_model(row)["model_type"])
+
+    @admin.display(description="Provider")
+    def provider(self, row: Model) -> str:
+        return str(shown_model(row).get("provider_id", ""))
+
+    @admin.display(description="Provider's name")
+    def provider_model(self, row: Model) -> str:
+        return str(shown_model(row)["provider_model_id"] or row.identifier)
+
+    @admin.display(description="Aliases")
+    def aliases(self, row: Model) -> str:
+        return ", ".join(shown_model(row)["aliases"])
+
+    @admin.display(description="Default", boolean=True)
+    def is_default(self, row: Model) -> bool:
+        return bool(shown_model(row)["default"])
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> type[ModelForm]:
+        return ModelForm
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        about = ["identifier", *(["origin_badge", "gone"] if obj else [])]
+        served = ["provider_id", "provider_model_id", "model_type", "metadata"]
+        return [
+            (None, {"fields": [*about, "aliases", "default", "enabled"]}),
+            ("Where it is served", {"fields": served}),
+        ]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        return ("identifier", "origin_badge", "gone") if obj else ()
+
+    def save_model(self, request: HttpRequest, obj: Model, form: ModelForm, change: bool) -> None:
+        if not change:
+            obj.owner = request.user.get_username()
+        service.edit_model(obj, form.changes)
+
+    def delete_model(self, request: HttpRequest, obj: Model) -> None:
+        service.delete_model(obj)
+
+    @admin.action(description="Enable", permissions=["change"])
+    def enable(self, request: HttpRequest, queryset: QuerySet[Model]) -> None:
+        self._edit(request, queryset, "enabled", enabled=True)
+
+    @admin.action(description="Disable", permissions=["change"])
+    def disable(self, request: HttpRequest, queryset: QuerySet[Model]) -> None:
+        self._edit(request, queryset, "disabled", enabled=False)
+
+    @admin.action(description="Make default", permissions=["change"])
+    def make_default(self, request: HttpRequest, queryset: QuerySet[Model]) -> None:
+        self._edit(request, queryset, "made default of its type", default=True)
+
+    @transaction.atomic
+    def _edit(self, request: HttpRequest, queryset: QuerySet[Model], done: str, **changes: bool) -> None:
+        for row in queryset:
+            service.edit_model(row, changes)
+        names = ", ".join(row.identifier for row in queryset[:5]) + ("…" if queryset.count() > 5 else "")
+        messages.success(request, f"{names}: {done}.")
+
+
+def asked(request: HttpRequest) -> Provider:
+    """The provider that is being added, of the type in the URL."""
+    return Provider(api=request.GET.get("api", ""), provider_type=request.GET.get("provider_type", ""))

@@ -1,0 +1,51 @@
+"""Filters of the list of models by what is merged from two JSON columns."""
+
+from collections.abc import Iterable
+from typing import Any, get_args
+
+from django.contrib.admin import SimpleListFilter
+
+from apps.registry.models import Model, merged_is
+from apps.registry.schemas import ModelType
+
+
+class MergedFilter(SimpleListFilter):
+    """Rows whose merged value of `parameter_name` is the chosen one."""
+
+    def queryset(self, request: Any, queryset: Any) -> Any:
+        value = self.value()
+        return queryset.filter(merged_is(self.parameter_name, value)) if value else queryset
+
+
+class TypeFilter(MergedFilter):
+    title = "type"
+    parameter_name = "model_type"
+
+    def lookups(self, request: Any, model_admin: Any) -> Iterable[tuple[str, str]]:
+        return [(kind, kind) for kind in get_args(ModelType)]
+
+
+class ProviderFilter(MergedFilter):
+    title = "provider"
+    parameter_name = "provider_id"
+
+    def lookups(self, request: Any, model_admin: Any) -> Iterable[tuple[str, str]]:
+        names = {row.merged.get("provider_id", "") for row in Model.objects.all()}
+        return [(name, name) for name in sorted(names) if name]
+
+
+class EnabledFilter(SimpleListFilter):
+    title = "enabled"
+    parameter_name = "enabled"
+
+    def lookups(self, request: Any, model_admin: Any) -> Iterable[tuple[str, str]]:
+        return [("yes", "Yes"), ("no", "No")]
+
+    def queryset(self, request: Any, queryset: Any) -> Any:
+        disabled = merged_is("enabled", False)
+        match self.value():
+            case "yes":
+                return queryset.filter(gone=False).exclude(disabled)
+            case "no":
+                return queryset.filter(disabled) | queryset.filter(gone=True)
+        return queryset

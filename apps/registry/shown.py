@@ -1,0 +1,81 @@
+"""How rows of the registry are shown: what state a provider is in, and what its types are for."""
+
+import inspect
+import re
+from dataclasses import dataclass
+
+from django.utils import timezone
+from django.utils.html import escape
+from django.utils.safestring import SafeString, mark_safe
+from django.utils.timesince import timesince
+
+from apps.registry.effective import config_class, provider_record
+from apps.registry.models import Origin, Provider, Resource
+from llamastack.admin import badge
+from llamastack.apis import SERVED, Api
+from llamastack.providers import ProviderConfig, specs
+
+MOODS = {Origin.yaml: "note", Origin.admin: "plain", Origin.api: "plain", Origin.discovered: "good"}
+
+
+@dataclass(frozen=True)
+class State:
+    """A provider's state: a word, its mood as a badge, and the sentence that explains it."""
+
+    word: str
+    mood: str
+    reason: str = ""
+
+    @property
+    def badge(self) -> SafeString:
+        return badge(self.word, self.mood, self.reason)
+
+
+def state_of(row: Provider) -> State:
+    if row.gone:
+        return State("Gone", "plain", "Its entry has left the YAML.")
+    if not row.enabled:
+        return State("Disabled", "plain")
+    if unavailable := provider_record(row).unavailable:
+        return State("Unavailable", "doubtful", unavailable)
+    if row.healthy is None:
+        return State("Not checked", "plain")
+    return State("Healthy", "good", row.health) if row.healthy else State("Failing", "bad", row.health)
+
+
+def checked(row: Provider) -> str:
+    """When a provider was last asked how it is."""
+    if row.checked_at is None:
+        return ""
+    passed = timezone.now() - row.checked_at
+    return f"{passed.seconds} s ago" if passed.total_seconds() < 60 else f"{timesince(row.checked_at)} ago"
+
+
+def origin_badge(row: Resource) -> SafeString:
+    return badge(row.get_origin_display(), MOODS[Origin(row.origin)])
+
+
+@dataclass(frozen=True)
+class BuiltType:
+    """A provider type that can be added. `unavailable` says what is missing for it here."""
+
+    api: Api
+    provider_type: str
+    about: SafeString
+    unavailable: str = ""
+
+
+def built_types() -> list[BuiltType]:
+    return [_built(api, name) for api in SERVED for name in specs(api)]
+
+
+def _built(api: Api, name: str) -> BuiltType:
+    kind = config_class(api, name)
+    missing = f"needs {specs(api)[name].requirements}" if kind is None else ""
+    return BuiltType(api, name, docstring(kind), missing)
+
+
+def docstring(kind: type[ProviderConfig] | None) -> SafeString:
+    """What the class says of itself, its `names` set as code."""
+    text = escape(inspect.getdoc(kind) or "") if kind else ""
+    return mark_safe(re.sub(r"`([^`]+)`", r'<code class="font-mono">\1</code>', text))  # noqa: S308 (escaped above)
