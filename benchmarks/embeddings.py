@@ -2,7 +2,8 @@
 
     python -m benchmarks.embeddings [--batch 32] [--repeats 9]
 
-Ours is measured through the provider, from the request to its vectors as lists. Exits with 1 where a cosine is below 0.999.
+Ours is measured through the provider, from the request to its vectors as lists. Exits with
+1 where a cosine is below 0.999.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import sys
 import time
 
 import numpy
+from sentence_transformers import SentenceTransformer
 
 from apps.inference.local_models import fetch
 from apps.inference.providers.inline import runtime
@@ -21,7 +23,16 @@ from llamastack.call import ANONYMOUS_ADMIN, Call
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 CALL = Call(ANONYMOUS_ADMIN)
-SUBJECTS = ["The museum", "A small dog", "The new railway line", "My neighbour", "The committee", "A storm", "Water", "He"]
+SUBJECTS = [
+    "The museum",
+    "A small dog",
+    "The new railway line",
+    "My neighbour",
+    "The committee",
+    "A storm",
+    "Water",
+    "He",
+]
 ENDINGS = [
     "sleeps.",
     "was seen near the harbour on Tuesday morning.",
@@ -42,9 +53,7 @@ async def main() -> int:
     parser.add_argument("--repeats", type=int, default=9)
     options = parser.parse_args()
     folder = fetch(MODEL)
-    from sentence_transformers import SentenceTransformer  # after runtime, which says that nothing is looked up online
-
-    reference = SentenceTransformer(str(folder), device="cpu")
+    reference = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
     provider = SentenceTransformers("bench", SentenceTransformersConfig(model=MODEL, device="cpu"))
     await provider.start()
     texts = sentences(options.batch)
@@ -66,7 +75,9 @@ async def main() -> int:
     other = statistics.median(seconds for _, (seconds, _) in pairs)
     await provider.stop()
     print(f"{MODEL}, CPU flags: {', '.join(sorted(runtime.bf16_flags())) or 'no native bf16'}")
-    print(f"batch {options.batch}: ours {options.batch / mine:.0f}/s, sentence-transformers {options.batch / other:.0f}/s")
+    print(
+        f"batch {options.batch}: ours {options.batch / mine:.0f}/s, sentence-transformers {options.batch / other:.0f}/s"
+    )
     print(f"lowest cosine: {min(cosines):.5f}")
     print(f"embeddings_of_sentence_transformers={statistics.median(b[0] / a[0] for a, b in pairs):.2f}")
     return 0 if min(cosines) >= 0.999 else 1

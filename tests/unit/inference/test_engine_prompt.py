@@ -81,7 +81,9 @@ def test_sampling_follows_the_request() -> None:
     assert sampling(request(stop="a", seed=3)).stop == ("a",)
 
 
-@pytest.mark.parametrize("fields", [{"top_k": 0}, {"top_k": 2.5}, {"top_k": True}, {"stop": ""}, {"stop": ["x" * 1001]}])
+@pytest.mark.parametrize(
+    "fields", [{"top_k": 0}, {"top_k": 2.5}, {"top_k": True}, {"stop": ""}, {"stop": ["x" * 1001]}]
+)
 def test_bad_values_are_400s_that_name_the_field(fields: dict[str, Any]) -> None:
     with pytest.raises(BadRequest) as refused:
         sampling(request(**fields))

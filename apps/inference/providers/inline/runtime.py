@@ -1,16 +1,12 @@
 """Where and how precisely models run here. Imports torch: only for modules that are loaded when a provider starts."""
 
-import os
 from functools import cache
 from pathlib import Path
 
-# Read by huggingface_hub when it is imported: models are local, and nothing is looked up elsewhere.
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
+import torch
+from transformers.utils import logging as transformers_logging
 
-import torch  # noqa: E402
-from transformers.utils import logging as transformers_logging  # noqa: E402
-
-from llamastack.providers import ProviderUnavailable  # noqa: E402
+from llamastack.providers import ProviderUnavailable
 
 transformers_logging.disable_progress_bar()
 
@@ -18,7 +14,7 @@ BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})  # the last one is A
 
 
 def device(wanted: str) -> torch.device:
-    """`auto`: the first CUDA device where there is one. Raises ProviderUnavailable where there is not and it is asked for."""
+    """`auto`: CUDA where there is a device. Raises ProviderUnavailable where `cuda` is asked for and there is none."""
     if wanted == "cuda" and not torch.cuda.is_available():
         raise ProviderUnavailable("device is 'cuda' and torch finds no CUDA device. Set device to 'auto' or 'cpu'.")
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")

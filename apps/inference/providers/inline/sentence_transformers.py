@@ -25,7 +25,8 @@ from llamastack.errors import BadRequest, NotFound, NotSupported, UnsupportedPar
 from llamastack.providers import Health, Provider, ProviderConfig
 
 if TYPE_CHECKING:
-    from apps.inference.providers.inline.embedder import Embedder, Vectors
+    from apps.inference.providers.inline.embedder import Embedder
+    from apps.inference.providers.inline.encoder import Encoder, Vectors
 
 PROVIDER = "inline::sentence-transformers"
 TRUNCATION = "text_truncation"  # Llama Stack's own field: `none`, `start` or `end`
@@ -45,7 +46,9 @@ class SentenceTransformersConfig(ProviderConfig):
     @classmethod
     def _never(cls, trust: bool) -> bool:
         if trust:
-            raise ValueError("a model's own code would run with the server's rights: convert it to a known architecture")
+            raise ValueError(
+                "a model's own code would run with the server's rights: convert it to a known architecture"
+            )
         return trust
 
     @classmethod
@@ -76,15 +79,17 @@ class SentenceTransformers(Provider):
             return Health(True, f"loading {', '.join(self._loads.loading)}; calls wait")
         if not self._loads.names and self.config.model:
             return Health(False, f"{self.config.model} is not loaded")
-        return Health(True, f"loaded: {', '.join(self._loads.names) or 'nothing yet; the first request loads its model'}")
+        return Health(
+            True, f"loaded: {', '.join(self._loads.names) or 'nothing yet; the first request loads its model'}"
+        )
 
     async def post_embedding(self, call: Call, request: EmbeddingRequest) -> EmbeddingResponse:
         truncation = _truncation(request)
         if self.config.model and request.model != self.config.model:
             raise NotFound(f"This provider serves '{self.config.model}' and no '{request.model}'.", param="model")
         embedder = await self._loads.get(request.model)
-        _require_dimensions(embedder, request)
-        inputs = _fitted(embedder, await _tokens(embedder, request), truncation)
+        _require_dimensions(embedder.encoder, request)
+        inputs = _fitted(embedder.encoder, await _tokens(embedder.encoder, request), truncation)
         vectors = _shortened(await embedder.embed(inputs), request.dimensions)
         count = sum(map(len, inputs))
         return EmbeddingResponse(
@@ -109,15 +114,13 @@ class SentenceTransformers(Provider):
         ]
 
     def _load(self, name: str) -> "Embedder":
-        from apps.inference.providers.inline.embedder import Embedder  # torch is needed here
+        from apps.inference.providers.inline.embedder import Embedder  # numpy and torch are needed here
+        from apps.inference.providers.inline.encoder import Encoder
 
-        return Embedder(
-            resolve(name),
-            device=self.config.device,
-            dtype=self.config.dtype,
-            max_batch=self.config.max_batch,
-            window=self.config.gather_window_ms / 1000,
-        )
+        encoder = Encoder(resolve(name), device=self.config.device, dtype=self.config.dtype)
+        embedder = Embedder(encoder, max_batch=self.config.max_batch, window=self.config.gather_window_ms / 1000)
+        embedder.start()
+        return embedder
 
 
 def _metadata(folder: Path) -> dict[str, int]:
@@ -145,43 +148,43 @@ def _truncation(request: EmbeddingRequest) -> str | None:
     return None if value == "none" else str(value)
 
 
-def _require_dimensions(embedder: "Embedder", request: EmbeddingRequest) -> None:
+def _require_dimensions(encoder: "Encoder", request: EmbeddingRequest) -> None:
     """Cutting a vector short is sound only where the model was trained for it (Matryoshka); else it only looks so."""
     wanted = request.dimensions
-    if wanted is None or wanted == embedder.dimension:
+    if wanted is None or wanted == encoder.dimension:
         return
-    if wanted > embedder.dimension or not embedder.matryoshka(wanted):
+    if wanted > encoder.dimension or not encoder.matryoshka(wanted):
         raise BadRequest(
-            f"{request.model} has {embedder.dimension} dimensions and was not trained to be cut to {wanted}.",
+            f"{request.model} has {encoder.dimension} dimensions and was not trained to be cut to {wanted}.",
             param="dimensions",
         )
 
 
-async def _tokens(embedder: "Embedder", request: EmbeddingRequest) -> list[list[int]]:
+async def _tokens(encoder: "Encoder", request: EmbeddingRequest) -> list[list[int]]:
     """Every input as token ids, special tokens included."""
     inputs = [request.input] if isinstance(request.input, str) else request.input
     texts = [item for item in inputs if isinstance(item, str)]
     if texts:
         if "" in texts:
             raise BadRequest("An input is an empty string.", param="input")
-        return await asyncio.to_thread(embedder.tokenize, texts)
+        return await asyncio.to_thread(encoder.tokenize, texts)
     numbers = [item for item in inputs if isinstance(item, int)]
     given = [numbers] if numbers else [item for item in inputs if isinstance(item, list)]
-    if (largest := max(map(max, given))) >= embedder.vocabulary:
-        raise BadRequest(f"Token {largest} is none: the model has {embedder.vocabulary} tokens.", param="input")
-    return [embedder.framed(tokens) for tokens in given]
+    if (largest := max(map(max, given))) >= encoder.vocabulary:
+        raise BadRequest(f"Token {largest} is none: the model has {encoder.vocabulary} tokens.", param="input")
+    return [encoder.framed(tokens) for tokens in given]
 
 
-def _fitted(embedder: "Embedder", inputs: list[list[int]], truncation: str | None) -> list[list[int]]:
+def _fitted(encoder: "Encoder", inputs: list[list[int]], truncation: str | None) -> list[list[int]]:
     for place, tokens in enumerate(inputs):
-        if len(tokens) > embedder.context and truncation is None:
+        if len(tokens) > encoder.context and truncation is None:
             raise BadRequest(
-                f"Input {place} has {len(tokens)} tokens; the model reads {embedder.context}. "
+                f"Input {place} has {len(tokens)} tokens; the model reads {encoder.context}. "
                 f"Shorten it, or set '{TRUNCATION}' to 'end' or 'start'.",
                 param="input",
                 code="context_length_exceeded",
             )
-    return [embedder.cut(t, truncation) if truncation and len(t) > embedder.context else t for t in inputs]
+    return [encoder.cut(t, truncation) if truncation and len(t) > encoder.context else t for t in inputs]
 
 
 # --- the reply ---

@@ -81,8 +81,8 @@ class Completion:
     async def _pieces(self) -> AsyncGenerator[Piece, None]:
         generations: list[Generation] = []
         try:
-            for index in range(self._choices):
-                generations.append(await self._loaded.engine.submit(self._prompt, self._choice_sampling(index)))
+            for index in range(self._choices):  # one by one: if the third is refused, the first two must be closed
+                generations.append(await self._loaded.engine.submit(self._prompt, self._choice_sampling(index)))  # noqa: PERF401
             choices = [self._choice(index, generation) for index, generation in enumerate(generations)]
             async with aclosing(choices[0] if len(choices) == 1 else merged(choices)) as pieces:
                 async for piece in pieces:

@@ -37,7 +37,9 @@ class MetaReferenceConfig(ProviderConfig):
     @classmethod
     def _one_process(cls, size: int | None) -> int | None:
         if size is not None and size not in (0, 1):
-            raise ValueError("this engine serves a model from one process: set model_parallel_size to 1 or leave it out")
+            raise ValueError(
+                "this engine serves a model from one process: set model_parallel_size to 1 or leave it out"
+            )
         return size
 
     @classmethod

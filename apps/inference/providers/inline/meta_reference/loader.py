@@ -81,7 +81,9 @@ def _longest(config: Any) -> int:
     """The context that the weights allow. Within one sliding window, windowed attention is whole attention."""
     text = config.get_text_config(decoder=True)
     kinds, options = get_layer_types_and_kwargs(text)
-    windows = [option["sliding_window"] for kind, option in zip(kinds, options, strict=True) if kind in WINDOWED_ATTENTION]
+    windows = [
+        option["sliding_window"] for kind, option in zip(kinds, options, strict=True) if kind in WINDOWED_ATTENTION
+    ]
     return int(min([text.max_position_embeddings, *windows]))
 
 

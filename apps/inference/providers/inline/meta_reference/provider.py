@@ -16,6 +16,7 @@ from llamastack.providers import Health, Provider
 if TYPE_CHECKING:
     from apps.inference.providers.inline.meta_reference.loader import LoadedModel
 
+
 class MetaReference(Provider):
     """One engine a model; calls that come while it loads wait for it."""
 
@@ -39,7 +40,9 @@ class MetaReference(Provider):
             return Health(True, f"loading {', '.join(self._loads.loading)}; calls wait")
         if not self._loads.names and self.config.model:
             return Health(False, f"{self.config.model} is not loaded")
-        return Health(True, f"loaded: {', '.join(self._loads.names) or 'nothing yet; the first request loads its model'}")
+        return Health(
+            True, f"loaded: {', '.join(self._loads.names) or 'nothing yet; the first request loads its model'}"
+        )
 
     async def post_chat_completion(self, call: Call, request: ChatCompletionRequest) -> ChatReply:
         from apps.inference.providers.inline.meta_reference import completion, prompt  # jinja2 is needed here

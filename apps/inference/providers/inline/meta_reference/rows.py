@@ -64,7 +64,8 @@ class Rows:
         old = list(self.cache.layers) if self.cache is not None else [None] * len(prefilled.layers)
         layers = []
         for mine, new in zip(old, prefilled.layers, strict=True):
-            _blank(new.keys, starts), _blank(new.values, starts)
+            _blank(new.keys, starts)
+            _blank(new.values, starts)
             parts = [new] if mine is None else [mine, new]
             layers.append(
                 RoomyLayer(_stacked([p.keys for p in parts], width), _stacked([p.values for p in parts], width))
@@ -83,7 +84,9 @@ class Rows:
         index = torch.tensor(rows, device=self.cache.layers[0].keys.device)
         self.cache = Cache(
             layers=[
-                RoomyLayer(layer.keys[:, :, first:].index_select(0, index), layer.values[:, :, first:].index_select(0, index))
+                RoomyLayer(
+                    layer.keys[:, :, first:].index_select(0, index), layer.values[:, :, first:].index_select(0, index)
+                )
                 for layer in self.cache.layers
             ]
         )
