@@ -132,6 +132,19 @@ def healthy(port: int) -> bool:
             return False
 
 
+def processes(home: Path) -> list[int]:
+    """The processes whose state is in `home`: what a server started, wherever it went."""
+    wanted = f"LLAMA_STACK_HOME={home}".encode()
+    return [int(folder.name) for folder in Path("/proc").glob("[0-9]*") if wanted in _variables(folder)]
+
+
+def _variables(process: Path) -> list[bytes]:
+    try:
+        return (process / "environ").read_bytes().split(b"\0")
+    except OSError:  # it has ended since, or is somebody else's
+        return []
+
+
 def listening(port: int) -> bool:
     with closing(socket.socket()) as client:
         return client.connect_ex(("127.0.0.1", port)) == 0

@@ -24,6 +24,28 @@ class Credentials:
     key: str | None = None
 
 
+def prepare(config: StackConfig) -> Credentials:
+    """Bring everything up to date that the server stands on. Raises EnvironmentFault: then nothing must be served."""
+    with usable(), locked():
+        migrate()
+        credentials = first_credentials()
+        apply(config)
+    return credentials
+
+
+@contextmanager
+def usable() -> Iterator[None]:
+    """What a database can refuse, as one sentence."""
+    from django.db import Error, connections
+
+    try:
+        yield
+    except Error as error:
+        raise EnvironmentFault(f"The database cannot be used: {_line(error)}. Nothing is served.") from error
+    finally:
+        connections.close_all()  # the server's threads open their own
+
+
 @contextmanager
 def locked() -> Iterator[None]:
     """Wait until no other process prepares this database, and hold the others off."""
@@ -32,7 +54,11 @@ def locked() -> Iterator[None]:
         with _advisory_lock():
             yield
         return
-    with file.with_suffix(".lock").open("w") as lock:
+    try:
+        lock = file.with_suffix(".lock").open("w")
+    except OSError as error:
+        raise EnvironmentFault(f"The database's folder {file.parent} cannot be used: {error.strerror}.") from None
+    with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -43,28 +69,30 @@ def _advisory_lock() -> Iterator[None]:
     try:
         connection = psycopg.connect(os.environ["DATABASE_URL"], autocommit=True, connect_timeout=CONNECT_SECONDS)
     except psycopg.Error as error:
-        reason = " ".join(str(error).split())
-        raise EnvironmentFault(f"The database of DATABASE_URL cannot be reached: {reason}") from None
+        raise EnvironmentFault(f"The database of DATABASE_URL cannot be reached: {_line(error)}") from None
     with connection:
         connection.execute("SELECT pg_advisory_lock(%s)", [LOCK])
         yield
 
 
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
 def migrate() -> None:
-    """Bring the tables up to date. Where that fails, the server must not serve: it raises EnvironmentFault."""
+    """Bring the tables up to date."""
     from django.core.management import call_command
     from django.db import Error, connection
-    from django.db.migrations.exceptions import NodeNotFoundError
+    from django.db.migrations.exceptions import InconsistentMigrationHistory
     from django.db.migrations.executor import MigrationExecutor
 
+    executor = MigrationExecutor(connection)
+    if not executor.migration_plan(executor.loader.graph.leaf_nodes()):
+        return
     try:
-        executor = MigrationExecutor(connection)
-        if executor.migration_plan(executor.loader.graph.leaf_nodes()):
-            call_command("migrate", verbosity=0, interactive=False)
-    except (Error, NodeNotFoundError, ValueError, RuntimeError) as error:
-        raise EnvironmentFault(
-            f"The database could not be brought up to date, so nothing is served: {error}"
-        ) from error
+        call_command("migrate", verbosity=0, interactive=False)
+    except (Error, InconsistentMigrationHistory) as error:
+        raise EnvironmentFault(f"The database cannot be migrated: {_line(error)}. Nothing is served.") from error
 
 
 def first_credentials() -> Credentials:
@@ -81,10 +109,7 @@ def first_credentials() -> Credentials:
 
 
 def apply(config: StackConfig) -> None:
-    """The YAML's rows; then let go of this thread's connection, since the server's threads open their own."""
-    from django.db import connections
-
+    """Make the YAML's rows say what the YAML says."""
     from apps.registry import service
 
     service.apply(config)
-    connections.close_all()

@@ -11,6 +11,7 @@ from llamastack.config.sections import Cors
 from llamastack.config.source import Source
 from llamastack.errors import StackError
 
+AUTHENTICATION = ("", "required")
 DATABASE_SCHEMES = ("sqlite", "postgres", "postgresql")
 
 
@@ -50,6 +51,8 @@ def _check_cors(cors: Cors, source: str) -> None:
 
 def prepare(config: StackConfig) -> None:
     """Pass the configuration on to Django's settings and set Django up. Explicit variables win."""
+    if os.environ.get("LLAMA_STACK_AUTH", "") not in AUTHENTICATION:
+        raise EnvironmentFault("LLAMA_STACK_AUTH is 'required', or it is not set.")
     url = database_url(config)
     if urlsplit(url).scheme not in DATABASE_SCHEMES:
         raise EnvironmentFault("DATABASE_URL must begin with sqlite:/// or postgresql://.")

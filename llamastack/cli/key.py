@@ -83,7 +83,7 @@ def revoke(prefix: Prefix, config: Config = "starter") -> None:
 def open_database(config: str) -> None:
     """Django on the configuration's database, with its tables up to date."""
     environment.prepare(environment.read(config))
-    with database.locked():
+    with database.usable(), database.locked():
         database.migrate()
 
 

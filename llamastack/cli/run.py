@@ -108,11 +108,7 @@ def allow_host(host: str) -> None:
 def prepare(config: StackConfig) -> None:
     """Django, the tables, the first credentials and the YAML's rows. Two processes at once take turns."""
     environment.prepare(config)
-    with database.locked():
-        database.migrate()
-        credentials = database.first_credentials()
-        database.apply(config)
-    show(credentials)
+    show(database.prepare(config))
 
 
 def show(credentials: database.Credentials) -> None:
