@@ -1,0 +1,164 @@
+"""One contract for every inference provider that can run here: the vendors on a small upstream, the engines on real models."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from apps.inference.protocol import Inference
+from apps.inference.schemas import ChatCompletion, ChatCompletionChunk, ChatCompletionRequest, EmbeddingRequest
+from llamastack.apis import Api
+from llamastack.call import ANONYMOUS_ADMIN, Call
+from llamastack.errors import StackError
+from llamastack.providers import Provider, load, specs
+from tests.upstream import serving
+
+CALL = Call(ANONYMOUS_ADMIN)
+LOCAL_CHAT = "HuggingFaceTB/SmolLM2-135M-Instruct"
+LOCAL_EMBEDDING = "sentence-transformers/all-MiniLM-L6-v2"
+REMOTE = {
+    "remote::openai": "base_url",
+    "remote::vllm": "url",
+    "remote::ollama": "base_url",
+    "remote::llama-openai-compat": "openai_compat_api_base",
+}
+LOCAL = {"inline::meta-reference": LOCAL_CHAT, "inline::sentence-transformers": LOCAL_EMBEDDING}
+
+
+@dataclass
+class Served:
+    provider: Provider
+    inference: Inference
+    model: str
+
+
+async def started(provider_type: str, stack: AsyncExitStack) -> Served:
+    if provider_type in LOCAL:
+        model, config = LOCAL[provider_type], {"model": LOCAL[provider_type]}
+    else:
+        upstream = await stack.enter_async_context(serving())
+        model, config = "sky-1", {REMOTE[provider_type]: upstream.url}
+    provider_class = load(specs(Api.inference)[provider_type])
+    provider: Any = provider_class("under-test", provider_class.config_class.model_validate(config))
+    await provider.start()
+    stack.push_async_callback(provider.stop)
+    return Served(provider, provider, model)
+
+
+def each(*provider_types: str) -> Any:
+    """Parameters, with the engines marked as needing their weights."""
+    return [
+        pytest.param(kind, marks=[pytest.mark.local_model] if kind in LOCAL else [], id=kind) for kind in provider_types
+    ]
+
+
+@pytest.fixture
+async def served(request: pytest.FixtureRequest) -> AsyncIterator[Served]:
+    async with AsyncExitStack() as stack:
+        yield await started(request.param, stack)
+
+
+CHATS = pytest.mark.parametrize("served", each("inline::meta-reference", *REMOTE), indirect=True)
+EMBEDS = pytest.mark.parametrize("served", each("inline::sentence-transformers", *REMOTE), indirect=True)
+ALL = pytest.mark.parametrize("served", each(*LOCAL, *REMOTE), indirect=True)
+
+
+def request(model: str, **fields: Any) -> ChatCompletionRequest:
+    hello = [{"role": "user", "content": "Say hello."}]
+    given = {"model": model, "messages": hello, "temperature": 0, "max_tokens": 12, **fields}
+    return ChatCompletionRequest.model_validate(given)
+
+
+async def whole(served: Served, **fields: Any) -> ChatCompletion:
+    reply = await served.inference.post_chat_completion(CALL, request(served.model, **fields))
+    assert isinstance(reply, ChatCompletion)
+    return reply
+
+
+async def streamed(served: Served, **fields: Any) -> list[ChatCompletionChunk]:
+    reply = await served.inference.post_chat_completion(CALL, request(served.model, stream=True, **fields))
+    assert not isinstance(reply, ChatCompletion)
+    return [chunk async for chunk in reply]
+
+
+def test_every_provider_is_under_this_contract() -> None:
+    assert set(specs(Api.inference)) == set(LOCAL) | set(REMOTE)
+
+
+@CHATS
+async def test_a_chat_has_text_a_reason_and_usage_that_adds_up(served: Served) -> None:
+    reply = await whole(served)
+    assert reply.choices[0].message.content
+    assert reply.choices[0].finish_reason in ("stop", "length")
+    assert reply.usage is not None
+    assert reply.usage.total_tokens == reply.usage.prompt_tokens + reply.usage.completion_tokens
+    assert reply.usage.prompt_tokens > 0
+
+
+@CHATS
+async def test_a_stream_says_the_same_as_the_whole(served: Served) -> None:
+    chunks = await streamed(served)
+    said = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+    assert said == (await whole(served)).choices[0].message.content
+    assert chunks[0].choices[0].delta.role == "assistant"
+    assert [chunk.choices[0].finish_reason is not None for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
+    assert len({(chunk.id, chunk.created) for chunk in chunks}) == 1
+
+
+@CHATS
+async def test_usage_comes_last_in_a_stream_that_asks_for_it(served: Served) -> None:
+    *body, last = await streamed(served, stream_options={"include_usage": True})
+    assert last.choices == []
+    assert last.usage == (await whole(served)).usage
+    assert all(chunk.usage is None for chunk in body)
+
+
+@CHATS
+async def test_a_stream_that_is_left_does_not_harm_the_next(served: Served) -> None:
+    for _ in range(3):
+        chunks: Any = await served.inference.post_chat_completion(CALL, request(served.model, stream=True))
+        await anext(chunks)
+        await chunks.aclose()
+    assert (await whole(served)).choices
+
+
+@CHATS
+async def test_several_chats_at_once_each_get_their_own(served: Served) -> None:
+    alone = await whole(served)
+    replies = await asyncio.gather(*(whole(served) for _ in range(4)))
+    assert len({reply.id for reply in replies}) in (1, 4)  # the small upstream always answers with the same id
+    assert {reply.usage.total_tokens for reply in replies if reply.usage} == {
+        alone.usage.total_tokens if alone.usage else 0
+    }
+
+
+@EMBEDS
+async def test_each_input_gets_its_vector_in_order(served: Served) -> None:
+    body = EmbeddingRequest.model_validate({"model": served.model, "input": ["one", "two", "three"]})
+    reply = await served.inference.post_embedding(CALL, body)
+    assert [item.index for item in reply.data] == [0, 1, 2]
+    assert len({len(item.embedding) for item in reply.data}) == 1
+    assert len({tuple(item.embedding) for item in reply.data}) == 3
+    assert reply.usage.prompt_tokens > 0
+
+
+@ALL
+async def test_it_is_well_and_says_so(served: Served) -> None:
+    assert (await served.provider.health()).ok
+
+
+@pytest.mark.parametrize("served", each(*LOCAL, "remote::openai", "remote::vllm"), indirect=True)
+async def test_it_lists_what_it_serves(served: Served) -> None:
+    listed = {model.provider_model_id: model for model in await served.inference.get_models(CALL)}
+    assert served.model in listed
+    for model in listed.values():
+        assert model.model_type != "embedding" or model.metadata["embedding_dimension"] > 0
+
+
+@pytest.mark.parametrize("served", each(*LOCAL), indirect=True)
+async def test_what_it_does_not_serve_is_an_error_that_says_so(served: Served) -> None:
+    with pytest.raises(StackError):
+        await served.inference.post_chat_completion(CALL, request("no/such-model"))

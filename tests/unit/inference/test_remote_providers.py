@@ -1,0 +1,137 @@
+"""What each vendor of the OpenAI dialect does differently."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiohttp import web
+from pydantic import ValidationError
+
+from apps.inference.providers.remote.llama_openai_compat import LlamaOpenAICompat, LlamaOpenAICompatConfig
+from apps.inference.providers.remote.ollama import Ollama, OllamaConfig
+from apps.inference.providers.remote.openai import OpenAI, OpenAIConfig
+from apps.inference.providers.remote.vllm import VLLM, VLLMConfig
+from apps.inference.schemas import ChatCompletionRequest
+from llamastack.apis import Api
+from llamastack.call import ANONYMOUS_ADMIN, Call
+from llamastack.errors import UpstreamError
+from llamastack.providers import Provider, load, specs
+from tests.upstream import Upstream, serving
+
+CALL = Call(ANONYMOUS_ADMIN)
+
+
+@asynccontextmanager
+async def started(provider: Provider) -> AsyncIterator[Any]:
+    await provider.start()
+    try:
+        yield provider
+    finally:
+        await provider.stop()
+
+
+def chat(**fields: Any) -> ChatCompletionRequest:
+    return ChatCompletionRequest.model_validate({"model": "sky", "messages": [{"role": "user", "content": "Hi"}], **fields})
+
+
+@pytest.mark.parametrize("provider_type", list(specs(Api.inference)))
+def test_its_sample_config_constructs_it(provider_type: str) -> None:
+    provider = load(specs(Api.inference)[provider_type])
+    config = provider.config_class.model_validate(provider.config_class.sample_run_config())
+    assert provider("sample", config).provider_id == "sample"
+
+
+async def test_openai_tells_its_embedding_models_by_name() -> None:
+    async with serving(Upstream(models=["gpt-4o", "text-embedding-3-large"])) as upstream:
+        async with started(OpenAI("openai", OpenAIConfig(base_url=upstream.url))) as provider:
+            chat_model, embedding_model = await provider.get_models(CALL)
+    assert chat_model.model_type == "llm"
+    assert (embedding_model.model_type, embedding_model.metadata) == ("embedding", {"embedding_dimension": 3072})
+
+
+async def test_only_allowed_models_are_listed() -> None:
+    async with serving() as upstream:
+        config = OpenAIConfig(base_url=upstream.url, allowed_models=["sky-2", "gone"])
+        async with started(OpenAI("openai", config)) as provider:
+            assert [model.provider_model_id for model in await provider.get_models(CALL)] == ["sky-2"]
+
+
+@pytest.mark.parametrize(("asked", "sent"), [({}, 99), ({"max_tokens": 3}, 3), ({"max_completion_tokens": 4}, None)])
+async def test_vllm_gets_the_configured_max_tokens_where_a_chat_has_none(asked: dict[str, int], sent: int | None) -> None:
+    async with serving() as upstream:
+        config = VLLMConfig.model_validate({"url": upstream.url, "api_token": "token", "max_tokens": 99})
+        async with started(VLLM("vllm", config)) as provider:
+            await provider.post_chat_completion(CALL, chat(**asked))
+    assert upstream.requests[-1].get("max_tokens") == sent
+    assert upstream.headers[-1]["Authorization"] == "Bearer token"
+
+
+def test_vllm_without_an_address_is_refused() -> None:
+    with pytest.raises(ValidationError, match="base_url is required"):
+        VLLMConfig()
+
+
+async def test_the_llama_api_may_be_named_as_0_3_5_does() -> None:
+    config = LlamaOpenAICompatConfig(openai_compat_api_base="http://127.0.0.1:1/v1")
+    assert LlamaOpenAICompat("llama", config).url() == "http://127.0.0.1:1/v1"
+
+
+SHOWN = {
+    "llama3.2:1b": {"capabilities": ["completion", "tools"], "model_info": {"llama.context_length": 131072}},
+    "all-minilm": {
+        "capabilities": ["embedding"],
+        "model_info": {"bert.context_length": 512, "bert.embedding_length": 384},
+    },
+}
+
+
+@asynccontextmanager
+async def ollama_server() -> AsyncIterator[str]:
+    """What https://github.com/ollama/ollama/blob/main/docs/api.md says of /api/show, beside /v1/models."""
+
+    async def models(request: web.Request) -> web.Response:
+        return web.json_response({"object": "list", "data": [{"id": name} for name in SHOWN]})
+
+    async def show(request: web.Request) -> web.Response:
+        return web.json_response(SHOWN[(await request.json())["model"]])
+
+    app = web.Application()
+    app.router.add_get("/v1/models", models)
+    app.router.add_post("/api/show", show)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    host, port = runner.addresses[0][:2]
+    try:
+        yield f"http://{host}:{port}"
+    finally:
+        await runner.cleanup()
+
+
+@pytest.mark.parametrize("key", ["url", "base_url"])
+async def test_ollama_says_what_each_of_its_models_can_do(key: str) -> None:
+    async with ollama_server() as address:
+        config = OllamaConfig.model_validate({key: address if key == "url" else f"{address}/v1"})
+        async with started(Ollama("ollama", config)) as provider:
+            chat_model, embedding_model = await provider.get_models(CALL)
+    assert (chat_model.model_type, chat_model.metadata) == ("llm", {"context_length": 131072})
+    assert embedding_model.model_type == "embedding"
+    assert embedding_model.metadata == {"context_length": 512, "embedding_dimension": 384}
+
+
+async def test_a_list_that_is_none_is_a_bad_gateway() -> None:
+    async def models(request: web.Request) -> web.Response:
+        return web.json_response({"models": "many"})
+
+    app = web.Application()
+    app.router.add_get("/v1/models", models)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    host, port = runner.addresses[0][:2]
+    async with started(OpenAI("openai", OpenAIConfig(base_url=f"http://{host}:{port}/v1"))) as provider:
+        with pytest.raises(UpstreamError):
+            await provider.get_models(CALL)
+        assert not (await provider.health()).ok
+    await runner.cleanup()
