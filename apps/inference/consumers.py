@@ -51,6 +51,9 @@ class ChatConsumer(AsyncWebsocketConsumer):
     while, and 1008 where the key stands in the URL, which logs would keep.
     """
 
+    # A chat is between this socket and this process: with no layer to listen to, it outlives a Redis that is gone.
+    channel_layer_alias = "none"
+
     def __init__(self, authenticate_seconds: float = 30, idle_seconds: float = 600) -> None:
         super().__init__()
         self.authenticate_seconds = authenticate_seconds

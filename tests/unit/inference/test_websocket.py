@@ -162,6 +162,14 @@ async def test_an_answer_that_breaks_off_is_an_error_and_never_done(
             assert await chat.receive_nothing(timeout=0.1)
 
 
+async def test_a_chat_needs_no_redis(sky: Provider, settings: Any) -> None:
+    gone = {"BACKEND": "channels_redis.core.RedisChannelLayer", "CONFIG": {"hosts": ["redis://127.0.0.1:1"]}}
+    settings.CHANNEL_LAYERS = {"default": gone}
+    async with socket() as chat:
+        await chat.send_json_to({"model": "sky/sky-1", "messages": HELLO})
+        assert said(await messages(chat)) == "The sky is blue."
+
+
 # --- errors: those of POST /v1/chat/completions ---
 
 BAD_BODIES: list[Any] = [
