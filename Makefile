@@ -13,6 +13,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-inp
 PRODUCTION := env -u DJANGO_DEBUG -u DATABASE_URL LLAMA_STACK_HOME=.venv/home LLAMA_STACK_AUTH=required LLAMA_STACK_HTTPS=1
 BENCHMARKS := $(patsubst benchmarks/%.py,bench-%,$(filter-out benchmarks/_%,$(wildcard benchmarks/*.py)))
 ON_SQLITE := tests/unit/registry tests/unit/inference tests/conformance
+NOT_FAST := gpu or browser or node or local_model or slow
 NODE_CLIENTS := tests/sdk/node/node_modules/.installed
 
 .PHONY: help
@@ -29,17 +30,17 @@ serve: .venv/stamps/serve ## Serve the local models on 127.0.0.1:8321 (CONFIG=â€
 
 .PHONY: test
 test: .venv/stamps/dev .venv/stamps/package programs models node-clients ## Every test: all on PostgreSQL, some on SQLite too
-	@LLAMA_STACK_TEST_DB=sqlite $(BIN)/python -m pytest $(wildcard $(ON_SQLITE)) \
-	    -m "not (gpu or browser or node or local_model or slow)"
-	@marks="gpu"; \
+	@failed=0; \
+	LLAMA_STACK_TEST_DB=sqlite $(BIN)/python -m pytest $(wildcard $(ON_SQLITE)) -m "not ($(NOT_FAST))" || failed=1; \
+	marks="gpu"; \
 	command -v chromium > /dev/null || { marks="$$marks or browser"; echo "No chromium: tests marked 'browser' are deselected."; }; \
 	[ -e $(NODE_CLIENTS) ] || { marks="$$marks or node"; echo "No Node clients: tests marked 'node' are deselected."; }; \
-	$(BIN)/python -m pytest -m "not ($$marks)"
+	$(BIN)/python -m pytest -m "not ($$marks)" || failed=1; \
+	exit $$failed
 
 .PHONY: test-fast
 test-fast: .venv/stamps/dev .venv/stamps/package ## The tests that take no time, in two minutes
-	@$(BIN)/python -m pytest -m "not (gpu or browser or node or local_model or slow)" \
-	    --ignore=tests/sdk --ignore=tests/browser --ignore=tests/chaos
+	@$(BIN)/python -m pytest -m "not ($(NOT_FAST))" --ignore=tests/sdk --ignore=tests/browser --ignore=tests/chaos
 
 .PHONY: check
 check: .venv/stamps/dev .venv/stamps/package ## Lint, format, types, layers, deployment settings, migrations
