@@ -1,0 +1,100 @@
+"""Two servers on one database: what is changed in one is served by the other within a second."""
+
+import asyncio
+import html
+import re
+import time
+from collections.abc import AsyncIterator
+from contextlib import ExitStack
+
+import httpx
+import psycopg
+import pytest
+
+from llamastack.services import Services
+from tests import upstream as dialect
+from tests.servers import Server, serving
+from tests.upstream import Upstream
+
+WITHIN = 1.0
+DATABASE = "two_processes"
+
+
+@pytest.fixture
+def database(services: Services) -> str:
+    """A database of its own beside that of the tests."""
+    with psycopg.connect(services.database_url, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)")
+        connection.execute(f"CREATE DATABASE {DATABASE}")
+    return services.database_url.rpartition("/")[0] + f"/{DATABASE}"
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[Upstream]:
+    async with dialect.serving() as running:
+        yield running
+
+
+@pytest.fixture
+async def servers(database: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[Server, Server]]:
+    env = {"DATABASE_URL": database}
+    home = tmp_path_factory.mktemp("home")  # one home: both must read the same secrets
+    with ExitStack() as stack:
+        one = await asyncio.to_thread(stack.enter_context, serving("remote-only", home=home, env=env))
+        other = await asyncio.to_thread(stack.enter_context, serving("remote-only", home=home, env=env))
+        yield one, other
+
+
+class Admin:
+    """Somebody logged in to one server's admin."""
+
+    def __init__(self, server: Server, http: httpx.AsyncClient) -> None:
+        self.server = server
+        self.http = http
+
+    async def submit(self, path: str, **fields: str) -> httpx.Response:
+        page = await self.http.get(path)
+        token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page.text)
+        assert token, page.text
+        response = await self.http.post(path, data=fields | {"csrfmiddlewaretoken": token[1]}, follow_redirects=True)
+        assert response.status_code == 200, response.text
+        return response
+
+    async def log_in(self) -> None:
+        told = re.search(r"password (\S+)", self.server.output)
+        assert told, self.server.output
+        await self.submit("/admin/login/?next=/admin/", username="admin", password=told[1])
+
+    async def add_provider(self, identifier: str, base_url: str) -> None:
+        page = await self.submit(
+            "/admin/registry/provider/add/?api=inference&provider_type=remote::openai",
+            identifier=identifier,
+            enabled="on",
+            config_base_url=base_url,
+            config_api_key="sk-upstream",
+        )
+        assert "was added successfully" in html.unescape(page.text)
+
+
+async def answers_within(server: Server, model: str, seconds: float) -> float:
+    """The seconds until a chat with the model is answered; fails after `seconds`."""
+    began = time.monotonic()
+    body = {"model": model, "messages": [{"role": "user", "content": "Hello"}]}
+    async with httpx.AsyncClient(base_url=server.url, trust_env=False) as http:
+        while (response := await http.post("/v1/chat/completions", json=body)).status_code != 200:
+            assert response.status_code in (404, 503), response.text
+            assert time.monotonic() - began < seconds, response.text
+    assert response.json()["choices"][0]["message"]["content"] == "The sky is blue."
+    return time.monotonic() - began
+
+
+async def test_a_provider_added_on_one_is_served_by_the_other_within_a_second(
+    servers: tuple[Server, Server], upstream: Upstream
+) -> None:
+    one, other = servers
+    async with httpx.AsyncClient(base_url=one.url, trust_env=False) as http:
+        admin = Admin(one, http)
+        await admin.log_in()
+        await admin.add_provider("second", upstream.url)
+        await answers_within(other, "second/sky-1", WITHIN)
+        await answers_within(one, "second/sky-2", WITHIN)

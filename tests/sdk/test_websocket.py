@@ -1,0 +1,129 @@
+"""/ws/chat on a real uvicorn and a real daphne, with a key required."""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from tests import upstream as dialect
+from tests.servers import Server, serving
+from tests.upstream import Upstream
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+HELLO = [{"role": "user", "content": "Hello"}]
+SMALL = 100_000
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def upstream() -> AsyncIterator[Upstream]:
+    async with dialect.serving(Upstream(models=["sky-1", "endless"])) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module", params=["uvicorn", "daphne"])
+async def server(
+    request: pytest.FixtureRequest, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Server]:
+    env = {"OPENAI_API_KEY": "sk-upstream", "OPENAI_BASE_URL": upstream.url}
+    env |= {"LLAMA_STACK_AUTH": "required", "LLAMA_STACK_MAX_BODY_BYTES": str(SMALL)}
+    home: Path = tmp_path_factory.mktemp("home")
+    with ExitStack() as stack:
+        running = serving("remote-only", "--server", request.param, home=home, env=env)
+        yield await asyncio.to_thread(stack.enter_context, running)
+
+
+def socket(server: Server, **headers: str) -> connect:
+    return connect(f"{server.url.replace('http', 'ws')}/ws/chat", additional_headers=headers, proxy=None)
+
+
+def with_key(server: Server) -> connect:
+    found = re.search(r"First API key: (\S+)", server.output)
+    assert found, server.output
+    return socket(server, Authorization=f"Bearer {found[1]}")
+
+
+async def received(chat: ClientConnection) -> Any:
+    text = await asyncio.wait_for(chat.recv(), 5)
+    return text if text == "[DONE]" else json.loads(text)
+
+
+async def ask(chat: ClientConnection, model: str) -> None:
+    await chat.send(json.dumps({"model": model, "messages": HELLO}))
+
+
+async def answer(chat: ClientConnection) -> str:
+    said = ""
+    while (message := await received(chat)) != "[DONE]":
+        said += message["choices"][0]["delta"].get("content") or ""
+    return said
+
+
+async def refusal(chat: ClientConnection) -> Any:
+    """The code of the error that is answered, or with which the socket is closed."""
+    try:
+        return (await received(chat))["error"]["code"]
+    except ConnectionClosed:
+        return chat.close_code
+
+
+async def test_chats_and_a_cancel_on_one_socket(server: Server, upstream: Upstream) -> None:
+    upstream.closed.clear()
+    async with with_key(server) as chat:
+        await ask(chat, "openai/sky-1")
+        assert await answer(chat) == "The sky is blue."
+        await ask(chat, "openai/endless")
+        await received(chat)
+        await chat.send('{"type": "cancel"}')
+        while (message := await received(chat)).get("object") == "chat.completion.chunk":
+            pass
+        assert message == {"type": "cancelled"}
+        await asyncio.wait_for(upstream.closed.wait(), 1)
+        await ask(chat, "openai/sky-1")
+        assert await answer(chat) == "The sky is blue."
+
+
+@pytest.mark.parametrize("politely", [True, False])
+async def test_a_client_that_goes_closes_the_upstream_within_a_second(
+    server: Server, upstream: Upstream, politely: bool
+) -> None:
+    upstream.closed.clear()
+    async with with_key(server) as chat:
+        await ask(chat, "openai/endless")
+        await received(chat)
+        if not politely:
+            chat.transport.abort()
+    await asyncio.wait_for(upstream.closed.wait(), 1)
+
+
+async def test_without_a_key_the_socket_is_closed_with_4401(server: Server) -> None:
+    async with socket(server) as chat:
+        await ask(chat, "openai/sky-1")
+        assert (await received(chat))["error"]["code"] == "invalid_api_key"
+        with pytest.raises(ConnectionClosed):
+            await received(chat)
+    assert chat.close_code == 4401
+
+
+async def test_a_page_of_another_site_gets_no_socket(server: Server) -> None:
+    with pytest.raises(InvalidStatus) as refused:
+        await socket(server, Origin="https://elsewhere.example")
+    assert refused.value.response.status_code == 403
+
+
+async def test_too_large_a_message_does_no_harm(server: Server) -> None:
+    """Uvicorn closes with 1009 before it is read; daphne reads it, and we refuse it."""
+    async with with_key(server) as chat:
+        await chat.send(json.dumps({"model": "m" * SMALL}))
+        assert await refusal(chat) in ("request_too_large", 1009)
+    async with with_key(server) as chat:
+        await ask(chat, "openai/sky-1")
+        assert await answer(chat) == "The sky is blue."
