@@ -1,0 +1,85 @@
+"""The tree holds what its tables say, and no more than it may."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from llamastack.apis import SERVED, Api
+from llamastack.config import KNOWN_PROVIDER_TYPES, distributions, load_config
+from llamastack.providers import Provider, ProviderConfig, load, specs
+
+ROOT = Path(__file__).resolve().parents[1]
+WITH_PROVIDERS = [api for api, info in SERVED.items() if info.has_providers]
+
+
+def test_there_are_twenty_seven_apis() -> None:
+    assert len(Api) == 27
+
+
+@pytest.mark.parametrize("api", SERVED)
+def test_a_served_api_has_its_app_and_its_routes(api: Api) -> None:
+    folder = ROOT / "apps" / SERVED[api].app
+    assert (folder / "api.py").exists()
+    assert (folder / "protocol.py").exists() == SERVED[api].has_providers
+
+
+@pytest.mark.parametrize("api", WITH_PROVIDERS)
+def test_every_line_of_a_table_leads_to_a_class_with_a_config(api: Api) -> None:
+    for spec in specs(api).values():
+        provider = load(spec)
+        assert issubclass(provider, Provider)
+        assert issubclass(provider.config_class, ProviderConfig)
+
+
+@pytest.mark.parametrize("api", WITH_PROVIDERS)
+def test_every_provider_file_is_in_the_table(api: Api) -> None:
+    folder = ROOT / "apps" / SERVED[api].app / "providers"
+    named = {spec.path.split(".")[-2] for spec in specs(api).values()}
+    bases = {"__init__", "openai_compatible", "runtime"}
+    assert {file.stem for file in folder.glob("*/*") if file.suffix == ".py" or file.is_dir()} - bases - {"__pycache__"} == named
+
+
+@pytest.mark.parametrize("api", WITH_PROVIDERS)
+def test_every_built_type_is_a_known_type(api: Api) -> None:
+    assert set(specs(api)) <= KNOWN_PROVIDER_TYPES[api]
+
+
+def test_a_type_that_can_run_nowhere_without_a_package_says_where_to_get_it() -> None:
+    for api in WITH_PROVIDERS:
+        for spec in specs(api).values():
+            assert not spec.pip_packages or (ROOT / spec.requirements).exists()
+
+
+@pytest.mark.parametrize("name", distributions())
+def test_each_distribution_loads(name: str) -> None:
+    assert load_config(name).image_name == name
+
+
+@pytest.mark.parametrize(
+    ("imported", "absent"),
+    [
+        ("llamastack", ("django", "torch", "aiohttp", "pydantic")),
+        ("llamastack.config", ("django", "torch", "transformers", "uvicorn")),
+        ("llamastack.cli", ("django", "torch", "transformers", "aiohttp", "uvicorn")),
+        ("llamastack.asgi", ("torch", "transformers", "celery")),
+        ("apps.inference.providers", ("django", "torch", "aiohttp")),
+    ],
+)
+def test_imports_stay_light(imported: str, absent: tuple[str, ...]) -> None:
+    code = f"import sys, {imported}; print([name for name in {absent!r} if name in sys.modules])"
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
+
+
+def test_only_one_process_wide_thing_is_kept() -> None:
+    """The only global is the running Stack."""
+    found = [
+        f"{file.relative_to(ROOT)}: {line.strip()}"
+        for folder in ("llamastack", "apps")
+        for file in (ROOT / folder).rglob("*.py")
+        for line in file.read_text().splitlines()
+        if line.strip().startswith("global ")
+    ]
+    assert all(line.startswith("llamastack/stack.py: global _running") for line in found), found

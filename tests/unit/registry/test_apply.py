@@ -1,0 +1,118 @@
+"""The YAML enters the registry once, and what an operator changed since stays."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from apps.access.models import SnapshotVersion
+from apps.registry import service
+from apps.registry.effective import model_record, provider_record
+from apps.registry.models import Model, Origin, Provider
+from llamastack.config import load_config
+from llamastack.errors import Conflict
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def apply(tmp_path: Path) -> Any:
+    """Apply a run.yaml with these inference providers and models."""
+
+    def applied(providers: list[dict[str, Any]], models: list[dict[str, Any]] | None = None) -> None:
+        run = {
+            "version": 2,
+            "image_name": "test",
+            "apis": ["inference"],
+            "providers": {"inference": providers},
+            "registered_resources": {"models": models or []},
+        }
+        path = tmp_path / "run.yaml"
+        path.write_text(yaml.safe_dump(run))
+        service.apply(load_config(path))
+
+    return applied
+
+
+def openai(provider_id: str = "one", **config: Any) -> dict[str, Any]:
+    return {"provider_id": provider_id, "provider_type": "remote::openai", "config": config}
+
+
+def test_what_is_declared_is_kept_as_written_and_expanded_in_memory(apply: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("A_KEY", "0123")
+    apply([openai(api_key="${env.A_KEY}", base_url="${env.NO_URL:=http://127.0.0.1:9/v1}")])
+    row = Provider.objects.get()
+    assert row.declared["config"] == {"api_key": "${env.A_KEY}", "base_url": "${env.NO_URL:=http://127.0.0.1:9/v1}"}
+    assert dict(provider_record(row).config) == {"api_key": "0123", "base_url": "http://127.0.0.1:9/v1"}
+
+
+def test_a_literal_secret_is_encrypted(apply: Any) -> None:
+    apply([openai(api_key="sk-literal")])
+    row = Provider.objects.get()
+    assert row.declared["config"]["api_key"].startswith("enc:v1:")
+    assert provider_record(row).config["api_key"] == "sk-literal"
+
+
+def test_applying_the_same_again_changes_nothing(apply: Any) -> None:
+    given = [openai(api_key="sk-literal")], [{"model_id": "m", "provider_id": "one", "model_type": "llm"}]
+    apply(*given)
+    before = SnapshotVersion.current(), Provider.objects.get().version, Model.objects.get().version
+    apply(*given)
+    assert (SnapshotVersion.current(), Provider.objects.get().version, Model.objects.get().version) == before
+
+
+def test_what_an_operator_changed_wins_over_the_yaml(apply: Any) -> None:
+    apply([openai(base_url="http://127.0.0.1:1/v1")])
+    service.edit_provider(Provider.objects.get(), {"base_url": "http://127.0.0.1:2/v1"}, enabled=True)
+    apply([openai(base_url="http://127.0.0.1:3/v1")])
+    row = Provider.objects.get()
+    assert row.declared["config"]["base_url"] == "http://127.0.0.1:3/v1"
+    assert provider_record(row).config["base_url"] == "http://127.0.0.1:2/v1"
+
+
+def test_an_entry_gone_from_the_yaml_is_disabled_and_comes_back(apply: Any) -> None:
+    apply([openai(), openai("two")], [{"model_id": "m", "provider_id": "two", "model_type": "llm"}])
+    apply([openai()])
+    assert not Provider.objects.get(identifier="two").enabled
+    assert not Model.objects.get(identifier="m").enabled
+    apply([openai(), openai("two")])
+    assert Provider.objects.get(identifier="two").enabled
+
+
+def test_rows_of_other_origin_are_untouched(apply: Any) -> None:
+    service.edit_provider(Provider(identifier="mine", provider_type="remote::openai"), {}, enabled=True)
+    apply([openai()])
+    mine = Provider.objects.get(identifier="mine")
+    assert (mine.origin, mine.enabled) == (Origin.admin, True)
+
+
+def test_a_declared_row_cannot_be_deleted_and_the_error_says_what_to_do(apply: Any) -> None:
+    apply([openai()], [{"model_id": "m", "provider_id": "one", "model_type": "llm"}])
+    with pytest.raises(Conflict, match="disable it instead"):
+        service.delete_provider(Provider.objects.get())
+    with pytest.raises(Conflict, match="disable it instead"):
+        service.delete_model(Model.objects.get())
+
+
+def test_a_model_of_the_yaml_is_as_it_says(apply: Any) -> None:
+    model = {
+        "model_id": "vectors",
+        "provider_id": "one",
+        "provider_model_id": "deep/name",
+        "model_type": "embedding",
+        "metadata": {"embedding_dimension": 7},
+    }
+    apply([openai()], [model])
+    record = model_record(Model.objects.get())
+    assert (record.identifier, record.provider_model_id, record.model_type) == ("vectors", "deep/name", "embedding")
+    assert record.metadata == {"embedding_dimension": 7}
+
+
+@pytest.mark.parametrize("name", ["starter", "remote-only"])
+def test_each_built_in_distribution_applies(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("OPENAI_API_KEY", "OLLAMA_URL", "VLLM_URL", "LLAMA_API_KEY"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:9")
+    service.apply(load_config(name))
+    problems = {row.identifier: provider_record(row).unavailable for row in Provider.objects.all()}
+    assert set(problems.values()) == {None}, problems
