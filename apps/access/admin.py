@@ -48,8 +48,8 @@ class ApiKeyAdmin(ModelAdmin):
         return {"owner": request.user.get_username()}
 
     def save_form(self, request: HttpRequest, form: Any, change: bool) -> ApiKey:
+        edited: ApiKey = super().save_form(request, form, change)
         if change:
-            edited: ApiKey = super().save_form(request, form, change)
             return edited
         assert isinstance(request.user, User)
         key, secret = ApiKey.issue(**form.cleaned_data, tenant=request.user.tenant)
@@ -64,8 +64,7 @@ class ApiKeyAdmin(ModelAdmin):
     def response_add(self, request: HttpRequest, obj: ApiKey, post_url_continue: Any = None) -> HttpResponse:
         """The page that shows the secret is this answer itself: it is in no URL, session or message."""
         context = {**self.admin_site.each_context(request), "opts": self.opts, "title": "Your new API key", "key": obj}
-        headers = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
-        return TemplateResponse(request, "admin/access/apikey/issued.html", context, headers=headers)
+        return TemplateResponse(request, "admin/access/apikey/issued.html", context)
 
     @admin.action(description="Revoke", permissions=["change"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:

@@ -9,6 +9,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 
@@ -20,10 +21,11 @@ from apps.registry.models import Model, Origin, Provider, Resource
 from apps.registry.origins import class_of, settings_of
 from apps.registry.shown import built_types, checked, docstring, origin_badge, state_of
 from llamastack import stack
-from llamastack.admin import ModelAdmin, follow
+from llamastack.admin import ModelAdmin, badge, follow
 from llamastack.errors import StackError, Unavailable
 
 DISCOVERY_SECONDS = 30
+GONE = "Its YAML entry, or its place in the provider's list, has vanished."
 
 
 class ResourceAdmin(ModelAdmin):
@@ -45,13 +47,26 @@ class ResourceAdmin(ModelAdmin):
 
 @admin.register(Provider)
 class ProviderAdmin(ResourceAdmin):
-    list_display = ("identifier", "api", "provider_type", "is_enabled", "origin_badge", "health", "reason", "models")
-    list_filter = ("api", "origin")
+    list_display = (
+        "identifier",
+        "api_name",
+        "provider_type",
+        "is_enabled",
+        "origin_badge",
+        "health_badge",
+        "reason",
+        "models",
+    )
+    list_filter = (("api", admin.AllValuesFieldListFilter), "origin")
     search_fields = ("identifier", "provider_type")
     change_form_outer_before_template = "admin/registry/provider/status.html"
 
+    @admin.display(description="API", ordering="api")
+    def api_name(self, row: Provider) -> str:
+        return row.api
+
     @admin.display(description="Health")
-    def health(self, row: Provider) -> SafeString:
+    def health_badge(self, row: Provider) -> SafeString:
         return state_of(row).badge
 
     @admin.display(description="Reason, when checked")
@@ -78,7 +93,7 @@ class ProviderAdmin(ResourceAdmin):
         return [(None, {"fields": list(dict.fromkeys(about))}), *sections]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        return ("identifier", "api", "provider_type", "origin_badge") if obj else ("api", "provider_type")
+        return ("identifier", "api_name", "provider_type", "origin_badge") if obj else ("api_name", "provider_type")
 
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
         """The type is asked first."""
@@ -160,7 +175,7 @@ class ProviderAdmin(ResourceAdmin):
 @admin.register(Model)
 class ModelAdminPage(ResourceAdmin):
     list_display = (
-        "identifier", "model_type", "provider", "provider_model", "aliases", "is_default", "is_enabled", "origin_badge",
+        "identifier", "model_type", "provider", "provider_model", "aliases", "is_enabled", "origin_badge", "notes",
     )  # fmt: skip
     list_filter = (TypeFilter, ProviderFilter, EnabledFilter, "origin", "gone")
     search_fields = ("identifier", "declared", "override")
@@ -182,15 +197,18 @@ class ModelAdminPage(ResourceAdmin):
     def aliases(self, row: Model) -> str:
         return ", ".join(shown_model(row)["aliases"])
 
-    @admin.display(description="Default", boolean=True)
-    def is_default(self, row: Model) -> bool:
-        return bool(shown_model(row)["default"])
+    @admin.display(description="Notes")
+    def notes(self, row: Model) -> SafeString:
+        """What is so of few models."""
+        default = badge("Default", "note") if shown_model(row)["default"] else ""
+        gone = badge("Gone", "doubtful", GONE) if row.gone else ""
+        return format_html("{} {}", default, gone)
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> type[ModelForm]:
         return ModelForm
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        about = ["identifier", *(["origin_badge", "gone"] if obj else [])]
+        about = ["identifier", *(["origin_badge", "notes"] if obj else [])]
         served = ["provider_id", "provider_model_id", "model_type", "metadata"]
         return [
             (None, {"fields": [*about, "aliases", "default", "enabled"]}),
@@ -198,7 +216,7 @@ class ModelAdminPage(ResourceAdmin):
         ]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        return ("identifier", "origin_badge", "gone") if obj else ()
+        return ("identifier", "origin_badge", "notes") if obj else ()
 
     def save_model(self, request: HttpRequest, obj: Model, form: ModelForm, change: bool) -> None:
         if not change:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any, get_args
 
 from django.contrib.admin import SimpleListFilter
+from django.db.models import Q
 
 from apps.registry.models import Model, merged_is
 from apps.registry.schemas import ModelType
@@ -12,14 +13,17 @@ from apps.registry.schemas import ModelType
 class MergedFilter(SimpleListFilter):
     """Rows whose merged value of `parameter_name` is the chosen one."""
 
+    default = ""
+
     def queryset(self, request: Any, queryset: Any) -> Any:
         value = self.value()
-        return queryset.filter(merged_is(self.parameter_name, value)) if value else queryset
+        return queryset.filter(merged_is(self.parameter_name, value, self.default)) if value else queryset
 
 
 class TypeFilter(MergedFilter):
     title = "type"
     parameter_name = "model_type"
+    default = "llm"
 
     def lookups(self, request: Any, model_admin: Any) -> Iterable[tuple[str, str]]:
         return [(kind, kind) for kind in get_args(ModelType)]
@@ -42,10 +46,9 @@ class EnabledFilter(SimpleListFilter):
         return [("yes", "Yes"), ("no", "No")]
 
     def queryset(self, request: Any, queryset: Any) -> Any:
-        disabled = merged_is("enabled", False)
         match self.value():
             case "yes":
-                return queryset.filter(gone=False).exclude(disabled)
+                return queryset.filter(merged_is("enabled", True, default=True), gone=False)
             case "no":
-                return queryset.filter(disabled) | queryset.filter(gone=True)
+                return queryset.filter(merged_is("enabled", False) | Q(gone=True))
         return queryset

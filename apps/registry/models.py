@@ -99,9 +99,11 @@ class Model(Resource):
         ordering = ("identifier",)
 
 
-def merged_is(name: str, value: Any) -> Q:
-    """Rows whose merged value of `name` is `value`."""
-    return Q(**{f"override__{name}": value}) | Q(**{f"declared__{name}": value, f"override__{name}__isnull": True})
+def merged_is(name: str, value: Any, default: Any = None) -> Q:
+    """Rows whose merged value of `name` is `value`; where it has none, it is the default."""
+    not_edited = Q(**{f"override__{name}__isnull": True})
+    holds = Q(**{f"override__{name}": value}) | not_edited & Q(**{f"declared__{name}": value})
+    return holds | not_edited & Q(**{f"declared__{name}__isnull": True}) if value == default else holds
 
 
 def merge_patch(target: Any, patch: Any) -> Any:

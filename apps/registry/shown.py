@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import sys
 from dataclasses import dataclass
 
 from django.utils import timezone
@@ -9,11 +10,11 @@ from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.timesince import timesince
 
-from apps.registry.effective import config_class, provider_record
+from apps.registry.effective import provider_record
 from apps.registry.models import Origin, Provider, Resource
 from llamastack.admin import badge
 from llamastack.apis import SERVED, Api
-from llamastack.providers import ProviderConfig, specs
+from llamastack.providers import ProviderConfig, load, specs
 
 MOODS = {Origin.yaml: "note", Origin.admin: "plain", Origin.api: "plain", Origin.discovered: "good"}
 
@@ -70,12 +71,20 @@ def built_types() -> list[BuiltType]:
 
 
 def _built(api: Api, name: str) -> BuiltType:
-    kind = config_class(api, name)
-    missing = f"needs {specs(api)[name].requirements}" if kind is None else ""
-    return BuiltType(api, name, docstring(kind), missing)
+    spec = specs(api)[name]
+    try:
+        module = sys.modules[load(spec).__module__]
+    except ImportError as error:
+        return BuiltType(api, name, SafeString(), str(error))
+    return BuiltType(api, name, as_code((module.__doc__ or "").partition("\n\n")[0]))
 
 
 def docstring(kind: type[ProviderConfig] | None) -> SafeString:
-    """What the class says of itself, its `names` set as code."""
-    text = escape(inspect.getdoc(kind) or "") if kind else ""
+    """What the class says of its fields."""
+    return as_code(inspect.getdoc(kind) or "") if kind else SafeString()
+
+
+def as_code(text: str) -> SafeString:
+    """The text with its `names` set as code."""
+    text = escape(text)
     return mark_safe(re.sub(r"`([^`]+)`", r'<code class="font-mono">\1</code>', text))  # noqa: S308 (escaped above)
