@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 from transformers.cache_utils import get_layer_types_and_kwargs
 
 from apps.inference.local_models import resolve
@@ -58,14 +58,18 @@ def _tokenizer(path: Path) -> Any:
     tokenizer = AutoTokenizer.from_pretrained(**_source(path))
     if not tokenizer.is_fast:
         raise ProviderUnavailable(f"{path} has no tokenizer.json; convert its tokenizer to the fast format.")
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
     return tokenizer
 
 
 def _model(path: Path, config: MetaReferenceConfig) -> Any:
     device = runtime.device(config.device)
-    safetensors = {} if path.is_file() else {"use_safetensors": True}
+    form: dict[str, Any] = {"use_safetensors": True}
+    if path.is_file():
+        form = {"quantization_config": GgufConfig(dequantize=True)}  # otherwise it looks for kernels to download
     model = AutoModelForCausalLM.from_pretrained(
-        **_source(path), **safetensors, dtype=runtime.dtype(config.dtype, device), attn_implementation="sdpa"
+        **_source(path), **form, dtype=runtime.dtype(config.dtype, device), attn_implementation="sdpa"
     )
     return model.to(device).eval()
 
