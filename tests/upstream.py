@@ -101,6 +101,8 @@ async def embeddings(request: web.Request) -> web.Response:
 async def models(request: web.Request) -> web.Response:
     upstream: Upstream = request.app[UPSTREAM]
     upstream.headers.append(dict(request.headers))
+    if request.headers.get("Authorization") == "Bearer held":
+        await upstream.released.wait()
     return web.json_response({"object": "list", "data": [{"id": name, "object": "model"} for name in upstream.models]})
 
 

@@ -99,7 +99,8 @@ class ProviderAdmin(ResourceAdmin):
         """The type is asked first."""
         types = built_types()
         if request.GET.get("provider_type") in [kind.provider_type for kind in types if not kind.unavailable]:
-            return self.changeform_view(request, None, form_url, extra_context)
+            shown: HttpResponse = self.changeform_view(request, None, form_url, extra_context)
+            return shown
         if not self.has_add_permission(request):
             raise PermissionDenied
         context = {**self.admin_site.each_context(request), "opts": self.opts, "title": "Add provider", "types": types}

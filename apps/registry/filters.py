@@ -17,7 +17,7 @@ class MergedFilter(SimpleListFilter):
 
     def queryset(self, request: Any, queryset: Any) -> Any:
         value = self.value()
-        return queryset.filter(merged_is(self.parameter_name, value, self.default)) if value else queryset
+        return queryset if value is None else queryset.filter(merged_is(self.parameter_name, value, self.default))
 
 
 class TypeFilter(MergedFilter):

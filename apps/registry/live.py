@@ -6,7 +6,9 @@ that misses a name has the poll run at once, shared by all who miss, at most fou
 
 import asyncio
 import logging
+from collections.abc import Coroutine
 from datetime import timedelta
+from typing import Any
 
 from apps.access.models import ApiKey, SnapshotVersion, Tombstone
 from apps.access.service import Route, admit, authenticate, unknown_model
@@ -35,6 +37,7 @@ class Live:
         self._lock = asyncio.Lock()
         self._check: asyncio.Task[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._under_way: set[asyncio.Task[None]] = set()
         self._duties = asyncio.Event()
         pool.on_started = self._duties.set
 
@@ -44,9 +47,10 @@ class Live:
         self._tasks = [asyncio.create_task(self._follow()), asyncio.create_task(self._keep_duties())]
 
     async def stop(self) -> None:
-        for task in self._tasks:
+        tasks = [*self._tasks, *self._under_way]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     # --- reading ---
 
@@ -133,11 +137,10 @@ class Live:
         discover = await db(claimed, changing, "discovered_at", DISCOVER_EVERY)
         discover += await db(claimed, ready, "discovered_at", NEVER_AGAIN)
         check = await db(claimed, ready, "checked_at", CHECK_EVERY)
-        await asyncio.gather(
-            *(self.discover(key) for key in discover),
-            *(self.check_health(key) for key in check),
-            return_exceptions=True,
-        )
+        for duty in (*(self.discover(key) for key in discover), *(self.check_health(key) for key in check)):
+            task = asyncio.create_task(_quietly(duty))  # of its own: a silent provider holds up no other
+            self._under_way.add(task)
+            task.add_done_callback(self._under_way.discard)
 
     async def discover(self, key: int) -> int:
         """Ask a provider what it serves and register it; returns how many models are new. Raises its StackError."""
@@ -157,6 +160,16 @@ class Live:
         health = await self.pool.health(key)
         await db(service.record_health, key, health)
         return health
+
+
+async def _quietly(duty: Coroutine[Any, Any, object]) -> None:
+    """A provider's failure is its own; its health tells it."""
+    try:
+        await duty
+    except StackError as error:
+        logger.info("A listing or a health check failed: %s", error.message)
+    except Exception:  # nobody waits for this task
+        logger.exception("A listing or a health check failed")
 
 
 def next_snapshot(snapshot: Snapshot) -> Snapshot | None:

@@ -49,6 +49,17 @@ async def test_an_added_provider_answers_at_once(browser: Browser, upstream: Ups
     assert (row.owner, row.origin) == ("ada", Origin.admin)
 
 
+async def test_a_silent_provider_holds_up_no_other(browser: Browser, upstream: Upstream, running: LlamaStack) -> None:
+    await added(browser, upstream, identifier="silent", config_api_key="held")
+    async with asyncio.timeout(1):
+        while not upstream.headers:
+            await asyncio.sleep(0.01)
+    await added(browser, upstream)
+    async with asyncio.timeout(1):
+        while len(running.live.snapshot.models) < 2:
+            await asyncio.sleep(0.01)
+
+
 async def test_a_secret_is_encrypted_in_the_database_and_never_shown(browser: Browser, upstream: Upstream) -> None:
     await added(browser, upstream)
     await browser.open(await page_of("sky"))
