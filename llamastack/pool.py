@@ -13,6 +13,7 @@ from llamastack.snapshot import ProviderRecord
 
 HEALTH_SECONDS = 3.0
 DRAIN_SECONDS = 30.0
+STOP_SECONDS = 5.0
 logger = logging.getLogger(__name__)
 
 
@@ -152,6 +153,8 @@ class ProviderPool:
         task.add_done_callback(self._retiring.discard)
 
     async def close(self) -> None:
+        """Stop them all. A provider that is still loading, in a thread that nobody can stop, is not waited for long."""
         for key in list(self._running):
             self._retire(key)
-        await asyncio.gather(*self._retiring, return_exceptions=True)
+        if self._retiring:
+            await asyncio.wait(self._retiring, timeout=STOP_SECONDS)
