@@ -1,0 +1,115 @@
+"""What a newcomer does: a second provider in the admin, its models at once everywhere, and after a restart still."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.async_api import Page, expect
+
+from tests.browser.conftest import first_key, first_password
+from tests.servers import Server, serving
+from tests.upstream import Upstream
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+
+ANSWER = "The sky is blue."
+
+
+@pytest.fixture
+async def stack() -> AsyncIterator[ExitStack]:
+    with ExitStack() as running:
+        yield running
+
+
+async def served(stack: ExitStack, home: Path, **env: str) -> Server:
+    return await asyncio.to_thread(stack.enter_context, serving("remote-only", home=home, env=env))
+
+
+async def log_in(page: Page, server: Server, password: str) -> None:
+    await page.goto(f"{server.url}/admin/")
+    await page.get_by_label("Username").fill("admin")
+    await page.get_by_label("Password").fill(password)
+    await page.get_by_role("button", name="Log in").click()
+    await expect(page).to_have_url(f"{server.url}/admin/")
+
+
+async def add_provider(page: Page, server: Server, identifier: str, base_url: str) -> None:
+    """By the links and the form that a person sees."""
+    await page.goto(f"{server.url}/admin/registry/provider/")
+    await page.get_by_role("link", name="Add provider").first.click()
+    await page.get_by_role("link", name="remote::openai").first.click()
+    await page.locator("[name=identifier]").fill(identifier)
+    await page.locator("[name=config_base_url]").fill(base_url)
+    await page.locator("[name=config_api_key]").fill("sk-upstream")
+    await page.locator("[name=_save]").click()
+    await expect(page.get_by_text("was added successfully")).to_be_visible()
+
+
+async def chat_over_http(server: Server, model: str) -> str:
+    body = {"model": model, "messages": [{"role": "user", "content": "Hello"}]}
+    async with httpx.AsyncClient(base_url=server.url, trust_env=False) as http, asyncio.timeout(1):
+        while (response := await http.post("/v1/chat/completions", json=body)).status_code == 404:
+            await asyncio.sleep(0.02)
+    assert response.status_code == 200, response.text
+    content: str = response.json()["choices"][0]["message"]["content"]
+    return content
+
+
+async def chat_in_playground(page: Page, model: str) -> None:
+    await page.get_by_label("Model", exact=True).select_option(model)
+    await page.get_by_label("Message").fill("Hello")
+    await page.get_by_label("Message").press("Enter")
+    await expect(page.locator("article.assistant .text")).to_have_text(ANSWER)
+
+
+async def test_a_provider_added_in_the_admin_answers_at_once_and_after_a_restart(
+    page: Page, upstream: Upstream, stack: ExitStack, tmp_path: Path
+) -> None:
+    server = await served(stack, tmp_path)
+    password = first_password(server)
+    await log_in(page, server, password)
+    playground = await page.context.new_page()
+    await playground.goto(server.url)
+    await expect(playground.get_by_role("status")).to_contain_text("No model")
+
+    await add_provider(page, server, "second", upstream.url)
+    assert await chat_over_http(server, "second/sky-1") == ANSWER
+    await expect(playground.get_by_role("option", name="second/sky-1")).to_be_attached(timeout=2_000)
+    await expect(playground.get_by_role("status")).to_be_hidden()
+    await chat_in_playground(playground, "second/sky-1")
+
+    assert await asyncio.to_thread(server.stop) == 0
+    await expect(playground.get_by_role("status")).to_contain_text("cannot be reached")
+    again = await served(stack, tmp_path)
+    assert await chat_over_http(again, "second/sky-1") == ANSWER
+    await page.goto(f"{again.url}/admin/registry/provider/")
+    await expect(page.get_by_role("link", name="second")).to_be_visible()
+    await playground.goto(again.url)
+    await chat_in_playground(playground, "second/sky-2")
+
+
+async def test_where_a_key_is_required_the_playground_asks_for_it_and_keeps_it_in_the_tab(
+    page: Page, upstream: Upstream, stack: ExitStack, tmp_path: Path
+) -> None:
+    env = {"OPENAI_API_KEY": "sk-upstream", "OPENAI_BASE_URL": upstream.url, "LLAMA_STACK_AUTH": "required"}
+    server = await served(stack, tmp_path, **env)
+    await page.goto(server.url)
+    await expect(page.get_by_role("status")).to_contain_text("needs an API key")
+    key = page.get_by_label("API key")
+    await key.fill("lls-wrong")
+    await key.press("Tab")
+    await expect(page.get_by_role("status")).to_contain_text("Enter a valid API key")
+    await key.fill(first_key(server))
+    await key.press("Tab")
+    await expect(page.get_by_role("status")).to_be_hidden()
+    await chat_in_playground(page, "openai/sky-1")
+    await page.reload()
+    await chat_in_playground(page, "openai/sky-2")
+    assert await page.evaluate("[localStorage.length, document.cookie]") == [0, ""]
+    assert first_key(server) not in page.url
+    other_tab = await page.context.new_page()
+    await other_tab.goto(server.url)
+    await expect(other_tab.get_by_role("status")).to_contain_text("needs an API key")
