@@ -102,15 +102,15 @@ async def test_a_stop_string_is_neither_shown_nor_passed(provider: MetaReference
 
 @local_model
 async def test_choices_have_seeds_of_their_own(provider: MetaReference) -> None:
-    reply = await whole(provider, n=3, seed=5, temperature=1)
+    reply = await whole(provider, n=3, seed=5, temperature=1, max_tokens=8)
     contents = [choice.message.content for choice in reply.choices]
     assert [choice.index for choice in reply.choices] == [0, 1, 2]
     assert len(set(contents)) == 3
-    assert contents[1] == (await whole(provider, seed=6, temperature=1)).choices[0].message.content
-    chunks = await stream(provider, n=3, seed=5, temperature=1)
+    assert contents[1] == (await whole(provider, seed=6, temperature=1, max_tokens=8)).choices[0].message.content
+    chunks = await stream(provider, n=3, seed=5, temperature=1, max_tokens=8)
     assert [text(chunks, index) for index in range(3)] == contents
     assert reply.usage is not None
-    assert reply.usage.prompt_tokens == (await whole(provider)).usage.prompt_tokens  # type: ignore[union-attr]
+    assert reply.usage.prompt_tokens == (await whole(provider, max_tokens=1)).usage.prompt_tokens  # type: ignore[union-attr]
 
 
 @local_model
