@@ -4,8 +4,10 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from django.contrib import messages
+from django.conf import settings
+from django.contrib import admin, messages
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString, mark_safe
 from unfold.admin import ModelAdmin as StyledModelAdmin
@@ -33,6 +35,7 @@ __all__ = [
     "UserCreationForm",
     "badge",
     "follow",
+    "locked_out",
 ]
 # Badge colours by what they say.
 COLOURS: Mapping[str, str] = {"good": "success", "bad": "danger", "doubtful": "warning", "note": "info", "plain": ""}
@@ -75,6 +78,16 @@ def follow() -> None:
         stack.run(lambda running: running.live.refresh())
     except StackError as error:
         logger.warning("What was saved is seen a little later: %s", error.message)
+
+
+def locked_out(request: HttpRequest, *attempt: Any) -> HttpResponse:
+    """django-axes' answer to a name that is locked after too many wrong passwords."""
+    context = {
+        **admin.site.each_context(request),
+        "failures": settings.AXES_FAILURE_LIMIT,
+        "minutes": round(settings.AXES_COOLOFF_TIME * 60),
+    }
+    return render(request, "admin/locked_out.html", context, status=429)
 
 
 def badge(text: str, mood: str = "plain", title: str = "") -> SafeString:

@@ -96,7 +96,7 @@ AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_ON_SUCCESS = True
 AXES_VERBOSE = False
 AXES_ENABLE_ADMIN = False
-AXES_LOCKOUT_TEMPLATE = "admin/locked_out.html"
+AXES_LOCKOUT_CALLABLE = "llamastack.admin.locked_out"
 
 ROOT_URLCONF = "llamastack.urls"
 ASGI_APPLICATION = "llamastack.asgi.application"
@@ -158,6 +158,11 @@ LOGGING = {
 }
 
 
+def _elsewhere(request: Any) -> bool:
+    """Whether a page of the admin is the one that this line leads to."""
+    return False
+
+
 def _page(title: str, icon: str, model: str) -> dict[str, Any]:
     """A line of the admin's sidebar, for those who may see the page."""
     app, _, name = model.partition("_")
@@ -175,10 +180,20 @@ UNFOLD = {
     "SITE_SUBHEADER": "One API for every AI capability",
     "SITE_URL": "/",
     "SITE_SYMBOL": "hub",
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": f"{STATIC_URL}console/icon.svg"}],
     "SHOW_HISTORY": True,
     "SHOW_BACK_BUTTON": True,
+    "DASHBOARD_CALLBACK": "apps.registry.dashboard.dashboard",
     "SIDEBAR": {
         "navigation": [
+            {
+                "title": "Llama Stack",
+                "items": [
+                    {"title": "Overview", "icon": "monitoring", "link": reverse_lazy("admin:index")},
+                    {"title": "Playground", "icon": "chat", "link": "/", "active": _elsewhere},
+                    {"title": "API", "icon": "api", "link": "/docs", "active": _elsewhere},
+                ],
+            },
             {
                 "title": "Registry",
                 "items": [

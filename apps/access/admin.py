@@ -20,7 +20,7 @@ from llamastack.admin import ModelAdmin, PasswordChangeForm, UserChangeForm, Use
 class ApiKeyAdmin(ModelAdmin):
     """A key's secret is shown by the answer to the request that made it, and is kept nowhere."""
 
-    list_display = ("name", "beginning", "owner", "tenant", "admin", "state", "expires_at", "created_at")
+    list_display = ("name", "beginning", "owner", "tenant", "rights", "state", "expires_at", "created_at")
     list_filter = ("admin", ("revoked_at", admin.EmptyFieldListFilter))
     search_fields = ("name", "owner", "prefix")
     actions = ("revoke",)
@@ -28,6 +28,10 @@ class ApiKeyAdmin(ModelAdmin):
     @admin.display(description="Begins with", ordering="prefix")
     def beginning(self, key: ApiKey) -> str:
         return f"{key.prefix}…"
+
+    @admin.display(description="Rights", ordering="admin")
+    def rights(self, key: ApiKey) -> SafeString | str:
+        return badge("Admin", "note") if key.admin else "use"
 
     @admin.display(description="State")
     def state(self, key: ApiKey) -> SafeString:
@@ -87,6 +91,7 @@ class UserAdmin(PlainUserAdmin, ModelAdmin):  # type: ignore[type-arg]  # it tak
         ("Dates", {"fields": ("last_login", "date_joined")}),
     )
     readonly_fields = ("last_login", "date_joined")
+    filter_horizontal = ()
 
 
 admin.site.unregister(Group)
@@ -94,4 +99,4 @@ admin.site.unregister(Group)
 
 @admin.register(Group)
 class GroupAdmin(PlainGroupAdmin, ModelAdmin):
-    pass
+    filter_horizontal = ()
