@@ -1,7 +1,7 @@
 """A chat, a stream and two embeddings with the official openai package.
 
-    pip install openai
-    python examples/01_chat.py [http://127.0.0.1:8321]
+pip install openai
+python examples/01_chat.py [http://127.0.0.1:8321]
 """
 
 import sys

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-
 # Where 0.3.5 served its OpenAI-compatible routes, and llama-stack-client 0.2 still calls them.
 ALIASES = "/v1/openai/v1"
 

@@ -6,7 +6,7 @@ first byte and idle 60 s for streams; 600 s in all otherwise).
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -69,7 +69,7 @@ class Egress:
 
     async def stream(
         self, path: str, body: Any, headers: Mapping[str, str] | None = None
-    ) -> AsyncIterator[dict[str, Any]]:
+    ) -> AsyncGenerator[dict[str, Any], None]:
         """The JSON objects of an event stream, up to `[DONE]`.
 
         Raises where the stream ends without it or carries an error: a cut stream is never a short answer. Closing the

@@ -56,7 +56,7 @@ class PagesOnly(Base):
     async def __acall__(self, request: HttpRequest) -> Any:
         if is_api(request.path_info):
             return await self.get_response(request)
-        return await super().__acall__(request)
+        return await super().__acall__(request)  # type: ignore[misc]  # the stubs know no async middleware
 
 
 class PageSecurity(PagesOnly, SecurityMiddleware):
@@ -72,7 +72,7 @@ class PageCommon(PagesOnly, CommonMiddleware):
 
 
 class PageCsrf(PagesOnly, CsrfViewMiddleware):
-    async def process_view(self, request: HttpRequest, *view: Any) -> Any:
+    async def process_view(self, request: HttpRequest, *view: Any) -> Any:  # type: ignore[override]
         """Async, so that Django's handler needs no thread to ask about a request of the API."""
         if is_api(request.path_info):
             return None

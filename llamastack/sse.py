@@ -73,7 +73,7 @@ async def _events(first: BaseModel | None, chunks: Any, done: bytes) -> AsyncIte
 
 
 async def payloads(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The `data` of each event in a byte stream cut anywhere (WHATWG HTML, section 9.2: lines end in CR, LF or CRLF)."""
+    """The `data` of each event in a byte stream cut anywhere (WHATWG HTML, 9.2: lines end in CR, LF or CRLF)."""
     data: list[bytes] = []
     async for line in _lines(pieces):
         if line.startswith(b"data:"):

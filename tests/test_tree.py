@@ -38,7 +38,9 @@ def test_every_provider_file_is_in_the_table(api: Api) -> None:
     folder = ROOT / "apps" / SERVED[api].app / "providers"
     named = {spec.path.split(".")[-2] for spec in specs(api).values()}
     bases = {"__init__", "openai_compatible", "runtime"}
-    assert {file.stem for file in folder.glob("*/*") if file.suffix == ".py" or file.is_dir()} - bases - {"__pycache__"} == named
+    assert {file.stem for file in folder.glob("*/*") if file.suffix == ".py" or file.is_dir()} - bases - {
+        "__pycache__"
+    } == named
 
 
 @pytest.mark.parametrize("api", WITH_PROVIDERS)

@@ -88,7 +88,7 @@ class Versioned(models.Model):
 
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
         with transaction.atomic():
-            Tombstone.objects.create(kind=self._meta.model_name, row=self.pk, version=SnapshotVersion.bump())
+            Tombstone.objects.create(kind=str(self._meta.model_name), row=self.pk, version=SnapshotVersion.bump())
             return super().delete(*args, **kwargs)
 
 

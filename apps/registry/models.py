@@ -5,7 +5,7 @@ patch from the admin or the API). What holds is `effective.py`'s business and is
 """
 
 from datetime import timedelta
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from django.db import models
 from django.db.models import Q
@@ -82,7 +82,7 @@ class Provider(Resource):
     healthy = models.BooleanField(null=True, editable=False)
     health = models.TextField(blank=True, editable=False)
 
-    objects = ProviderQuerySet.as_manager()
+    objects: ClassVar[Any] = ProviderQuerySet.as_manager()
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=("tenant", "api", "identifier"), name="provider_identifier")]

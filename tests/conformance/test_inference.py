@@ -1,4 +1,4 @@
-"""One contract for every inference provider that can run here: the vendors on a small upstream, the engines on real models."""
+"""One contract for every inference provider that can run here: vendors on a small upstream, engines on real models."""
 
 import asyncio
 from collections.abc import AsyncIterator

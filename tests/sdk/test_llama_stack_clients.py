@@ -25,7 +25,9 @@ def test_llama_stack_client_0_2(server: Server) -> None:
         assert {"meta-reference", "sentence-transformers"} <= {p.provider_id for p in client.providers.list()}
         reply = client.chat.completions.create(model=CHAT, messages=QUESTION, temperature=0, max_tokens=20)
         assert "Paris" in reply.choices[0].message.content
-        chunks = client.chat.completions.create(model=CHAT, messages=QUESTION, temperature=0, max_tokens=20, stream=True)
+        chunks = client.chat.completions.create(
+            model=CHAT, messages=QUESTION, temperature=0, max_tokens=20, stream=True
+        )
         assert "Paris" in "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
         assert client.inspect.health().status == "OK"
         assert client.inspect.version().version
@@ -37,7 +39,9 @@ def test_ogx_client_1_1(server: Server) -> None:
         assert {"meta-reference", "sentence-transformers"} <= {p.provider_id for p in client.providers.list()}
         reply = client.chat.completions.create(model=CHAT, messages=QUESTION, temperature=0, max_tokens=20)
         assert "Paris" in reply.choices[0].message.content
-        chunks = client.chat.completions.create(model=CHAT, messages=QUESTION, temperature=0, max_tokens=20, stream=True)
+        chunks = client.chat.completions.create(
+            model=CHAT, messages=QUESTION, temperature=0, max_tokens=20, stream=True
+        )
         assert "Paris" in "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
 
 

@@ -46,7 +46,9 @@ async def test_leaving_a_stream_leaves_the_server_well(server: Server) -> None:
 
 def test_several_choices_with_a_seed_come_back_the_same(client: openai.OpenAI) -> None:
     def asked() -> list[str]:
-        reply = client.chat.completions.create(model=CHAT, messages=QUESTION, n=3, seed=7, temperature=1.2, max_tokens=12)
+        reply = client.chat.completions.create(
+            model=CHAT, messages=QUESTION, n=3, seed=7, temperature=1.2, max_tokens=12
+        )
         return [choice.message.content for choice in reply.choices]
 
     first = asked()

@@ -152,6 +152,6 @@ async def test_leaving_a_stream_closes_its_connection() -> None:
     async with upstream(endless) as egress:
         events = egress.stream("x", {})
         await anext(events)
-        await events.aclose()  # type: ignore[attr-defined]
+        await events.aclose()
         async with asyncio.timeout(1):
             await gone.wait()

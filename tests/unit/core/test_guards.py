@@ -38,7 +38,9 @@ async def test_our_own_page_may_call(client: httpx.AsyncClient) -> None:
     assert (await client.get("/v1/models", headers={"Origin": "http://localhost"})).status_code == 200
 
 
-@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ""])
+@pytest.mark.parametrize(
+    "kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ""]
+)
 async def test_what_a_form_can_send_is_no_json(client: httpx.AsyncClient, kind: str) -> None:
     response = await client.post(URL, content=b'{"model": "m"}', headers={"Content-Type": kind})
     assert (response.status_code, "application/json" in response.json()["detail"]) == (400, True)
@@ -66,7 +68,9 @@ async def test_a_method_that_is_not_possible_is_405_in_our_shape(client: httpx.A
     assert (response.status_code, response.json()["error"]["code"]) == (405, "method_not_allowed")
 
 
-@pytest.mark.parametrize("path", ["/v1/nothing", "/v1/responses", "/v1/vector_stores", "/v1alpha/agents", "/v1beta/datasets"])
+@pytest.mark.parametrize(
+    "path", ["/v1/nothing", "/v1/responses", "/v1/vector_stores", "/v1alpha/agents", "/v1beta/datasets"]
+)
 async def test_what_is_not_built_is_absent(client: httpx.AsyncClient, path: str) -> None:
     response = await client.get(path)
     assert (response.status_code, response.json()["error"]["code"]) == (404, "unknown_url")

@@ -9,7 +9,9 @@ from apps.inference.schemas import ChatCompletionChunk
 from llamastack.errors import UpstreamError
 from llamastack.sse import DONE, MalformedStream, encode_model, payloads, respond
 
-STREAM = b': comment\r\ndata: {"a": "\xc3\xa9"}\r\n\r\nevent: x\ndata: one\ndata: two\n\nid: 7\rdata:three\r\rdata: last'
+STREAM = (
+    b': comment\r\ndata: {"a": "\xc3\xa9"}\r\n\r\nevent: x\ndata: one\ndata: two\n\nid: 7\rdata:three\r\rdata: last'
+)
 
 
 async def pieces_of(data: bytes, cuts: list[int]) -> AsyncIterator[bytes]:
@@ -40,7 +42,9 @@ async def test_a_line_without_end_is_refused() -> None:
 
 async def chunks(*contents: str, error: Exception | None = None) -> AsyncIterator[ChatCompletionChunk]:
     for content in contents:
-        yield ChatCompletionChunk.model_validate({"model": "m", "choices": [{"index": 0, "delta": {"content": content}}]})
+        yield ChatCompletionChunk.model_validate(
+            {"model": "m", "choices": [{"index": 0, "delta": {"content": content}}]}
+        )
     if error:
         raise error
 
@@ -73,6 +77,9 @@ async def test_a_stream_of_nothing_is_only_done() -> None:
 
 
 def test_absent_fields_are_left_out_and_an_open_finish_reason_is_null() -> None:
-    chunk = ChatCompletionChunk.model_validate({"id": "c", "created": 1, "model": "m", "choices": [{"index": 0, "delta": {}}]})
-    text = b'{"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{},"finish_reason":null}]}'
+    chunk = ChatCompletionChunk.model_validate(
+        {"id": "c", "created": 1, "model": "m", "choices": [{"index": 0, "delta": {}}]}
+    )
+    choice = b'{"index":0,"delta":{},"finish_reason":null}'
+    text = b'{"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[' + choice + b"]}"
     assert encode_model(chunk) == b"data: " + text + b"\n\n"

@@ -44,7 +44,9 @@ async def test_a_chat_is_answered_under_the_name_the_client_asked_for(
     assert upstream.headers[-1]["Authorization"] == "Bearer sk-upstream"
 
 
-async def test_what_a_vendor_says_beyond_the_dialect_reaches_the_client(client: httpx.AsyncClient, sky: Provider) -> None:
+async def test_what_a_vendor_says_beyond_the_dialect_reaches_the_client(
+    client: httpx.AsyncClient, sky: Provider
+) -> None:
     body = (await client.post(URL, json={"model": "sky/sky-1", "messages": HELLO})).json()
     assert body["choices"][0]["message"]["reasoning_content"] == "I looked up."
     assert body["usage"]["total_tokens"] == 9
@@ -53,7 +55,15 @@ async def test_what_a_vendor_says_beyond_the_dialect_reaches_the_client(client: 
 async def test_parameters_reach_the_vendor_as_the_client_wrote_them(
     client: httpx.AsyncClient, sky: Provider, upstream: Upstream
 ) -> None:
-    sent = {"temperature": 0, "top_p": 0.5, "stop": ["x"], "seed": 7, "n": 1, "max_tokens": 3, "vendor_field": {"a": None}}
+    sent = {
+        "temperature": 0,
+        "top_p": 0.5,
+        "stop": ["x"],
+        "seed": 7,
+        "n": 1,
+        "max_tokens": 3,
+        "vendor_field": {"a": None},
+    }
     await client.post(URL, json={"model": "sky/sky-1", "messages": HELLO, **sent})
     assert upstream.requests[-1] == {"model": "sky-1", "messages": HELLO, **sent}
 
@@ -90,7 +100,8 @@ async def test_a_stream_that_fails_ends_in_an_error_event_and_never_in_done(
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
-    ("upstreams", "ours"), [(400, 400), (404, 404), (422, 400), (429, 429), (401, 502), (403, 502), (500, 502), (504, 504)]
+    ("upstreams", "ours"),
+    [(400, 400), (404, 404), (422, 400), (429, 429), (401, 502), (403, 502), (500, 502), (504, 504)],
 )
 async def test_an_upstreams_refusal_keeps_its_meaning(
     client: httpx.AsyncClient, running: LlamaStack, sky: Provider, upstreams: int, ours: int, stream: bool
@@ -110,7 +121,9 @@ async def test_an_upstream_that_answers_nonsense_is_a_bad_gateway(
     assert (response.status_code, response.json()["error"]["code"]) == (502, "upstream_error")
 
 
-async def test_an_upstream_that_cannot_be_reached_is_a_bad_gateway(client: httpx.AsyncClient, running: LlamaStack) -> None:
+async def test_an_upstream_that_cannot_be_reached_is_a_bad_gateway(
+    client: httpx.AsyncClient, running: LlamaStack
+) -> None:
     row = await db(add_provider, "dead", base_url="http://127.0.0.1:9/v1")
     await serve_as(row, running, "dead-model")
     response = await client.post(URL, json={"model": "dead-model", "messages": HELLO})
@@ -214,7 +227,9 @@ async def test_a_model_of_another_type_is_400(client: httpx.AsyncClient, running
     assert (response.status_code, response.json()["error"]["param"]) == (400, "model")
 
 
-async def test_a_model_whose_provider_is_gone_is_503(client: httpx.AsyncClient, running: LlamaStack, sky: Provider) -> None:
+async def test_a_model_whose_provider_is_gone_is_503(
+    client: httpx.AsyncClient, running: LlamaStack, sky: Provider
+) -> None:
     await db(service.edit_provider, sky, {}, False)
     await running.live.refresh()
     response = await client.post(URL, json={"model": "sky/sky-1", "messages": HELLO})

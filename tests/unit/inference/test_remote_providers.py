@@ -32,7 +32,9 @@ async def started(provider: Provider) -> AsyncIterator[Any]:
 
 
 def chat(**fields: Any) -> ChatCompletionRequest:
-    return ChatCompletionRequest.model_validate({"model": "sky", "messages": [{"role": "user", "content": "Hi"}], **fields})
+    return ChatCompletionRequest.model_validate(
+        {"model": "sky", "messages": [{"role": "user", "content": "Hi"}], **fields}
+    )
 
 
 @pytest.mark.parametrize("provider_type", list(specs(Api.inference)))
@@ -43,9 +45,11 @@ def test_its_sample_config_constructs_it(provider_type: str) -> None:
 
 
 async def test_openai_tells_its_embedding_models_by_name() -> None:
-    async with serving(Upstream(models=["gpt-4o", "text-embedding-3-large"])) as upstream:
-        async with started(OpenAI("openai", OpenAIConfig(base_url=upstream.url))) as provider:
-            chat_model, embedding_model = await provider.get_models(CALL)
+    async with (
+        serving(Upstream(models=["gpt-4o", "text-embedding-3-large"])) as upstream,
+        started(OpenAI("openai", OpenAIConfig(base_url=upstream.url))) as provider,
+    ):
+        chat_model, embedding_model = await provider.get_models(CALL)
     assert chat_model.model_type == "llm"
     assert (embedding_model.model_type, embedding_model.metadata) == ("embedding", {"embedding_dimension": 3072})
 
@@ -58,7 +62,9 @@ async def test_only_allowed_models_are_listed() -> None:
 
 
 @pytest.mark.parametrize(("asked", "sent"), [({}, 99), ({"max_tokens": 3}, 3), ({"max_completion_tokens": 4}, None)])
-async def test_vllm_gets_the_configured_max_tokens_where_a_chat_has_none(asked: dict[str, int], sent: int | None) -> None:
+async def test_vllm_gets_the_configured_max_tokens_where_a_chat_has_none(
+    asked: dict[str, int], sent: int | None
+) -> None:
     async with serving() as upstream:
         config = VLLMConfig.model_validate({"url": upstream.url, "api_token": "token", "max_tokens": 99})
         async with started(VLLM("vllm", config)) as provider:

@@ -39,7 +39,9 @@ def openai(provider_id: str = "one", **config: Any) -> dict[str, Any]:
     return {"provider_id": provider_id, "provider_type": "remote::openai", "config": config}
 
 
-def test_what_is_declared_is_kept_as_written_and_expanded_in_memory(apply: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_declared_is_kept_as_written_and_expanded_in_memory(
+    apply: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("A_KEY", "0123")
     apply([openai(api_key="${env.A_KEY}", base_url="${env.NO_URL:=http://127.0.0.1:9/v1}")])
     row = Provider.objects.get()

@@ -45,7 +45,11 @@ async def test_providers_are_told_without_their_secrets(client: httpx.AsyncClien
     response = await client.get("/v1/providers")
     assert "sk-upstream" not in response.text
     provider = response.json()["data"][0]
-    assert (provider["api"], provider["provider_id"], provider["provider_type"]) == ("inference", "sky", "remote::openai")
+    assert (provider["api"], provider["provider_id"], provider["provider_type"]) == (
+        "inference",
+        "sky",
+        "remote::openai",
+    )
     assert provider["config"]["api_key"] == "********"
     told = (await client.get("/v1/providers/sky")).json()
     assert told["health"] == {"status": "OK", "message": "2 models"}

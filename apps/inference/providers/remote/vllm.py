@@ -10,7 +10,7 @@ from apps.registry.schemas import ProviderModel
 
 
 class VLLMConfig(OpenAICompatibleConfig):
-    """`url` is 0.3.5's name of `base_url`, `api_token` that of `api_key`; `max_tokens` is sent where a chat has none."""
+    """`url` and `api_token` are 0.3.5's names of `base_url` and `api_key`; `max_tokens` is sent where a chat has none."""
 
     base_url: str | None = None
     url: str | None = None
@@ -49,7 +49,7 @@ class VLLM(OpenAICompatible):
 
     def body(self, request: ChatCompletionRequest | EmbeddingRequest) -> dict[str, Any]:
         body = super().body(request)
-        if isinstance(request, ChatCompletionRequest) and self.config.max_tokens is not None:
-            if not body.keys() & {"max_tokens", "max_completion_tokens"}:
-                body["max_tokens"] = self.config.max_tokens
-        return body
+        limit = self.config.max_tokens if isinstance(request, ChatCompletionRequest) else None
+        if limit is None or body.keys() & {"max_tokens", "max_completion_tokens"}:
+            return body
+        return body | {"max_tokens": limit}
