@@ -60,8 +60,8 @@ async def chats(server: Server) -> int:
 async def _listed(client: openai.AsyncOpenAI) -> None:
     """Wait for the discovery of the upstream's models."""
     async with asyncio.timeout(10):
-        while "openai/sky-1" not in {model.id async for model in client.models.list()}:
-            await asyncio.sleep(0.1)  # noqa: ASYNC110 — only the server knows when
+        while "openai/sky-1" not in {model.id async for model in client.models.list()}:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
 
 
 async def memory(home: Path) -> tuple[float, int]:

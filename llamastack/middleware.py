@@ -55,8 +55,8 @@ class PagesOnly(Base):
 
     async def __acall__(self, request: HttpRequest) -> Any:
         if is_api(request.path_info):
-            return await self.get_response(request)
-        return await super().__acall__(request)  # type: ignore[misc]  # the stubs know no async middleware
+            return await self.get_response(request)  # type: ignore[misc]  # the stubs know no async middleware
+        return await super().__acall__(request)
 
 
 class PageSecurity(PagesOnly, SecurityMiddleware):

@@ -10,7 +10,7 @@ from apps.registry.schemas import ProviderModel
 
 
 class VLLMConfig(OpenAICompatibleConfig):
-    """`url` and `api_token` are 0.3.5's names of `base_url` and `api_key`; `max_tokens` is sent where a chat has none."""
+    """`url` and `api_token` are 0.3.5's names of `base_url` and `api_key`; `max_tokens` holds where a chat has none."""
 
     base_url: str | None = None
     url: str | None = None
