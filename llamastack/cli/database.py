@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import psycopg
-
 from llamastack.cli.environment import EnvironmentFault, database_file
 from llamastack.config import StackConfig
 
@@ -66,6 +64,8 @@ def locked() -> Iterator[None]:
 @contextmanager
 def _advisory_lock() -> Iterator[None]:
     """PostgreSQL's lock of a session: it goes with the connection, however this process ends."""
+    import psycopg
+
     try:
         connection = psycopg.connect(os.environ["DATABASE_URL"], autocommit=True, connect_timeout=CONNECT_SECONDS)
     except psycopg.Error as error:
