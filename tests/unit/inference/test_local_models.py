@@ -1,15 +1,17 @@
 """Local models: what is found, what is fetched, and that nothing half written is left."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from apps.inference import local_models
 from apps.inference.local_models import KNOWN, describe, fetch, installed, resolve
-from llamastack.errors import NotFound
+from llamastack.errors import DiskFull, NotFound
 from llamastack.home import home, models_dir
 from llamastack.providers import ProviderUnavailable
 
@@ -126,6 +128,15 @@ def test_a_home_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("LLAMA_STACK_HOME", str(tmp_path / "file" / "home"))
     with pytest.raises(ProviderUnavailable, match="LLAMA_STACK_HOME"):
         fetch(MINILM)
+
+
+def test_a_disk_without_room_is_told_before_anything_is_downloaded(
+    empty_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1 << 20))
+    with pytest.raises(DiskFull, match="1 MiB are free"):
+        fetch(MINILM)
+    assert list(models_dir().glob(".*")) == []
 
 
 @pytest.mark.local_model

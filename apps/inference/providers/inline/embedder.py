@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy
 
 from apps.inference.providers.inline.encoder import Encoder, Vectors
-from llamastack.errors import StackError, Unavailable
+from llamastack.errors import RateLimited, StackError, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -85,8 +85,10 @@ class Embedder:
         """One row an input, in order. Inputs must fit the context."""
         job = Job(inputs, self.encoder.dimension)
         with self._changed:
-            if self._stopping or len(self._waiting) > WAITING:
-                raise Unavailable(f"{len(self._waiting)} sentences are waiting already.", retry_after=2)
+            if self._stopping:
+                raise Unavailable("The model is being unloaded.", retry_after=1)
+            if len(self._waiting) > WAITING:
+                raise RateLimited(f"{len(self._waiting)} sentences are waiting already.", retry_after=5)
             self._waiting.extend(job.sentences)
             self._changed.notify()
         return await job.done
