@@ -17,7 +17,8 @@ def _files() -> dict[str, StaticFile]:
     for finder in get_finders():
         for storage in getattr(finder, "storages", {}).values():
             files.add_files(storage.location, prefix="static/")
-    return files.files
+    found: dict[str, StaticFile] = files.files
+    return found
 
 
 FILES = _files()

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from playwright.async_api import Page, expect
 
+from tests.browser.actions import add_provider, choose, log_in, make_default, say
 from tests.browser.conftest import first_key, first_password
 from tests.servers import Server, serving
 from tests.upstream import Upstream
@@ -28,26 +29,6 @@ async def served(stack: ExitStack, home: Path, **env: str) -> Server:
     return await asyncio.to_thread(stack.enter_context, serving("remote-only", home=home, env=env))
 
 
-async def log_in(page: Page, server: Server, password: str) -> None:
-    await page.goto(f"{server.url}/admin/")
-    await page.get_by_label("Username").fill("admin")
-    await page.get_by_label("Password").fill(password)
-    await page.get_by_role("button", name="Log in").click()
-    await expect(page).to_have_url(f"{server.url}/admin/")
-
-
-async def add_provider(page: Page, server: Server, identifier: str, base_url: str) -> None:
-    """By the links and the form that a person sees."""
-    await page.goto(f"{server.url}/admin/registry/provider/")
-    await page.get_by_role("link", name="Add provider").first.click()
-    await page.get_by_role("link", name="remote::openai").first.click()
-    await page.locator("[name=identifier]").fill(identifier)
-    await page.locator("[name=config_base_url]").fill(base_url)
-    await page.locator("[name=config_api_key]").fill("sk-upstream")
-    await page.locator("[name=_save]").click()
-    await expect(page.get_by_text("was added successfully")).to_be_visible()
-
-
 async def chat_over_http(server: Server, model: str) -> str:
     body = {"model": model, "messages": [{"role": "user", "content": "Hello"}]}
     async with httpx.AsyncClient(base_url=server.url, trust_env=False) as http, asyncio.timeout(1):
@@ -59,9 +40,8 @@ async def chat_over_http(server: Server, model: str) -> str:
 
 
 async def chat_in_playground(page: Page, model: str) -> None:
-    await page.get_by_label("Model", exact=True).select_option(model)
-    await page.get_by_label("Message").fill("Hello")
-    await page.get_by_label("Message").press("Enter")
+    await choose(page, model)
+    await say(page, "Hello")
     await expect(page.locator("article.assistant .text")).to_have_text(ANSWER)
 
 
@@ -69,8 +49,7 @@ async def test_a_provider_added_in_the_admin_answers_at_once_and_after_a_restart
     page: Page, upstream: Upstream, stack: ExitStack, tmp_path: Path
 ) -> None:
     server = await served(stack, tmp_path)
-    password = first_password(server)
-    await log_in(page, server, password)
+    await log_in(page, server, first_password(server))
     playground = await page.context.new_page()
     await playground.goto(server.url)
     await expect(playground.get_by_role("status")).to_contain_text("No model")
@@ -81,6 +60,8 @@ async def test_a_provider_added_in_the_admin_answers_at_once_and_after_a_restart
     await expect(playground.get_by_role("status")).to_be_hidden()
     await chat_in_playground(playground, "second/sky-1")
 
+    await make_default(page, server, "second/sky-2")
+
     assert await asyncio.to_thread(server.stop) == 0
     await expect(playground.get_by_role("status")).to_contain_text("cannot be reached")
     again = await served(stack, tmp_path)
@@ -88,7 +69,8 @@ async def test_a_provider_added_in_the_admin_answers_at_once_and_after_a_restart
     await page.goto(f"{again.url}/admin/registry/provider/")
     await expect(page.get_by_role("link", name="second")).to_be_visible()
     await playground.goto(again.url)
-    await chat_in_playground(playground, "second/sky-2")
+    await expect(playground.get_by_label("Model", exact=True)).to_have_value("second/sky-2")
+    await chat_in_playground(playground, "second/sky-1")
 
 
 async def test_where_a_key_is_required_the_playground_asks_for_it_and_keeps_it_in_the_tab(

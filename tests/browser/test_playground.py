@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, Page, expect
 
+from tests.browser.actions import choose, say
 from tests.browser.conftest import eventually, snippets_folder
 from tests.servers import Server
 from tests.upstream import Upstream
@@ -25,12 +26,7 @@ next line"""
 
 async def opened(page: Page, server: Server, model: str = "openai/sky-1") -> None:
     await page.goto(server.url)
-    await page.get_by_label("Model", exact=True).select_option(model)
-
-
-async def say(page: Page, text: str) -> None:
-    await page.get_by_label("Message").fill(text)
-    await page.get_by_label("Message").press("Enter")
+    await choose(page, model)
 
 
 async def code(page: Page, language: str) -> str:
@@ -128,7 +124,7 @@ async def test_stop_ends_the_generation_and_keeps_what_was_said(
     await asyncio.wait_for(upstream.closed.wait(), 1)
     await expect(page.locator(".stats")).to_contain_text("stopped")
     await expect(page.locator("article.assistant .text")).to_contain_text(ANSWER)
-    await page.get_by_label("Model", exact=True).select_option("openai/sky-1")
+    await choose(page, "openai/sky-1")
     await say(page, "And now?")
     await expect(page.locator("article.assistant .text").last).to_have_text(ANSWER)
 

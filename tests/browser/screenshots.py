@@ -1,0 +1,92 @@
+"""The README's pictures: `make screenshots` writes docs/screenshots/*.png from the real server and a real model."""
+
+import asyncio
+import shutil
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+from playwright.async_api import Browser, Page, async_playwright, expect
+
+from tests import upstream as dialect
+from tests.browser.actions import add_provider, choose, log_in
+from tests.browser.conftest import FLAGS, first_password
+from tests.servers import Server, serving
+from tests.upstream import Upstream
+
+FOLDER = Path(__file__).resolve().parents[2] / "docs" / "screenshots"
+LOCAL = "SmolLM2-135M-Instruct"
+REMOTE = ["llama-3.3-70b-instruct", "qwen3-32b"]
+QUESTION = "Why is the sky blue? Answer in two sentences."
+WIDTH, HEIGHT = 1280, 800
+
+
+async def shoot(page: Page, name: str) -> None:
+    await page.wait_for_load_state("networkidle")
+    await page.screenshot(path=FOLDER / f"{name}.png", animations="disabled")
+
+
+async def tab(browser: Browser, scheme: str) -> Page:
+    context = await browser.new_context(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme=scheme)
+    return await context.new_page()
+
+
+async def chat(page: Page, server: Server) -> None:
+    await page.goto(server.url)
+    await choose(page, LOCAL)
+    await page.get_by_label("Temperature").fill("0")
+    await page.get_by_label("Max tokens").fill("120")
+    await page.get_by_label("Message").fill(QUESTION)
+    await page.get_by_label("Message").press("Enter")
+    await expect(page.locator(".stats")).to_contain_text("prompt", timeout=60_000)
+
+
+async def playground(browser: Browser, server: Server) -> None:
+    for scheme in ("light", "dark"):
+        page = await tab(browser, scheme)
+        await chat(page, server)
+        await page.get_by_label("Message").fill("And why is it red in the evening?")
+        await shoot(page, f"playground-{scheme}")
+        if scheme == "light":
+            await page.get_by_role("button", name="Copy as code").click()
+            await page.get_by_text("Python", exact=True).click()
+            await shoot(page, "playground-code")
+
+
+async def all_checked(page: Page, address: str) -> None:
+    """The list of providers, once each has said how it is."""
+    async with asyncio.timeout(120):
+        await page.goto(address)
+        while await page.get_by_text("Not checked").count():
+            await page.wait_for_timeout(500)
+            await page.reload()
+
+
+async def admin(browser: Browser, server: Server, upstream: Upstream) -> None:
+    page = await tab(browser, "light")
+    await log_in(page, server, first_password(server))
+    await add_provider(page, server, "gpu-cluster", upstream.url)
+    await all_checked(page, f"{server.url}/admin/registry/provider/")
+    await shoot(page, "admin-providers")
+    await page.get_by_role("link", name="gpu-cluster").click()
+    await page.set_viewport_size({"width": WIDTH, "height": 1240})
+    await shoot(page, "admin-provider")
+    await page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
+    await page.goto(f"{server.url}/admin/registry/model/")
+    await shoot(page, "admin-models")
+
+
+async def main() -> None:
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        server = stack.enter_context(serving("starter", home=home))
+        async with async_playwright() as playwright, dialect.serving(Upstream(models=REMOTE)) as upstream:
+            browser = await playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+            await admin(browser, server, upstream)
+            await playground(browser, server)
+            await browser.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
