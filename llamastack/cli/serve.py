@@ -84,6 +84,8 @@ def by_uvicorn(address: Address, ready: Callable[[], None]) -> None:
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
     try:
+        for bound in address.sockets:
+            bound.listen(config.backlog)  # uvloop says nothing where this fails
         Server(config, ready).run(address.sockets)
     except OSError as error:
         raise refusal(error, address.host, address.port) from error

@@ -1,10 +1,13 @@
 """`llama stack run` in a process of its own: what it starts, what it refuses, and how it ends."""
 
+import fcntl
+import os
 import signal
 import socket
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
@@ -73,6 +76,32 @@ def test_a_busy_port_is_told_before_anything_is_done(home: Path) -> None:
     assert done.returncode == 1
     assert f"Port {port} on 127.0.0.1 is in use by another program. Choose another with --port" in done.stderr
     assert not (home / DATABASE).exists()
+
+
+def opened(process: int, file: Path) -> bool:
+    return any(os.path.realpath(link) == str(file) for link in Path(f"/proc/{process}/fd").iterdir())
+
+
+@pytest.mark.parametrize("server_name", ["uvicorn", "daphne"])
+def test_a_port_that_another_takes_meanwhile_is_told_too(home: Path, server_name: str) -> None:
+    lock = home / f"{DATABASE.removesuffix('.db')}.lock"
+    lock.parent.mkdir(parents=True)
+    with lock.open("w") as held, closing(socket.socket()) as other:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", 0))
+        port = other.getsockname()[1]
+        arguments = ["remote-only", "--port", str(port), "--server", server_name]
+        command = [sys.executable, "-m", "llamastack.cli", "stack", "run", *arguments]
+        with starting(command, environment(home), port) as server:
+            while not opened(server.process.pid, lock):
+                assert server.process.poll() is None, server.output
+                time.sleep(0.02)
+            other.listen()
+            fcntl.flock(held, fcntl.LOCK_UN)
+            assert server.process.wait(30) == 1
+    assert f"Port {port} on 127.0.0.1 is in use by another program." in server.output
+    assert "Ctrl-C" not in server.output
 
 
 def test_an_error_in_the_yaml_names_file_and_line_and_starts_nothing(home: Path, tmp_path: Path) -> None:
