@@ -56,6 +56,10 @@ bench: $(BENCHMARKS) ## Measure everything: each file of benchmarks/ is a target
 $(BENCHMARKS): bench-%: .venv/stamps/dev .venv/stamps/package models
 	$(BIN)/python -m benchmarks.$*
 
+.PHONY: screenshots
+screenshots: .venv/stamps/dev .venv/stamps/package programs models ## Take the README's pictures anew
+	$(BIN)/python -m tests.browser.screenshots
+
 # torch brings CUDA's libraries or none, as the build that is offered here decides: they are not pinned, nor is its local tag.
 .PHONY: lock
 lock: .venv/stamps/dev ## Compile requirements/*.in to *.txt (UPGRADE=1 takes newer versions)
