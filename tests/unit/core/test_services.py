@@ -64,21 +64,19 @@ def folder() -> Iterator[Path]:
         yield Path(name)
 
 
-def test_postgresql_18_speaks_utf8_and_knows_vectors() -> None:
-    with start(durable=False) as services:
-        ask(services, "CREATE EXTENSION vector")
-        assert ask(services, "SELECT '[0,0]'::vector <-> '[3,4]'::vector") == 5.0
-        assert ask(services, "SHOW server_encoding") == "UTF8"
-        assert str(ask(services, "SHOW server_version")).startswith("18.")
+def test_postgresql_18_speaks_utf8_and_knows_vectors(services: Services) -> None:
+    ask(services, "CREATE EXTENSION IF NOT EXISTS vector")
+    assert ask(services, "SELECT '[0,0]'::vector <-> '[3,4]'::vector") == 5.0
+    assert ask(services, "SHOW server_encoding") == "UTF8"
+    assert str(ask(services, "SHOW server_version")).startswith("18.")
 
 
-def test_redis_answers_only_with_its_password() -> None:
-    with start(durable=False) as services:
-        with Redis.from_url(services.redis_url) as client:
-            assert client.ping()
-        port = urlsplit(services.redis_url).port or 0
-        with Redis(port=port, retry=Retry(NoBackoff(), 0)) as stranger, pytest.raises(AuthenticationError):
-            stranger.ping()
+def test_redis_answers_only_with_its_password(services: Services) -> None:
+    with Redis.from_url(services.redis_url) as client:
+        assert client.ping()
+    port = urlsplit(services.redis_url).port or 0
+    with Redis(port=port, retry=Retry(NoBackoff(), 0)) as stranger, pytest.raises(AuthenticationError):
+        stranger.ping()
 
 
 def test_closing_leaves_nothing_running() -> None:
