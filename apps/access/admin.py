@@ -6,6 +6,7 @@ from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin as PlainGroupAdmin
 from django.contrib.auth.admin import UserAdmin as PlainUserAdmin
 from django.contrib.auth.models import Group
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
@@ -14,10 +15,50 @@ from django.utils.safestring import SafeString
 
 from apps.access.models import ApiKey, User
 from llamastack.admin import ModelAdmin, PasswordChangeForm, UserChangeForm, UserCreationForm, badge
+from llamastack.call import SHARED_TENANT
+
+
+class TenantAdmin(ModelAdmin):
+    """Rows that belong to a tenant: staff see those of theirs and the shared ones, and change theirs alone.
+
+    Superusers see and change all, and what they add to the registry is shared with all tenants.
+    """
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        rows: QuerySet[Any] = super().get_queryset(request)
+        return rows if request.user.is_superuser else rows.filter(tenant__in=(tenant_of(request), SHARED_TENANT))
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(super().has_change_permission(request, obj)) and is_theirs(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(super().has_delete_permission(request, obj)) and is_theirs(request, obj)
+
+    def chosen(self, request: HttpRequest, rows: QuerySet[Any]) -> list[Any]:
+        """The rows of an action, all of which the person may change."""
+        chosen = list(rows)
+        if not all(self.has_change_permission(request, row) for row in chosen):
+            raise PermissionDenied("Rows shared by all tenants are a superuser's to change.")
+        return chosen
+
+    def take(self, request: HttpRequest, row: Any) -> None:
+        """Make a new row the person's own."""
+        row.owner = request.user.get_username()
+        if not request.user.is_superuser:
+            row.tenant = tenant_of(request)
+
+
+def tenant_of(request: HttpRequest) -> str:
+    assert isinstance(request.user, User)
+    return request.user.tenant
+
+
+def is_theirs(request: HttpRequest, row: Any) -> bool:
+    return row is None or request.user.is_superuser or row.tenant == tenant_of(request)
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(ModelAdmin):
+class ApiKeyAdmin(TenantAdmin):
     """A key's secret is shown by the answer to the request that made it, and is kept nowhere."""
 
     list_display = ("name", "beginning", "owner", "tenant", "rights", "state", "expires_at", "created_at")
@@ -55,8 +96,7 @@ class ApiKeyAdmin(ModelAdmin):
         edited: ApiKey = super().save_form(request, form, change)
         if change:
             return edited
-        assert isinstance(request.user, User)
-        key, secret = ApiKey.issue(**form.cleaned_data, tenant=request.user.tenant)
+        key, secret = ApiKey.issue(**form.cleaned_data, tenant=tenant_of(request))
         key.secret = secret
         return key
 
@@ -72,13 +112,16 @@ class ApiKeyAdmin(ModelAdmin):
 
     @admin.action(description="Revoke", permissions=["change"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
-        for key in queryset:
+        keys = self.chosen(request, queryset)
+        for key in keys:
             key.revoke()
-        messages.success(request, f"Revoked: {', '.join(str(key) for key in queryset)}.")
+        messages.success(request, f"Revoked: {', '.join(str(key) for key in keys)}.")
 
 
 @admin.register(User)
-class UserAdmin(PlainUserAdmin, ModelAdmin):  # type: ignore[type-arg]  # it takes none at run time
+class UserAdmin(PlainUserAdmin, TenantAdmin):  # type: ignore[type-arg]  # it takes none at run time
+    """Who is no superuser makes none, and gives no rights."""
+
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = PasswordChangeForm
@@ -90,8 +133,20 @@ class UserAdmin(PlainUserAdmin, ModelAdmin):  # type: ignore[type-arg]  # it tak
         ("Rights", {"fields": ("is_active", "is_staff", "is_superuser", "groups", "user_permissions")}),
         ("Dates", {"fields": ("last_login", "date_joined")}),
     )
-    readonly_fields = ("last_login", "date_joined")
     filter_horizontal = ()
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        rights = ("tenant", "is_superuser", "groups", "user_permissions")
+        return ("last_login", "date_joined", *(() if request.user.is_superuser else rights))
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        allowed = super().has_change_permission(request, obj)
+        return allowed and (request.user.is_superuser or obj is None or not obj.is_superuser)
+
+    def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
+        if not change and not request.user.is_superuser:
+            obj.tenant = tenant_of(request)
+        super().save_model(request, obj, form, change)
 
 
 admin.site.unregister(Group)

@@ -13,22 +13,23 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 
+from apps.access.admin import TenantAdmin
 from apps.registry import service
 from apps.registry.effective import provider_record
 from apps.registry.filters import EnabledFilter, ProviderFilter, TypeFilter
-from apps.registry.forms import CONFIG, ModelForm, ProviderForm, provider_form, shown_model
+from apps.registry.forms import CONFIG, ModelForm, ProviderForm, model_form, provider_form, shown_model
 from apps.registry.models import Model, Origin, Provider, Resource
 from apps.registry.origins import class_of, settings_of
 from apps.registry.shown import built_types, checked, docstring, origin_badge, state_of
 from llamastack import stack
-from llamastack.admin import ModelAdmin, badge, follow
+from llamastack.admin import badge, follow
 from llamastack.errors import StackError, Unavailable
 
 DISCOVERY_SECONDS = 30
 GONE = "Its YAML entry, or its place in the provider's list, has vanished."
 
 
-class ResourceAdmin(ModelAdmin):
+class ResourceAdmin(TenantAdmin):
     """What the pages of all resources share."""
 
     @admin.display(description="Origin", ordering="origin")
@@ -98,7 +99,8 @@ class ProviderAdmin(ResourceAdmin):
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
         """The type is asked first."""
         types = built_types()
-        if request.GET.get("provider_type") in [kind.provider_type for kind in types if not kind.unavailable]:
+        row = asked(request)
+        if any((kind.api, kind.provider_type, kind.unavailable) == (row.api, row.provider_type, "") for kind in types):
             shown: HttpResponse = self.changeform_view(request, None, form_url, extra_context)
             return shown
         if not self.has_add_permission(request):
@@ -115,7 +117,7 @@ class ProviderAdmin(ResourceAdmin):
 
     def save_model(self, request: HttpRequest, obj: Provider, form: ProviderForm, change: bool) -> None:
         if not change:
-            obj.owner = request.user.get_username()
+            self.take(request, obj)
         service.edit_provider(obj, form.changes, form.cleaned_data["enabled"], form.resets)
 
     def delete_model(self, request: HttpRequest, obj: Provider) -> None:
@@ -206,7 +208,7 @@ class ModelAdminPage(ResourceAdmin):
         return format_html("{} {}", default, gone)
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> type[ModelForm]:
-        return ModelForm
+        return model_form(admin.site.get_model_admin(Provider).get_queryset(request))
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         about = ["identifier", *(["origin_badge", "notes"] if obj else [])]
@@ -221,7 +223,7 @@ class ModelAdminPage(ResourceAdmin):
 
     def save_model(self, request: HttpRequest, obj: Model, form: ModelForm, change: bool) -> None:
         if not change:
-            obj.owner = request.user.get_username()
+            self.take(request, obj)
         service.edit_model(obj, form.changes)
 
     def delete_model(self, request: HttpRequest, obj: Model) -> None:
@@ -241,9 +243,10 @@ class ModelAdminPage(ResourceAdmin):
 
     @transaction.atomic
     def _edit(self, request: HttpRequest, queryset: QuerySet[Model], done: str, **changes: bool) -> None:
-        for row in queryset:
+        rows = self.chosen(request, queryset)
+        for row in rows:
             service.edit_model(row, changes)
-        names = ", ".join(row.identifier for row in queryset[:5]) + ("…" if queryset.count() > 5 else "")
+        names = ", ".join(row.identifier for row in rows[:5]) + ("…" if len(rows) > 5 else "")
         messages.success(request, f"{names}: {done}.")
 
 

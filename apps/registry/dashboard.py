@@ -1,10 +1,13 @@
 """The admin's first page: what runs, and what needs a look."""
 
 from collections import Counter
+from collections.abc import Callable, Iterable
 from typing import Any
 
+from django.contrib import admin
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils.text import capfirst
 
 from apps.access.models import ApiKey
 from apps.registry.models import Model, Provider
@@ -13,35 +16,29 @@ from apps.registry.shown import checked, state_of
 
 def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """django-unfold's DASHBOARD_CALLBACK: what the page shows, as far as the person may see it."""
-    cards = [
-        card
-        for permission, card in (
-            ("registry.view_provider", _providers),
-            ("registry.view_model", _models),
-            ("access.view_apikey", _keys),
-        )
-        if request.user.has_perm(permission)
-    ]
-    shown = Provider.objects.all() if request.user.has_perm("registry.view_provider") else Provider.objects.none()
-    rows = [{"row": row, "state": state_of(row), "checked": checked(row)} for row in shown]
-    return {**context, "title": "Llama Stack", "cards": [card() for card in cards], "providers": rows}
+    seen = [(page, page.get_queryset(request)) for page in _pages() if page.has_view_permission(request)]
+    rows = [row for page, shown in seen if page.model is Provider for row in shown]
+    providers = [{"row": row, "state": state_of(row), "checked": checked(row)} for row in rows]
+    return {**context, "title": "Llama Stack", "cards": [_card(*each) for each in seen], "providers": providers}
 
 
-def _providers() -> dict[str, Any]:
-    words = Counter(state_of(row).word.lower() for row in Provider.objects.all())
-    return _card("Providers", "registry_provider", words)
+def _pages() -> list[Any]:
+    return [admin.site.get_model_admin(table) for table in KINDS]
 
 
-def _models() -> dict[str, Any]:
-    rows = [row for row in Model.objects.all() if row.enabled]
-    return _card("Models", "registry_model", Counter(row.merged.get("model_type", "llm") for row in rows))
+def _card(page: Any, rows: Iterable[Any]) -> dict[str, Any]:
+    kinds = Counter(KINDS[page.model](row) for row in rows)
+    return {
+        "title": capfirst(page.opts.verbose_name_plural),
+        "link": reverse(f"admin:{page.opts.app_label}_{page.opts.model_name}_changelist"),
+        "number": kinds.total(),
+        "note": ", ".join(f"{number} {kind}" for kind, number in kinds.most_common()),
+    }
 
 
-def _keys() -> dict[str, Any]:
-    words = Counter("revoked" if key.revoked_at else "issued" for key in ApiKey.objects.all())
-    return _card("API keys", "access_apikey", words)
-
-
-def _card(title: str, page: str, words: Counter[str]) -> dict[str, Any]:
-    note = ", ".join(f"{number} {word}" for word, number in words.most_common())
-    return {"title": title, "link": reverse(f"admin:{page}_changelist"), "number": words.total(), "note": note}
+# What the rows of a table are counted by.
+KINDS: dict[type[Any], Callable[[Any], str]] = {
+    Provider: lambda row: state_of(row).word.lower(),
+    Model: lambda row: str(row.merged.get("model_type", "llm")) if row.enabled else "disabled",
+    ApiKey: lambda key: "revoked" if key.revoked_at else "issued",
+}

@@ -114,8 +114,17 @@ def _revision(row: Provider, config: dict[str, Any]) -> str:
     return hashlib.sha256(text).hexdigest()
 
 
+def model_fields(row: Model) -> dict[str, Any]:
+    """A model's fields as they hold now; as written where a variable they mention is not set."""
+    try:
+        fields: dict[str, Any] = opened(row.merged)
+    except ConfigError:
+        fields = row.merged
+    return fields
+
+
 def model_record(row: Model) -> ModelRecord:
-    merged = opened(row.merged)
+    merged = model_fields(row)
     return ModelRecord(
         key=row.pk,
         tenant=row.tenant,

@@ -6,7 +6,7 @@ from typing import Any, get_args
 from django.contrib.admin import SimpleListFilter
 from django.db.models import Q
 
-from apps.registry.models import Model, merged_is
+from apps.registry.models import merged_is
 from apps.registry.schemas import ModelType
 
 
@@ -16,8 +16,8 @@ class MergedFilter(SimpleListFilter):
     default = ""
 
     def queryset(self, request: Any, queryset: Any) -> Any:
-        value = self.value()
-        return queryset if value is None else queryset.filter(merged_is(self.parameter_name, value, self.default))
+        name, value = str(self.parameter_name), self.value()
+        return queryset if value is None else queryset.filter(merged_is(name, value, self.default))
 
 
 class TypeFilter(MergedFilter):
@@ -34,7 +34,7 @@ class ProviderFilter(MergedFilter):
     parameter_name = "provider_id"
 
     def lookups(self, request: Any, model_admin: Any) -> Iterable[tuple[str, str]]:
-        names = {row.merged.get("provider_id", "") for row in Model.objects.all()}
+        names = {row.merged.get("provider_id", "") for row in model_admin.get_queryset(request)}
         return [(name, name) for name in sorted(names) if name]
 
 

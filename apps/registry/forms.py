@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 from django import forms
 from django.core.validators import RegexValidator
+from django.db.models import QuerySet
 from django.template.loader import render_to_string
 from pydantic import ValidationError
 
 from apps.registry import service
-from apps.registry.effective import opened
+from apps.registry.effective import model_fields, opened
 from apps.registry.fields import Json, Lines, form_field, secret_field, text_field
 from apps.registry.models import Model, Provider, patch_between
 from apps.registry.origins import Setting, class_of, settings_of
@@ -132,6 +133,8 @@ def _config_field(setting: Setting) -> forms.Field:
 class ModelForm(ModelBase):
     """A model's names, where it is served, and what is known of it. Only what was changed is saved."""
 
+    providers: ClassVar[QuerySet[Provider]]
+
     identifier = text_field(True, max_length=255, help_text="The name that callers send as `model`. It stays as it is.")
     provider_id = forms.ChoiceField(label="Provider", widget=Select)
     provider_model_id = text_field(max_length=1024, help_text="The provider's own name; empty: the same as ours.")
@@ -163,7 +166,7 @@ class ModelForm(ModelBase):
 
     def _providers(self) -> list[tuple[str, str]]:
         """The providers there are, and the one that this model names even if it is gone."""
-        served = dict(Provider.objects.filter(api=Api.inference).values_list("identifier", "provider_type"))
+        served = dict(self.providers.filter(api=Api.inference).values_list("identifier", "provider_type"))
         present = {name: f"{name} ({kind})" for name, kind in served.items()}
         named = self.before.get("provider_id")
         missing = {named: f"{named} (not registered)"} if named and named not in present else {}
@@ -198,12 +201,17 @@ class ModelForm(ModelBase):
         return changes
 
 
+def model_form(providers: QuerySet[Provider]) -> type[ModelForm]:
+    """The form of a model that one of `providers` shall serve."""
+    return type("ModelForm", (ModelForm,), {"providers": providers})
+
+
 MODEL_FIELDS = ("provider_id", "provider_model_id", "model_type", "aliases", "metadata", "default", "enabled")
 
 
 def shown_model(row: Model) -> Mapping[str, Any]:
     """A model's fields as they hold now."""
-    merged = opened(row.merged)
+    merged = model_fields(row)
     empty: dict[str, Any] = {
         "provider_model_id": None,
         "model_type": "llm",

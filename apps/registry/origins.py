@@ -82,6 +82,8 @@ def _value(setting: Setting, config: Mapping[str, Any]) -> Any:
     written = config[setting.name]
     if setting.secret:
         return MASK if written else None
+    if setting.edited and not setting.locked:
+        return written
     try:
         return opened(written)
     except (ConfigError, UndecryptableSecret):

@@ -4,12 +4,17 @@ import re
 
 import httpx
 import pytest
+from django.contrib.auth.models import Permission
 from django.contrib.sessions.models import Session
 
 from apps.access.models import ApiKey, User
+from apps.registry.models import Model, Provider
+from llamastack import settings
 from llamastack.db import db
 from llamastack.stack import LlamaStack
-from tests.unit.pages import PASSWORD, Browser
+from tests.unit.conftest import session_of
+from tests.unit.pages import PASSWORD, Browser, Forms
+from tests.upstream import Upstream
 
 KEYS = "/admin/access/apikey/"
 MODELS = "/v1/models"
@@ -103,6 +108,13 @@ async def test_five_wrong_passwords_lock_the_name(client: httpx.AsyncClient) -> 
     assert (await browser.log_in("ben", "wrong")).status_code == 200
 
 
+async def test_the_first_page_counts_what_there_is(browser: Browser, sky: Provider) -> None:
+    page = await browser.open("/admin/")
+    assert "2 llm" in page.text
+    assert "none yet" in page.text
+    assert f"/admin/registry/provider/{sky.pk}/change/" in page.text
+
+
 async def test_no_page_asks_another_host_for_anything(browser: Browser) -> None:
     await issued(browser)
     for path in (
@@ -115,3 +127,58 @@ async def test_no_page_asks_another_host_for_anything(browser: Browser) -> None:
         await browser.open(path)
     for page in browser.pages:
         assert not re.findall(r'(?:src|href|action)="(?:https?:)?//[^"]+"', page.text)
+
+
+@pytest.fixture
+async def ben(client: httpx.AsyncClient) -> Browser:
+    """Staff of the tenant `blue` who may do everything but is no superuser."""
+
+    def make() -> str:
+        ben = User.objects.create(username="ben", tenant="blue", is_staff=True)
+        ben.user_permissions.set(Permission.objects.all())
+        return session_of(ben)
+
+    client.cookies.set(settings.SESSION_COOKIE_NAME, await db(make))
+    return Browser(client)
+
+
+async def test_staff_of_a_tenant_sees_its_rows_and_the_shared_ones(ben: Browser, sky: Provider) -> None:
+    await db(ApiKey.issue, "foreign", "ada")
+    await issued(ben, name="own")
+    assert (await db(lambda: ApiKey.objects.get(name="own"))).tenant == "blue"
+    page = await ben.open(KEYS)
+    assert (">own</a>" in page.text, ">foreign</a>" in page.text) == (True, False)
+    page = await ben.open(f"/admin/registry/provider/{sky.pk}/change/")
+    assert page.status_code == 200
+    assert "Test connection" not in page.text
+
+
+async def test_staff_of_a_tenant_changes_nothing_that_is_shared(ben: Browser, sky: Provider) -> None:
+    models = await db(lambda: list(Model.objects.values_list("pk", flat=True)))
+    token = {
+        "csrfmiddlewaretoken": Forms((await ben.open(KEYS)).text).having("csrfmiddlewaretoken")["csrfmiddlewaretoken"]
+    }
+    chosen = {**token, "action": "disable", "_selected_action": [str(key) for key in models]}
+    refused = [
+        await ben.http.post("/admin/registry/model/", data=chosen),
+        await ben.http.post(f"/admin/registry/provider/{sky.pk}/test/", data=token),
+        await ben.http.post(f"/admin/registry/provider/{sky.pk}/delete/", data={**token, "post": "yes"}),
+    ]
+    assert [answer.status_code for answer in refused] == [403, 403, 403]
+    assert await db(lambda: Model.objects.filter(override={}).count()) == 2
+
+
+async def test_what_staff_of_a_tenant_adds_is_the_tenants(
+    ben: Browser, running: LlamaStack, upstream: Upstream
+) -> None:
+    path = "/admin/registry/provider/add/?api=inference&provider_type=remote::openai"
+    await ben.submit(path, identifier="own", config_base_url=upstream.url)
+    assert [record.tenant for record in running.live.snapshot.providers.values()] == ["blue"]
+
+
+async def test_staff_makes_no_superuser(ben: Browser) -> None:
+    await db(User.objects.create, username="eve", tenant="blue")
+    eve = await db(lambda: User.objects.get(username="eve"))
+    await ben.submit(f"/admin/access/user/{eve.pk}/change/", is_superuser="on", tenant="default", first_name="Eve")
+    eve = await db(lambda: User.objects.get(username="eve"))
+    assert (eve.first_name, eve.is_superuser, eve.tenant) == ("Eve", False, "blue")
