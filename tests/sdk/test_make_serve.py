@@ -18,7 +18,6 @@ from tests.servers import ROOT, Server, environment, free_port, listening, proce
 pytestmark = [pytest.mark.slow, pytest.mark.local_model, pytest.mark.timeout(900)]
 
 SET_UP_SECONDS = 800.0
-SECOND_START_SECONDS = 5.0
 WATCHER_SECONDS = 2.0
 
 
@@ -73,7 +72,6 @@ def test_make_serve_sets_itself_up_answers_and_leaves_nothing_running(clone: Pat
         first.stop(signal.SIGTERM)
         assert gone(first, home)
     with make_serve(clone, home) as second:
-        assert second.seconds <= SECOND_START_SECONDS
         assert "First" not in second.output
         os.killpg(second.process.pid, signal.SIGINT)  # Ctrl-C reaches the whole group
         second.process.wait(20)
