@@ -4,12 +4,17 @@ import asyncio
 
 import httpx
 import pytest
+from django.contrib.auth.models import Permission
 
+from apps.access.models import User
 from apps.registry import service
 from apps.registry.effective import MASK
 from apps.registry.models import Model, Origin, Provider
+from apps.registry.shown import built_types
+from llamastack.apis import Api
 from llamastack.config import ProviderEntry, StackConfig
 from llamastack.db import db
+from llamastack.providers import load, specs
 from llamastack.stack import LlamaStack
 from tests.unit.pages import Browser
 from tests.upstream import Upstream
@@ -36,6 +41,49 @@ async def test_the_type_is_asked_before_the_form(browser: Browser) -> None:
     page = await browser.open("/admin/registry/provider/add/")
     assert "remote::vllm" in page.text
     assert "provider_type=remote%3A%3Aopenai" in page.text
+
+
+@pytest.mark.parametrize("kind", [kind.provider_type for kind in built_types()])
+async def test_every_type_is_added_by_its_form(browser: Browser, kind: str) -> None:
+    """With the values that its class gives as a sample, written as a person would."""
+    spec = specs(Api.inference)[kind]
+    sample = {name: value for name, value in load(spec).config_class.sample_run_config().items() if value is not True}
+    fields = {f"config_{name}": str(value) for name, value in sample.items()}
+    path = f"/admin/registry/provider/add/?api=inference&provider_type={kind}"
+    page = await browser.submit(path, identifier="one", enabled=None, **fields)
+    assert "was added successfully" in page.text
+    row = await stored("one")
+    assert row.merged["config"].items() <= sample.items()
+    page = await browser.submit(await page_of("one"))
+    assert "was changed successfully" in page.text
+    assert (await stored("one")).override == row.override
+
+
+@pytest.mark.parametrize(
+    ("typed", "kept"), [("false", False), ("/etc/ca.pem", "/etc/ca.pem"), ("", None), ("true", None), ('"a"', "a")]
+)
+async def test_a_field_of_several_types_takes_json_or_text(browser: Browser, typed: str, kept: object) -> None:
+    path = "/admin/registry/provider/add/?api=inference&provider_type=remote::vllm"
+    await browser.submit(path, identifier="one", config_base_url="http://127.0.0.1:9/v1", config_tls_verify=typed)
+    assert (await stored("one")).merged["config"].get("tls_verify") == kept
+    await browser.submit(await page_of("one"))
+    assert (await stored("one")).merged["config"].get("tls_verify") == kept
+
+
+async def test_who_may_only_look_sees_no_secret(browser: Browser, upstream: Upstream) -> None:
+    await added(browser, upstream)
+
+    def demote() -> None:
+        ada = User.objects.get(username="ada")
+        ada.is_superuser = False
+        ada.save()
+        ada.user_permissions.set(Permission.objects.filter(codename="view_provider"))
+
+    await db(demote)
+    page = await browser.open(await page_of("sky"))
+    assert page.status_code == 200
+    assert SECRET not in page.text
+    assert "_save" not in page.text
 
 
 async def test_an_added_provider_answers_at_once(browser: Browser, upstream: Upstream, running: LlamaStack) -> None:
