@@ -44,9 +44,11 @@ def test_without_a_key_only_health_and_version_answer(server: Server) -> None:
 
 
 def test_the_error_says_what_to_send(server: Server) -> None:
-    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="lls-guess", max_retries=0) as client:
-        with pytest.raises(openai.AuthenticationError, match="unknown, expired or revoked"):
-            client.models.list()
+    with (
+        openai.OpenAI(base_url=f"{server.url}/v1", api_key="lls-guess", max_retries=0) as client,
+        pytest.raises(openai.AuthenticationError, match="unknown, expired or revoked"),
+    ):
+        client.models.list()
 
 
 def test_a_key_lets_in_until_it_is_revoked(server: Server, home: Path) -> None:
