@@ -73,9 +73,7 @@ async def test_an_unchanged_registry_is_not_read_again(transactional_db: None) -
     assert await db(next_snapshot, snapshot) is None
 
 
-async def test_only_the_provider_that_changed_restarts(
-    running: LlamaStack, sky: Provider, upstream: Upstream
-) -> None:
+async def test_only_the_provider_that_changed_restarts(running: LlamaStack, sky: Provider, upstream: Upstream) -> None:
     calm = await db(add_provider, "calm", base_url=upstream.url)
     await running.live.refresh()
     before = dict(running.live.pool._running)

@@ -1,0 +1,37 @@
+"""Pages have Django's protections; the API, which needs none of them, is spared them."""
+
+import os
+import subprocess
+import sys
+
+import httpx
+import pytest
+
+from tests.servers import ROOT
+
+
+async def test_a_page_may_not_be_framed(client: httpx.AsyncClient) -> None:
+    page = await client.get("/admin/login/")
+    assert page.headers["x-frame-options"] == "DENY"
+    assert "frame-ancestors 'none'" in page.headers["content-security-policy"]
+    assert page.headers["x-content-type-options"] == "nosniff"
+    assert page.headers["referrer-policy"] == "same-origin"
+
+
+async def test_a_form_without_its_token_is_refused(client: httpx.AsyncClient) -> None:
+    assert (await client.post("/admin/login/", data={"username": "a", "password": "b"})).status_code == 403
+
+
+async def test_the_api_sets_no_cookie_and_asks_for_no_token(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/v1/chat/completions", json={})
+    assert answer.status_code == 400
+    assert "set-cookie" not in answer.headers
+
+
+@pytest.mark.slow
+def test_behind_tls_cookies_travel_on_it_alone() -> None:
+    names = ("SESSION_COOKIE_SECURE", "CSRF_COOKIE_SECURE", "SECURE_SSL_REDIRECT")
+    code = f"from llamastack import settings; print(*(getattr(settings, name) for name in {names}))"
+    env = os.environ | {"LLAMA_STACK_HTTPS": "1"}
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, check=True)
+    assert ran.stdout == "True True True\n"
