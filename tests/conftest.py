@@ -1,11 +1,19 @@
 """Fixtures for every suite. What must precede Django's settings is in plugin.py."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from apps.inference.local_models import KNOWN, fetch
 from llamastack.services import Services, start
 from tests import plugin
+
+
+@pytest.fixture(scope="session")
+def local_models() -> dict[str, Path]:
+    """Where the known models lie, by name; every test that needs them is marked `local_model`."""
+    return {name: fetch(name) for name in KNOWN}
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy
 
-from apps.inference.providers.inline.encoder import Encoder, Vectors
+from apps.inference.providers.inline.sentence_transformers.encoder import Encoder, Vectors
 from llamastack.errors import RateLimited, StackError, Unavailable
 
 log = logging.getLogger(__name__)

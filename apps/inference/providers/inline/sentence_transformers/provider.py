@@ -25,8 +25,8 @@ from llamastack.errors import BadRequest, NotFound, NotSupported, UnsupportedPar
 from llamastack.providers import Health, Provider, ProviderConfig
 
 if TYPE_CHECKING:
-    from apps.inference.providers.inline.embedder import Embedder
-    from apps.inference.providers.inline.encoder import Encoder, Vectors
+    from apps.inference.providers.inline.sentence_transformers.embedder import Embedder
+    from apps.inference.providers.inline.sentence_transformers.encoder import Encoder, Vectors
 
 PROVIDER = "inline::sentence-transformers"
 TRUNCATION = "text_truncation"  # Llama Stack's own field: `none`, `start` or `end`
@@ -114,8 +114,8 @@ class SentenceTransformers(Provider):
         ]
 
     def _load(self, name: str) -> "Embedder":
-        from apps.inference.providers.inline.embedder import Embedder  # numpy and torch are needed here
-        from apps.inference.providers.inline.encoder import Encoder
+        from apps.inference.providers.inline.sentence_transformers.embedder import Embedder
+        from apps.inference.providers.inline.sentence_transformers.encoder import Encoder
 
         encoder = Encoder(resolve(name), device=self.config.device, dtype=self.config.dtype)
         embedder = Embedder(encoder, max_batch=self.config.max_batch, window=self.config.gather_window_ms / 1000)
