@@ -65,6 +65,16 @@ class ChatConsumer(AsyncWebsocketConsumer):
 
     # --- the socket ---
 
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve the socket until it is gone; a server that stops may cancel this without a disconnect."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self.ended = True
+            if self.timer:
+                self.timer.cancel()
+            await self.stop_chat()
+
     async def connect(self) -> None:
         await self.accept()
         self.headers = {
@@ -81,12 +91,6 @@ class ChatConsumer(AsyncWebsocketConsumer):
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         if not self.ended:
             await self.obeying(self.obey(text_data))
-
-    async def disconnect(self, code: int) -> None:
-        self.ended = True
-        if self.timer:
-            self.timer.cancel()
-        await self.stop_chat()
 
     # --- what the client wants ---
 
@@ -157,7 +161,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
     # --- what is sent ---
 
     async def tell(self, text: str) -> None:
-        """Send a message, unless the client is gone: `disconnect` follows then and stops what runs."""
+        """Send a message, unless the client is gone: what runs is stopped then."""
         if not self.ended:
             with suppress(OSError):
                 await self.send(text_data=text)
