@@ -106,13 +106,14 @@ def by_daphne(address: Address, ready: Callable[[], None]) -> None:
     from daphne.server import Server as Daphne
     from twisted.internet import defer, reactor
 
-    from llamastack import stack
+    from llamastack import settings, stack
     from llamastack.asgi import application
 
     places = [bound.getsockname()[:2] for bound in address.sockets]
     address.close()
     endpoints = [place for host, port in places for place in build_endpoint_description_strings(host=host, port=port)]
-    daphne = Daphne(application, endpoints, signal_handlers=False, server_name="")
+    limits = dict.fromkeys(("websocket_max_message_size", "websocket_max_frame_size"), settings.MAX_BODY_BYTES)
+    daphne = Daphne(application, endpoints, signal_handlers=False, server_name="", **limits)
     failures: list[BaseException] = []
 
     async def start() -> None:
@@ -126,8 +127,14 @@ def by_daphne(address: Address, ready: Callable[[], None]) -> None:
     def started() -> Any:
         return defer.Deferred.fromFuture(asyncio.ensure_future(start()))
 
+    async def stop() -> None:
+        # Daphne would end them, but fails on a connection that became a WebSocket (KeyError: 'application_instance').
+        kept = [found for found in daphne.connections.values() if "application_instance" in found]
+        await _cancelled([found["application_instance"] for found in kept])
+        await stack.stop()
+
     def stopped() -> Any:
-        return defer.Deferred.fromFuture(asyncio.ensure_future(stack.stop()))
+        return defer.Deferred.fromFuture(asyncio.ensure_future(stop()))
 
     untyped: Any = reactor
     untyped.callWhenRunning(started)
@@ -138,6 +145,13 @@ def by_daphne(address: Address, ready: Callable[[], None]) -> None:
         raise failures[0]
     if not daphne.listening_addresses:
         raise refusal(_in_use(), address.host, address.port)
+
+
+async def _cancelled(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=GRACE_SECONDS)
 
 
 def _in_use() -> OSError:
