@@ -1,6 +1,5 @@
 """Who asks, and until when: the first argument of every protocol method."""
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,7 +38,3 @@ class Call:
     request_id: str = field(default_factory=lambda: new_id("req_"))
     provider_data: Mapping[str, Any] = field(default_factory=dict)
     deadline: float | None = None
-
-    def remaining(self) -> float | None:
-        """Seconds until the deadline, never negative; None where there is none."""
-        return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())

@@ -4,7 +4,6 @@ An `Egress` belongs to one provider: it holds the aiohttp session, the vendor's 
 first byte and idle 60 s for streams; 600 s in all otherwise).
 """
 
-import asyncio
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -160,15 +159,6 @@ class Egress:
         if status in (401, 403):
             return UpstreamError(f"{message}. Check the credentials set for this provider.")
         return UpstreamError(message)
-
-
-async def within(seconds: float | None, awaitable: Any) -> Any:
-    """Wait for `awaitable` at most `seconds`; UpstreamTimeout after that."""
-    try:
-        async with asyncio.timeout(seconds):
-            return await awaitable
-    except TimeoutError as error:
-        raise UpstreamTimeout(f"No answer within {seconds:g} s.") from error
 
 
 def _loads(body: bytes) -> Any:

@@ -16,6 +16,7 @@ from django.middleware.csrf import CsrfViewMiddleware
 from django.middleware.security import SecurityMiddleware
 from django.utils.decorators import async_only_middleware
 
+from llamastack.call import Call
 from llamastack.errors import MethodNotAllowed, render
 
 API_PREFIXES = ("/v1/", "/v1alpha/", "/v1beta/")
@@ -32,11 +33,13 @@ def is_api(path: str) -> bool:
 
 
 @async_only_middleware
-def api_methods(get_response: Any) -> Any:
-    """Errors of the URL's routing, where it is the API's, in the API's own shape."""
+def api_responses(get_response: Any) -> Any:
+    """What all answers of the API have: a request's id, and Django's own errors in the API's shape."""
 
     async def middleware(request: HttpRequest) -> Any:
         response = await get_response(request)
+        if isinstance(call := vars(request).get("auth"), Call):
+            response.headers["X-Request-Id"] = call.request_id
         if response.status_code == 405 and is_api(request.path_info):
             error = MethodNotAllowed(f"{request.method} is not possible here; allowed: {response['Allow']}.")
             return JsonResponse(render(error)[1], status=error.status, headers={"Allow": response["Allow"]})

@@ -71,7 +71,7 @@ INSTALLED_APPS = [
 ]
 # Pages alone pay for sessions, CSRF and messages: /v1 passes through these untouched (llamastack/middleware.py).
 MIDDLEWARE = [
-    "llamastack.middleware.api_methods",
+    "llamastack.middleware.api_responses",
     "llamastack.middleware.PageSecurity",
     "llamastack.middleware.PageSessions",
     "llamastack.middleware.PageCommon",

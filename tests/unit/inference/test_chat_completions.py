@@ -44,6 +44,14 @@ async def test_a_chat_is_answered_under_the_name_the_client_asked_for(
     assert upstream.headers[-1]["Authorization"] == "Bearer sk-upstream"
 
 
+@pytest.mark.parametrize("model", ["sky/sky-1", "nobody"])
+async def test_every_answer_has_its_own_request_id(client: httpx.AsyncClient, sky: Provider, model: str) -> None:
+    answers = [await client.post(URL, json={"model": model, "messages": HELLO}) for _ in range(2)]
+    ids = {answer.headers["x-request-id"] for answer in answers}
+    assert len(ids) == 2
+    assert all(name.startswith("req_") for name in ids)
+
+
 async def test_what_a_vendor_says_beyond_the_dialect_reaches_the_client(
     client: httpx.AsyncClient, sky: Provider
 ) -> None:
