@@ -120,7 +120,8 @@ class ChatConsumer(AsyncWebsocketConsumer):
 
     async def authenticate(self) -> None:
         await self.call()
-        self.rest()
+        if not self.chatting:
+            self.rest()
 
     async def call(self) -> Call:
         """A Call of whoever holds the socket, who is asked for at each message: keys are revoked and expire."""
@@ -128,8 +129,12 @@ class ChatConsumer(AsyncWebsocketConsumer):
 
     # --- the chat ---
 
+    @property
+    def chatting(self) -> bool:
+        return self.chat is not None and not self.chat.done()
+
     def start_chat(self, call: Call, request: ChatCompletionRequest) -> None:
-        if self.chat and not self.chat.done():
+        if self.chatting:
             raise Conflict("A chat runs on this socket: wait for its end or cancel it.", code="busy")
         if self.timer:
             self.timer.cancel()

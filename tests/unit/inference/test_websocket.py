@@ -305,6 +305,9 @@ async def test_who_does_not_authenticate_in_time_is_closed() -> None:
 async def test_an_idle_socket_is_closed_and_one_that_chats_is_not() -> None:
     async with socket(app=ChatConsumer.as_asgi(idle_seconds=0.1)) as chat:
         await begun(chat)
+        await chat.send_json_to({"type": "auth", "api_key": "lls-any"})
+        while (await chat.receive_json_from()) != {"type": "authenticated"}:
+            pass
         deadline = time.monotonic() + 0.3
         while time.monotonic() < deadline:
             assert (await chat.receive_json_from())["choices"]
