@@ -35,7 +35,9 @@ class Live:
         self.pool = pool
         self.snapshot = Snapshot()
         self._lock = asyncio.Lock()
+        self._loop = asyncio.get_running_loop()
         self._check: asyncio.Task[None] | None = None
+        self._next_look = 0.0
         self._tasks: list[asyncio.Task[None]] = []
         self._under_way: set[asyncio.Task[None]] = set()
         self._duties = asyncio.Event()
@@ -86,7 +88,9 @@ class Live:
         await asyncio.shield(self._check)
 
     async def _look(self) -> None:
-        await asyncio.sleep(CHECK_SECONDS)
+        now = self._loop.time()
+        await asyncio.sleep(max(0, self._next_look - now))
+        self._next_look = max(now, self._next_look) + CHECK_SECONDS
         await self.refresh_if_possible()
 
     # --- following the database ---

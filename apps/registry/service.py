@@ -231,7 +231,10 @@ def _discovered(provider: Provider, model: ProviderModel) -> bool:
 
 def record_health(provider_key: int, health: Health) -> None:
     """Keep a provider's word on itself. Not a change of the registry: snapshots do not wait for it."""
-    Provider.objects.filter(pk=provider_key).update(healthy=health.ok, health=health.message[:2000])
+    row = Provider.objects.filter(pk=provider_key)
+    if health.ok:
+        row.filter(healthy=False).update(discovered_at=None)  # it is back: ask at once what it serves
+    row.update(healthy=health.ok, health=health.message[:2000])
 
 
 # --- secrets ---

@@ -16,9 +16,10 @@ from llamastack.errors import Unavailable
 from llamastack.pool import ProviderPool
 from llamastack.snapshot import Snapshot
 from llamastack.stack import LlamaStack
+from tests.servers import free_port
 from tests.unit.conftest import add_provider
 from tests.unit.inference.test_chat_completions import HELLO, URL, serve_as
-from tests.upstream import Upstream
+from tests.upstream import Upstream, serving
 
 
 async def eventually(condition: object, seconds: float = 5) -> None:
@@ -145,6 +146,16 @@ async def test_discovery_that_fails_removes_nothing(running: LlamaStack, sky: Pr
         with pytest.raises(Exception, match="cannot be reached"):
             await running.live.discover(sky.pk)
     assert await db(lambda: Model.objects.filter(gone=True).count()) == 0
+
+
+async def test_a_provider_that_comes_back_is_asked_what_it_serves(running: LlamaStack) -> None:
+    port = free_port()
+    row = await db(add_provider, "late", base_url=f"http://127.0.0.1:{port}/v1")
+    await eventually(lambda: row.pk in running.live.snapshot.providers)
+    assert not (await running.live.check_health(row.pk)).ok
+    async with serving(Upstream(models=["late-model"]), port):
+        assert (await running.live.check_health(row.pk)).ok
+        await eventually(lambda: running.live.snapshot.model("default", "late/late-model"), 10)
 
 
 async def test_a_duty_is_taken_by_one_process(transactional_db: None) -> None:
