@@ -47,7 +47,6 @@ class ModelAdmin(StyledModelAdmin):
 
     list_per_page = 50
     list_filter_sheet = False
-    show_full_result_count = False
     warn_unsaved_form = True
 
     def changelist_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:

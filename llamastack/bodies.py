@@ -37,13 +37,15 @@ def refuse_deep(body: Any) -> None:
 def invalid(errors: Sequence[Any], body: Any) -> BadRequest:
     """What is wrong with a request, naming the field as a client writes it. `errors` are pydantic's.
 
-    Of the errors of one field, as a union gives them, the one that reached furthest into the input is told.
+    Of the errors of one field, as a union gives them, the one that reached furthest into the input is told,
+    and one about what a value says before one about its type.
     """
-    told = [(written(part["loc"], body, part["type"] == "missing"), part["msg"]) for part in errors]
+    told = [(written(part["loc"], body, part["type"] == "missing"), part) for part in errors]
     top = told[0][0][:1]
-    where, message = max((item for item in told if item[0][:1] == top), key=lambda item: len(item[0]))
+    of_field = (item for item in told if item[0][:1] == top)
+    where, worst = max(of_field, key=lambda item: (len(item[0]), not item[1]["type"].endswith("_type")))
     field = ".".join(where)[:SHOWN]
-    return BadRequest(f"'{field}': {str(message)[:SHOWN]}.", param=field, code="invalid_value")
+    return BadRequest(f"'{field}': {str(worst['msg'])[:SHOWN]}.", param=field, code="invalid_value")
 
 
 def written(location: Sequence[Any], body: Any, missing: bool) -> list[str]:

@@ -3,12 +3,20 @@
 import difflib
 from collections.abc import Iterable
 
+SHORTEST_PART = 4
+
 
 def near(word: str, candidates: Iterable[str]) -> str | None:
-    """The candidate closest to `word`, or None where none comes close."""
+    """The candidate closest to `word`, else one that contains it, or None."""
     by_lower = {candidate.lower(): candidate for candidate in candidates}
-    found = difflib.get_close_matches(word.lower()[:255], by_lower, n=1)
+    word = word.lower()[:255]
+    found = difflib.get_close_matches(word, by_lower, n=1) or [name for name in by_lower if _is_part(word, name)]
     return by_lower[found[0]] if found else None
+
+
+def _is_part(word: str, name: str) -> bool:
+    """Whether somebody left out the beginning or the end of a name: `minilm` for `all-MiniLM-L6-v2`."""
+    return len(word) >= SHORTEST_PART and word in name
 
 
 def did_you_mean(word: str, candidates: Iterable[str]) -> str:

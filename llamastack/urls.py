@@ -16,7 +16,7 @@ async def openapi(request: HttpRequest) -> HttpResponse:
 
 
 def not_found(request: HttpRequest, exception: Any) -> HttpResponse:
-    return answer(missing(request.path)) if is_api(request.path) else page_not_found(request, exception)
+    return answer(missing(request.path)) if is_api(f"{request.path}/") else page_not_found(request, exception)
 
 
 def failed(request: HttpRequest) -> HttpResponse:

@@ -55,7 +55,7 @@ class ProviderAdmin(ResourceAdmin):
         "is_enabled",
         "origin_badge",
         "health_badge",
-        "reason",
+        "last_check",
         "models",
     )
     list_filter = (("api", admin.AllValuesFieldListFilter), "origin")
@@ -70,9 +70,11 @@ class ProviderAdmin(ResourceAdmin):
     def health_badge(self, row: Provider) -> SafeString:
         return state_of(row).badge
 
-    @admin.display(description="Reason, when checked")
-    def reason(self, row: Provider) -> str:
-        return ", ".join(text for text in (state_of(row).reason, checked(row)) if text)
+    @admin.display(description="Last check")
+    def last_check(self, row: Provider) -> str:
+        """With the reason, where there is something to look at."""
+        state = state_of(row)
+        return ", ".join(text for text in (state.reason if state.mood != "good" else "", checked(row)) if text)
 
     @admin.display(description="Models")
     def models(self, row: Provider) -> int:

@@ -71,7 +71,8 @@ def revoke(prefix: Prefix, config: Config = "starter") -> None:
     keys = {key.prefix: key for key in ApiKey.objects.filter(revoked_at=None)}
     found = [key for known, key in keys.items() if known.startswith(prefix) or prefix.startswith(known)]
     if not found:
-        raise NotFound(f"No key that is in force begins with '{prefix[:10]}'{did_you_mean(prefix[:10], keys)}")
+        near = did_you_mean(prefix[:10], keys) or ". `llama key list` shows them."
+        raise NotFound(f"No key that is in force begins with '{prefix[:10]}'{near}")
     if len(found) > 1:
         raise BadRequest(
             f"Several keys begin with '{prefix}': {', '.join(key.prefix for key in found)}. Give more of it."
@@ -94,11 +95,6 @@ def duration(text: str) -> timedelta:
     if not timedelta() < span <= LONGEST:
         raise BadRequest(f"--expires '{text[:40]}' is no time span: write it as 90m, 12h, 30d or 4w.")
     return span
-
-
-def row(key: "ApiKey") -> tuple[str, ...]:
-    admin = "yes" if key.admin else ""
-    return key.prefix, key.name, key.owner, admin, day(key.created_at), day(key.expires_at), state(key)
 
 
 def day(moment: datetime | None) -> str:

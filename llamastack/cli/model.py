@@ -44,10 +44,11 @@ def describe(name: Name) -> None:
 
 
 def known(name: str, *, fetchable: bool = False) -> LocalModel:
-    """The model of that name. Raises NotFound with a near match."""
+    """The model of that name; what follows its last slash will do. Raises NotFound with a near match."""
     models = {model.name: model for model in local_models.available() if model.package or not fetchable}
-    if name in models:
-        return models[name]
+    found = [model for model in models.values() if name in (model.name, model.name.rpartition("/")[2])]
+    if len(found) == 1:
+        return found[0]
     near = did_you_mean(name, models) or f". There are: {', '.join(models)}."
     raise NotFound(f"No local model {'that can be fetched ' * fetchable}is called '{name}'{near}")
 

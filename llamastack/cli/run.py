@@ -136,5 +136,5 @@ def curl(url: str, config: StackConfig) -> str:
     model = next((m.model_id for m in config.registered_resources.models if m.model_type == "llm"), None)
     if model is None:
         return f"curl {url}/v1/models{key}"
-    body = json.dumps({"model": model, "messages": [{"role": "user", "content": "Say hello."}]})
+    body = json.dumps({"model": model, "messages": [{"role": "user", "content": "What is the capital of France?"}]})
     return f"curl {url}/v1/chat/completions{key} -H 'Content-Type: application/json' -d {shlex.quote(body)}"

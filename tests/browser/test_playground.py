@@ -183,6 +183,16 @@ async def test_curl_and_python_that_are_copied_ask_the_same(page: Page, server: 
     assert upstream.requests[-1] == asked
 
 
+async def test_without_a_message_the_last_question_is_copied(page: Page, server: Server, upstream: Upstream) -> None:
+    await opened(page, server)
+    assert '"content": "Hello!"' in await code(page, "curl")
+    await say(page, "Why?")
+    await expect(page.locator(".stats")).to_contain_text("tokens/s")
+    asked = upstream.requests[-1]
+    assert await output_of(sys.executable, "-c", await code(page, "Python")) == f"{ANSWER}\n"
+    assert upstream.requests[-1] == asked
+
+
 @pytest.mark.node
 async def test_javascript_that_is_copied_asks_the_same(page: Page, server: Server, upstream: Upstream) -> None:
     await opened(page, server)

@@ -28,6 +28,14 @@ async def test_the_api_sets_no_cookie_and_asks_for_no_token(client: httpx.AsyncC
     assert "set-cookie" not in answer.headers
 
 
+async def test_an_address_that_is_nothing_has_a_page_and_in_the_api_an_error(client: httpx.AsyncClient) -> None:
+    page = await client.get("/nope")
+    assert (page.status_code, "There is nothing here" in page.text) == (404, True)
+    for path in ("/v1", "/v1/nope"):
+        answer = await client.get(path)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "unknown_url")
+
+
 @pytest.mark.slow
 def test_behind_tls_cookies_travel_on_it_alone() -> None:
     names = ("SESSION_COOKIE_SECURE", "CSRF_COOKIE_SECURE", "SECURE_SSL_REDIRECT")

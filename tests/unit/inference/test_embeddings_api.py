@@ -45,6 +45,11 @@ async def test_a_wrong_field_is_named(client: httpx.AsyncClient, vectors: str, c
     assert (response.status_code, response.json()["error"]["param"]) == (400, field)
 
 
+async def test_an_empty_list_is_told_from_a_wrong_type(client: httpx.AsyncClient, vectors: str) -> None:
+    response = await client.post(URL, json={"model": vectors, "input": []})
+    assert "at least 1 item" in response.json()["error"]["message"]
+
+
 async def test_a_chat_model_is_400(client: httpx.AsyncClient, sky: Provider) -> None:
     response = await client.post(URL, json={"model": "sky/sky-1", "input": "x"})
     assert (response.status_code, response.json()["error"]["param"]) == (400, "model")

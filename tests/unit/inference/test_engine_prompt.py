@@ -81,6 +81,12 @@ def test_sampling_follows_the_request() -> None:
     assert sampling(request(stop="a", seed=3)).stop == ("a",)
 
 
+def test_the_providers_temperature_holds_where_a_request_names_none() -> None:
+    assert sampling(request(), 0.2).strategy == TopP(temperature=0.2, top_p=1.0)
+    assert sampling(request(temperature=0), 0.2).strategy == Greedy()
+    assert sampling(request()).strategy == TopP(temperature=1.0, top_p=1.0)
+
+
 @pytest.mark.parametrize(
     "fields", [{"top_k": 0}, {"top_k": 2.5}, {"top_k": True}, {"stop": ""}, {"stop": ["x" * 1001]}]
 )

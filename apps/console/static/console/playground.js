@@ -72,11 +72,12 @@ function notify(text, link = "", href = "") {
 
 // --- the request ---
 
-/** The chat completion that the page describes now, with `prompt` as the next message. */
+/** The chat completion that the page describes now, with `prompt` as the next message; without one, the last again. */
 function requestOf(prompt) {
   const system = $("system").value.trim();
-  const messages = system ? [{ role: "system", content: system }, ...talk] : [...talk];
-  messages.push({ role: "user", content: prompt });
+  const messages = system ? [{ role: "system", content: system }] : [];
+  if (prompt || !talk.length) messages.push(...talk, { role: "user", content: prompt || "Hello!" });
+  else messages.push(...talk.slice(0, -1)); // up to the question that the last answer is to
   const request = { model: $("model").value, messages };
   for (const name of NUMBERS) if ($(name).value !== "") request[name] = Number($(name).value);
   const stop = $("stop_sequences").value.split("\n").filter(Boolean);
@@ -231,7 +232,7 @@ function newChat() {
 function showSnippet() {
   const language = document.querySelector("input[name=language]:checked").value;
   const key = $("api_key").value;
-  const request = requestOf($("prompt").value.trim() || "Hello!");
+  const request = requestOf($("prompt").value.trim());
   $("snippet").textContent = snippet(language, location.origin, request, AUTH_REQUIRED || Boolean(key));
   $("snippet_hint").textContent = HINTS[language];
   $("copy").textContent = "Copy";

@@ -1,13 +1,15 @@
 """Meta's Llama API, by its OpenAI-compatible door."""
 
-from apps.inference.providers.remote.openai_compatible import OpenAICompatible, OpenAICompatibleConfig
+from pydantic import Field
+
+from apps.inference.providers.remote.openai_compatible import BASE_URL, OpenAICompatible, OpenAICompatibleConfig
 
 
 class LlamaOpenAICompatConfig(OpenAICompatibleConfig):
-    """`openai_compat_api_base` is 0.3.5's name of `base_url`."""
+    """Meta's Llama API: its key, and which of its models are offered here."""
 
-    base_url: str = "https://api.llama.com/compat/v1/"
-    openai_compat_api_base: str | None = None
+    base_url: str = Field("https://api.llama.com/compat/v1/", description=BASE_URL)
+    openai_compat_api_base: str | None = Field(None, description="Llama Stack 0.3.5's name of base_url")
 
 
 class LlamaOpenAICompat(OpenAICompatible):

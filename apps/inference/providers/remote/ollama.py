@@ -1,4 +1,6 @@
-"""An Ollama server: chats by its OpenAI-compatible door, and asks its own API what each model can do.
+"""An Ollama server.
+
+It chats by the OpenAI-compatible door, and its own API says what each model can do.
 
 Format: https://github.com/ollama/ollama/blob/main/docs/api.md (`/api/tags`, `/api/show`).
 """
@@ -6,7 +8,7 @@ Format: https://github.com/ollama/ollama/blob/main/docs/api.md (`/api/tags`, `/a
 import asyncio
 from typing import Any
 
-from pydantic import SecretStr
+from pydantic import Field, SecretStr
 
 from apps.inference.providers.remote.openai_compatible import OpenAICompatible, OpenAICompatibleConfig
 from apps.registry.schemas import ProviderModel
@@ -16,11 +18,11 @@ AT_ONCE = 4
 
 
 class OllamaConfig(OpenAICompatibleConfig):
-    """`url` is 0.3.5's form of `base_url`, without /v1; `auth_credential` is a bearer token for a proxy in front."""
+    """An Ollama server: its address, and which of its models are offered here."""
 
-    base_url: str | None = None
-    url: str = "http://localhost:11434"
-    auth_credential: SecretStr | None = None
+    base_url: str | None = Field(None, description="Its address with /v1 at the end, in place of url")
+    url: str = Field("http://localhost:11434", description="Its address, without /v1")
+    auth_credential: SecretStr | None = Field(None, description="A bearer token for a proxy in front of it")
 
     @classmethod
     def sample_run_config(cls) -> dict[str, Any]:

@@ -1,8 +1,10 @@
-"""OpenAI's own API."""
+"""OpenAI, or any other server that speaks its dialect at the address given."""
 
 from typing import Any
 
-from apps.inference.providers.remote.openai_compatible import OpenAICompatible, OpenAICompatibleConfig
+from pydantic import Field
+
+from apps.inference.providers.remote.openai_compatible import BASE_URL, OpenAICompatible, OpenAICompatibleConfig
 from apps.registry.schemas import ProviderModel
 
 # Dimensions as https://platform.openai.com/docs/guides/embeddings gives them: the list of models has no types.
@@ -14,7 +16,7 @@ EMBEDDING_DIMENSIONS = {
 
 
 class OpenAIConfig(OpenAICompatibleConfig):
-    base_url: str = "https://api.openai.com/v1"
+    base_url: str = Field("https://api.openai.com/v1", description=BASE_URL)
 
 
 class OpenAI(OpenAICompatible):

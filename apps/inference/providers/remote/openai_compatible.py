@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from typing import Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic import BaseModel, Field, SecretStr, ValidationError
 
 from apps.inference.protocol import ChatReply
 from apps.inference.schemas import (
@@ -21,15 +21,16 @@ from llamastack.errors import StackError, UpstreamError
 from llamastack.providers import Health, Provider, ProviderConfig
 
 R = TypeVar("R", bound=BaseModel)
+BASE_URL = "Where its API begins, in most cases with /v1 at the end"
 
 
 class OpenAICompatibleConfig(ProviderConfig):
-    """`allowed_models` limits what discovery registers; `refresh_models` asks the vendor again every five minutes."""
+    """A server that speaks the OpenAI dialect: its address, its key, and which of its models are offered here."""
 
-    base_url: str | None
-    api_key: SecretStr | None = None
-    allowed_models: list[str] | None = None
-    refresh_models: bool = True
+    base_url: str | None = Field(description=BASE_URL)
+    api_key: SecretStr | None = Field(None, description="Sent as a bearer token; empty for a server that asks for none")
+    allowed_models: list[str] | None = Field(None, description="The models to offer; all that it lists where empty")
+    refresh_models: bool = Field(True, description="Ask every five minutes which models there are")
 
     @classmethod
     def sample_run_config(cls) -> dict[str, Any]:

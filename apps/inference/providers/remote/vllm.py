@@ -1,4 +1,4 @@
-"""A vLLM server. Its list of models tells each one's context length, but not its type."""
+"""A vLLM server."""
 
 from typing import Any
 
@@ -10,13 +10,13 @@ from apps.registry.schemas import ProviderModel
 
 
 class VLLMConfig(OpenAICompatibleConfig):
-    """`url` and `api_token` are 0.3.5's names of `base_url` and `api_key`; `max_tokens` holds where a chat has none."""
+    """A vLLM server: its address, its key, and which of its models are offered here."""
 
-    base_url: str | None = None
-    url: str | None = None
-    api_token: SecretStr | None = None
-    max_tokens: int | None = Field(None, ge=1)
-    tls_verify: bool | str | None = True
+    base_url: str | None = Field(None, description="Its address, with /v1 at the end")
+    url: str | None = Field(None, description="Llama Stack 0.3.5's name of base_url")
+    api_token: SecretStr | None = Field(None, description="Llama Stack 0.3.5's name of api_key")
+    max_tokens: int | None = Field(None, ge=1, description="Of chats that name none")
+    tls_verify: bool | str | None = Field(True, description="Check its certificate: true, false, or a CA bundle's path")
 
     @model_validator(mode="after")
     def has_address(self) -> "VLLMConfig":

@@ -46,10 +46,14 @@ def refuse_unsupported(request: ChatCompletionRequest) -> None:
         raise UnsupportedParameter("tool_choice", PROVIDER)
 
 
-def sampling(request: ChatCompletionRequest) -> SamplingParams:
-    """The request's sampling parameters; `max_completion_tokens` is OpenAI's newer name and wins."""
+def sampling(request: ChatCompletionRequest, temperature: float | None = None) -> SamplingParams:
+    """The request's sampling parameters; `max_completion_tokens` is OpenAI's newer name and wins.
+
+    `temperature` holds for a request that names none.
+    """
+    heat = temperature if request.temperature is None else request.temperature
     return SamplingParams(
-        strategy=strategy(request.temperature, request.top_p, _top_k(request)),
+        strategy=strategy(heat, request.top_p, _top_k(request)),
         max_tokens=request.max_completion_tokens or request.max_tokens,
         stop=_stops(request),
         seed=request.seed,

@@ -1,4 +1,4 @@
-"""`inline::meta-reference`: models that run in this process. torch is imported when a model is first loaded."""
+"""Chat models on this machine, in safetensors or GGUF, run by this server itself."""
 
 import asyncio
 import json
@@ -48,7 +48,7 @@ class MetaReference(Provider):
         from apps.inference.providers.inline.meta_reference import completion, prompt  # jinja2 is needed here
 
         prompt.refuse_unsupported(request)
-        sampling = prompt.sampling(request)
+        sampling = prompt.sampling(request, self.config.temperature)
         loaded = await self._loaded(request.model)
         tokens = await asyncio.to_thread(prompt.encode, loaded.tokenizer, request.messages)
         loaded.engine.room(tokens)

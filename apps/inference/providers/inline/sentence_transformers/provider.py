@@ -1,4 +1,4 @@
-"""`inline::sentence-transformers`: embeddings in this process. torch is imported when a model is first loaded."""
+"""Embedding models on this machine, run by this server itself."""
 
 import asyncio
 import base64
