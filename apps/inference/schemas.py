@@ -7,12 +7,13 @@ honour one raises UnsupportedParameter. Replies keep unknown fields too, so that
 import time
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, JsonValue
 
 from apps.registry.schemas import ProviderModel as ProviderModel
 from llamastack.ids import new_id
 
 MAX_CHOICES = 128
+MAX_BIASES = 1024
 
 ModelName = Annotated[str, Field(min_length=1, max_length=255)]
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "function_call"]
@@ -22,7 +23,16 @@ def is_none(value: object) -> bool:
     return value is None
 
 
+def few(biases: object) -> object:
+    """Counted before each is looked at, as pydantic does with lists and not with dicts."""
+    if isinstance(biases, dict) and len(biases) > MAX_BIASES:
+        raise ValueError(f"at most {MAX_BIASES} tokens can be biased")
+    return biases
+
+
 T = TypeVar("T")
+# A list ends at its first wrong item: telling of each of a million would take minutes.
+Items = Annotated[list[T], Field(fail_fast=True)]
 # A field of a reply that is left out where it has no value. Fields without it are written as null, as OpenAI does.
 Omitted = Annotated[T | None, Field(exclude_if=is_none)]
 
@@ -54,9 +64,9 @@ class Message(Wire):
     """One message of a conversation. `content` may be absent where an assistant only called tools."""
 
     role: Literal["developer", "system", "user", "assistant", "tool", "function"]
-    content: str | list[ContentPart] | None = None
+    content: str | Items[ContentPart] | None = None
     name: str | None = None
-    tool_calls: list[dict[str, JsonValue]] | None = None
+    tool_calls: Items[dict[str, JsonValue]] | None = None
     tool_call_id: str | None = None
 
 
@@ -66,7 +76,7 @@ class StreamOptions(Wire):
 
 class ChatCompletionRequest(Wire):
     model: ModelName
-    messages: list[Message] = Field(min_length=1, max_length=10_000)
+    messages: Items[Message] = Field(min_length=1, max_length=10_000)
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     max_tokens: int | None = Field(None, ge=1)
@@ -81,8 +91,8 @@ class ChatCompletionRequest(Wire):
     presence_penalty: float | None = Field(None, ge=-2, le=2)
     logprobs: bool | None = None
     top_logprobs: int | None = Field(None, ge=0, le=20)
-    logit_bias: dict[str, float] | None = None
-    tools: list[dict[str, JsonValue]] | None = None
+    logit_bias: Annotated[dict[str, FiniteFloat], BeforeValidator(few)] | None = None
+    tools: Items[dict[str, JsonValue]] | None = None
     tool_choice: str | dict[str, JsonValue] | None = None
     parallel_tool_calls: bool | None = None
     response_format: dict[str, JsonValue] | None = None
@@ -160,12 +170,12 @@ class ChatCompletionChunk(Wire):
 
 # --- embeddings ---
 
-TokenIds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+TokenIds = Annotated[Items[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 
 
 class EmbeddingRequest(Wire):
     model: ModelName
-    input: str | Annotated[list[str] | TokenIds | list[TokenIds], Field(min_length=1, max_length=2048)]
+    input: str | Annotated[Items[str] | TokenIds | Items[TokenIds], Field(min_length=1, max_length=2048)]
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: int | None = Field(None, ge=1, le=65_536)
     user: str | None = Field(None, max_length=1000)

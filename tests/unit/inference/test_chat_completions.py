@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from typing import Any
 
 import httpx
@@ -191,6 +192,7 @@ async def test_the_upstream_is_closed_when_the_client_goes(
         ({"stop": ["x"] * 17}, "stop"),
         ({"stream": "perhaps"}, "stream"),
         ({"seed": 2**70}, "seed"),
+        ({"logit_bias": {"1": "inf"}}, "logit_bias.1"),
     ],
 )
 async def test_a_wrong_field_is_named(client: httpx.AsyncClient, sky: Provider, change: Any, field: str) -> None:
@@ -198,6 +200,24 @@ async def test_a_wrong_field_is_named(client: httpx.AsyncClient, sky: Provider, 
     error = response.json()["error"]
     assert (response.status_code, error["type"], error["param"]) == (400, "invalid_request_error", field)
     assert response.json()["detail"] == error["message"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"messages": [{"role": "user", "content": [{}] * 100_000}]},
+        {"messages": [{"role": "assistant", "tool_calls": [1] * 100_000}]},
+        {"tools": [1] * 100_000},
+        {"logit_bias": dict.fromkeys(map(str, range(100_000)), "x")},
+    ],
+)
+async def test_a_hundred_thousand_wrong_items_are_refused_at_once(
+    client: httpx.AsyncClient, sky: Provider, change: Any
+) -> None:
+    body = json.dumps({"model": "sky/sky-1", "messages": HELLO} | change)
+    started = time.monotonic()
+    response = await client.post(URL, content=body, headers={"Content-Type": "application/json"})
+    assert (response.status_code, time.monotonic() - started < 1) == (400, True)
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b'"x"', b"\xff\xfe", b'{"model": NaN}', b"[" * 10_000 + b"]" * 10_000])
