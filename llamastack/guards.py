@@ -13,7 +13,7 @@ from asgiref.typing import ASGIReceiveCallable, ASGISendCallable
 from django.http.request import split_domain_port, validate_host
 
 from llamastack import settings
-from llamastack.errors import BadRequest, PermissionDenied, StackError, TooLarge, render
+from llamastack.errors import BadRequest, PermissionDenied, StackError, TooLarge, headers, render
 from llamastack.middleware import is_api
 
 BODY_METHODS = ("POST", "PUT", "PATCH")
@@ -45,10 +45,17 @@ def check_host(headers: dict[str, str]) -> None:
 def check_origin(headers: dict[str, str]) -> None:
     """Refuse pages of other sites: where no key is needed, they could use this server in a visitor's name."""
     origin = headers.get("origin")
-    if origin and urlsplit(origin).netloc != headers.get("host") and origin not in settings.ALLOWED_ORIGINS:
+    if origin and _place(origin) != headers.get("host") and origin not in settings.ALLOWED_ORIGINS:
         raise PermissionDenied(
             f"Pages of {origin[:200]} may not call this server. Set LLAMA_STACK_ALLOWED_ORIGINS to allow them."
         )
+
+
+def _place(origin: str) -> str:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:  # brackets that hold no address
+        return ""
 
 
 def readable(scope: Any, send: Any) -> Any:
@@ -125,6 +132,7 @@ class Counted:
 async def refuse(error: StackError, send: ASGISendCallable) -> None:
     """Answer an HTTP request with an error."""
     status, body = render(error)
-    headers: Iterable[tuple[bytes, bytes]] = [(b"content-type", b"application/json"), (b"connection", b"close")]
-    await send({"type": "http.response.start", "status": status, "headers": headers, "trailers": False})
+    asked = [(name.lower().encode(), value.encode()) for name, value in headers(error).items()]
+    told: Iterable[tuple[bytes, bytes]] = [(b"content-type", b"application/json"), (b"connection", b"close"), *asked]
+    await send({"type": "http.response.start", "status": status, "headers": told, "trailers": False})
     await send({"type": "http.response.body", "body": orjson.dumps(body), "more_body": False})

@@ -11,6 +11,9 @@ from llamastack.encryption import kept
 from llamastack.home import home
 
 BASE_DIR = Path(__file__).resolve().parent.parent
+# Who waits for a connection waits 3 s. The pool itself tries for 2 s and then starts over with the next one who asks:
+# by its default it doubles its pauses, and would find a database that is back a minute late.
+POOL = {"min_size": 0, "max_size": 16, "timeout": 3, "reconnect_timeout": 2}
 LOOPBACK_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
 
 
@@ -41,7 +44,7 @@ def database(url: str) -> dict[str, Any]:
         "PASSWORD": unquote(parts.password or ""),
         "HOST": query.pop("host", parts.hostname or ""),
         "PORT": parts.port or "",
-        "OPTIONS": {"pool": {"min_size": 0, "max_size": 16, "timeout": 5}, "connect_timeout": 5, **query},
+        "OPTIONS": {"pool": POOL, "connect_timeout": 5, **query},
     }
 
 

@@ -1,13 +1,17 @@
 """Every URL: the API, its description, the pages and the admin."""
 
+import sys
 from typing import Any
 
 from django.contrib import admin
+from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import include, path
 from django.views.defaults import page_not_found, server_error
 
 from llamastack.api import answer, api, missing
+from llamastack.db import unavailable
+from llamastack.errors import headers
 from llamastack.middleware import is_api
 
 
@@ -20,7 +24,11 @@ def not_found(request: HttpRequest, exception: Any) -> HttpResponse:
 
 
 def failed(request: HttpRequest) -> HttpResponse:
-    return server_error(request)
+    """A page that needs the database while it is gone is 503, and any other failure 500."""
+    if not isinstance(sys.exc_info()[1], OperationalError | InterfaceError):
+        return server_error(request)
+    error = unavailable()
+    return HttpResponse(error.message, status=error.status, headers=headers(error), content_type="text/plain")
 
 
 urlpatterns = [

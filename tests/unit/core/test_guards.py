@@ -29,7 +29,9 @@ async def test_a_page_of_another_site_is_refused(client: httpx.AsyncClient, path
     assert (response.status_code, response.json()["error"]["type"]) == (403, "permission_error")
 
 
-@pytest.mark.parametrize("origin", ["null", "http://localhost:9999", "http://localhost.evil.example"])
+@pytest.mark.parametrize(
+    "origin", ["null", "http://localhost:9999", "http://localhost.evil.example", "http://[::1", "http://[x]"]
+)
 async def test_origins_that_look_like_ours_are_refused(client: httpx.AsyncClient, origin: str) -> None:
     assert (await client.get("/v1/models", headers={"Origin": origin})).status_code == 403
 

@@ -6,7 +6,10 @@ import sys
 
 import httpx
 import pytest
+from django.db import OperationalError
+from django.http import HttpRequest
 
+from llamastack.urls import failed
 from tests.servers import ROOT
 
 
@@ -34,6 +37,14 @@ async def test_an_address_that_is_nothing_has_a_page_and_in_the_api_an_error(cli
     for path in ("/v1", "/v1/nope"):
         answer = await client.get(path)
         assert (answer.status_code, answer.json()["error"]["code"]) == (404, "unknown_url")
+
+
+def test_a_page_that_finds_no_database_says_when_to_come_back() -> None:
+    try:
+        raise OperationalError("the connection is lost")
+    except OperationalError:
+        answer = failed(HttpRequest())
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
 
 
 @pytest.mark.slow
