@@ -4,6 +4,7 @@ An `Egress` belongs to one provider: it holds the aiohttp session, the vendor's 
 first byte and idle 60 s for streams; 600 s in all otherwise).
 """
 
+import math
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -13,6 +14,7 @@ from typing import Any
 import aiohttp
 import orjson
 
+from llamastack.encryption import without_password
 from llamastack.errors import RateLimited, StackError, UpstreamError, UpstreamRejected, UpstreamTimeout
 from llamastack.sse import MalformedStream, payloads
 
@@ -47,8 +49,10 @@ class Egress:
         verify: bool | str = True,
     ) -> None:
         self.base_url = base_url.rstrip("/")
+        self.address = without_password(self.base_url)
         self.upstream = upstream
-        self.headers = dict(headers or {})
+        # A key that was read from a file ends in a line break, which no header may hold.
+        self.headers = {name: value.strip() for name, value in (headers or {}).items()}
         self.timeouts = timeouts or Timeouts()
         self.verify = verify
         self._session: aiohttp.ClientSession | None = None
@@ -125,13 +129,15 @@ class Egress:
                     raise self._refusal(response, await response.content.read(MAX_ERROR_BYTES))
                 yield response
         except (TimeoutError, aiohttp.ServerTimeoutError) as error:
-            raise UpstreamTimeout(f"{self.upstream} at {self.base_url} did not answer in time.") from error
+            raise UpstreamTimeout(f"{self.upstream} at {self.address} did not answer in time.") from error
         except MalformedStream as error:
             raise UpstreamError(f"The stream from {self.upstream} was broken: {error}.") from error
         except aiohttp.InvalidURL as error:
-            raise UpstreamError(f"The address of {self.upstream} is not a valid URL: {self.base_url}") from error
+            raise UpstreamError(f"The address of {self.upstream} is not a valid URL: {self.address}") from error
+        except UnicodeError as error:
+            raise UpstreamError(f"The address of {self.upstream} has no valid host name: {self.address}") from error
         except aiohttp.ClientConnectorError as error:
-            raise UpstreamError(f"{self.upstream} cannot be reached at {self.base_url} ({error.os_error}).") from error
+            raise UpstreamError(f"{self.upstream} cannot be reached at {self.address} ({error.os_error}).") from error
         except (aiohttp.ClientError, ConnectionError) as error:
             raise UpstreamError(f"The connection to {self.upstream} broke: {type(error).__name__}.") from error
 
@@ -144,7 +150,12 @@ class Egress:
         return self._session
 
     def _tls(self) -> ssl.SSLContext | bool:
-        return ssl.create_default_context(cafile=self.verify) if isinstance(self.verify, str) else self.verify
+        if not isinstance(self.verify, str):
+            return self.verify
+        try:
+            return ssl.create_default_context(cafile=self.verify)
+        except OSError as error:
+            raise UpstreamError(f"The CA bundle of {self.upstream} cannot be read: {self.verify} ({error}).") from error
 
     def _refusal(self, response: aiohttp.ClientResponse, body: bytes) -> StackError:
         """The upstream's status as ours: the caller's faults and 429 keep theirs, the rest is a bad gateway."""
@@ -185,6 +196,7 @@ def _details(body: Any) -> dict[str, str]:
 
 def _seconds(header: str | None) -> float | None:
     try:
-        return float(header) if header else None
+        seconds = float(header) if header else math.nan
     except ValueError:
         return None
+    return seconds if math.isfinite(seconds) else None

@@ -5,6 +5,7 @@ LLAMA_STACK_HOME that is made on the first run.
 """
 
 import os
+import re
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
@@ -41,6 +42,11 @@ def kept(name: str, make: Callable[[], str]) -> str:
             os.link(draft, path)
         draft.unlink()
     return path.read_text().strip()
+
+
+def without_password(text: str) -> str:
+    """A URL as it is shown: `https://user:password@host` without what stands before the host."""
+    return re.sub(r"(?<=://)[^/?#@\s]*@", "", text)
 
 
 def encrypt(text: str) -> str:

@@ -25,13 +25,14 @@ class Running:
         self.calls = 0
         self.idle = asyncio.Event()
         self.idle.set()
-        self.provider = _construct(record, services)
-        self.started = asyncio.create_task(self._start())
+        self.provider = Provider(record.provider_id, None)  # until it is made
+        self.started = asyncio.create_task(self._start(services))
         self.started.add_done_callback(lambda task: task.cancelled() or task.exception())
 
-    async def _start(self) -> None:
+    async def _start(self, services: Mapping[Api, Any]) -> None:
         """Errors are kept: whoever waits for this task gets the reason."""
         try:
+            self.provider = _construct(self.record, services)
             await self.provider.start()
         except StackError:
             raise

@@ -115,7 +115,7 @@ def find(api: Api, provider_type: str, module: str | None = None) -> ProviderSpe
         return specs(api).get(provider_type)
     try:
         spec = importlib.import_module(module).PROVIDERS.get(provider_type)
-    except ImportError as error:
+    except Exception as error:  # a third party's module may raise anything
         raise ProviderUnavailable(f"Module '{module}' cannot be imported: {error}.") from error
     return spec.keyed(api, provider_type) if spec else None
 

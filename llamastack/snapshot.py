@@ -24,7 +24,7 @@ class ProviderRecord:
     api: Api
     provider_type: str
     module: str | None
-    config: Mapping[str, Any]
+    config: Mapping[str, Any] = field(repr=False)  # it holds secrets
     revision: str
     unavailable: str | None = None
     health: str = ""

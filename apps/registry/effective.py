@@ -14,7 +14,7 @@ from apps.access.models import ApiKey
 from apps.registry.models import Model, Provider
 from llamastack.apis import Api
 from llamastack.config import ConfigError, expand
-from llamastack.encryption import PREFIX, decrypt
+from llamastack.encryption import PREFIX, UndecryptableSecret, decrypt, without_password
 from llamastack.errors import StackError
 from llamastack.providers import ProviderConfig, ProviderUnavailable, find, load
 from llamastack.snapshot import KeyRecord, ModelRecord, ProviderRecord
@@ -29,7 +29,7 @@ def config_class(api: str, provider_type: str, module: str | None = None) -> typ
     try:
         spec = find(Api(api), provider_type, module)
         return load(spec).config_class if spec else None
-    except (ImportError, StackError):
+    except Exception:  # a third party's module may raise anything; its provider is unavailable and says why
         return None
 
 
@@ -45,8 +45,16 @@ def is_secret(annotation: Any) -> bool:
 
 
 def masked(config: Mapping[str, Any], secrets: set[str]) -> dict[str, Any]:
-    """A config as it is shown: a secret that is set is a row of asterisks."""
-    return {name: MASK if name in secrets and value else value for name, value in config.items()}
+    """A config as it is shown: a secret that is set is a row of asterisks, and one further down is told by its name."""
+    return {name: MASK if name in secrets and value else _masked(value) for name, value in config.items()}
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, dict):
+        return masked(value, secret_fields(None, value))
+    if isinstance(value, list):
+        return [_masked(item) for item in value]
+    return without_password(value) if isinstance(value, str) else value
 
 
 def opened(config: Any, text: Collection[str] = ()) -> Any:
@@ -80,6 +88,8 @@ def provider_record(row: Provider) -> ProviderRecord:
         problem = _problem(row, config)
     except (StackError, ConfigError) as error:
         problem = str(error)
+    except Exception as error:  # a third party's module or config class may raise anything
+        problem = f"its configuration cannot be read: {type(error).__name__}: {error}"
     return ProviderRecord(
         key=row.pk,
         tenant=row.tenant,
@@ -115,10 +125,10 @@ def _revision(row: Provider, config: dict[str, Any]) -> str:
 
 
 def model_fields(row: Model) -> dict[str, Any]:
-    """A model's fields as they hold now; as written where a variable they mention is not set."""
+    """A model's fields as they hold now; as written where a variable or a key to them is missing."""
     try:
         fields: dict[str, Any] = opened(row.merged)
-    except ConfigError:
+    except (ConfigError, UndecryptableSecret):
         fields = row.merged
     return fields
 

@@ -193,11 +193,16 @@ def record_listing(provider_key: int, listing: Iterable[ProviderModel]) -> int:
     if provider is None:
         return 0
     known = {row.merged.get("provider_model_id", row.identifier): row for row in models_on(provider)}
-    listed = {model.provider_model_id: model for model in listing}
+    listed = {model.provider_model_id: model for model in listing if _storable(model)}
     for name, row in known.items():
         if row.origin == Origin.discovered:
             _seen(row, listed.get(name))
     return sum(_discovered(provider, model) for name, model in listed.items() if name not in known)
+
+
+def _storable(model: ProviderModel) -> bool:
+    """PostgreSQL keeps no NUL, neither in text nor in JSON."""
+    return "\\u0000" not in model.model_dump_json()
 
 
 def _seen(row: Model, model: ProviderModel | None) -> None:
@@ -234,7 +239,7 @@ def record_health(provider_key: int, health: Health) -> None:
     row = Provider.objects.filter(pk=provider_key)
     if health.ok:
         row.filter(healthy=False).update(discovered_at=None)  # it is back: ask at once what it serves
-    row.update(healthy=health.ok, health=health.message[:2000])
+    row.update(healthy=health.ok, health=health.message[:2000].replace("\0", ""))
 
 
 # --- secrets ---
@@ -242,7 +247,17 @@ def record_health(provider_key: int, health: Health) -> None:
 
 def _sealed(config: Mapping[str, Any], secrets: set[str], before: Mapping[str, Any]) -> dict[str, Any]:
     """A config as it is stored: literal secrets encrypted; one that did not change keeps its cipher text."""
-    return {name: _seal(value, before.get(name)) if name in secrets else value for name, value in config.items()}
+    return {name: _sealed_value(value, before.get(name), name in secrets) for name, value in config.items()}
+
+
+def _sealed_value(value: Any, before: Any, secret: bool) -> Any:
+    """What lies further down has no config class here: its secrets are told by their names."""
+    if isinstance(value, dict):
+        return _sealed(value, secret_fields(None, value), before if isinstance(before, dict) else {})
+    if isinstance(value, list):
+        old = before if isinstance(before, list) and len(before) == len(value) else [None] * len(value)
+        return [_sealed_value(item, was, secret) for item, was in zip(value, old, strict=True)]
+    return _seal(value, before) if secret else value
 
 
 def _seal(value: Any, before: Any) -> Any:

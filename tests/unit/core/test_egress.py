@@ -124,7 +124,10 @@ async def test_the_callers_fault_keeps_its_status_and_its_field() -> None:
     assert (caught.value.status, caught.value.param, caught.value.code) == (404, "model", "model_not_found")
 
 
-@pytest.mark.parametrize(("header", "seconds"), [(b"Retry-After: 7", 7.0), (b"Retry-After: soon", None)])
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [(b"Retry-After: 7", 7.0), *((b"Retry-After: " + odd, None) for odd in (b"soon", b"nan", b"inf", b"1e999"))],
+)
 async def test_too_many_requests_says_when_to_come_back(header: bytes, seconds: float | None) -> None:
     async with upstream(saying(answer("429 Too Many", b"{}", header))) as egress:
         with pytest.raises(RateLimited) as caught:
@@ -132,12 +135,38 @@ async def test_too_many_requests_says_when_to_come_back(header: bytes, seconds: 
     assert caught.value.retry_after == seconds
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:9", "http://", "not a url", "http://no-such-host.invalid"])
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:9", "http://", "not a url", "http://no-such-host.invalid", f"http://{'x' * 300}.invalid"]
+)
 async def test_an_address_that_leads_nowhere_is_a_bad_gateway(url: str) -> None:
     egress = Egress(url, "Provider 'x'", timeouts=SHORT)
     with pytest.raises((UpstreamError, UpstreamTimeout)):
         await egress.get("models")
     await egress.close()
+
+
+async def test_an_error_does_not_tell_the_password_in_an_address() -> None:
+    egress = Egress("http://maya:s3cret@127.0.0.1:9", "Provider 'x'", timeouts=SHORT)
+    with pytest.raises(UpstreamError, match=r"http://127\.0\.0\.1:9") as caught:
+        await egress.get("models")
+    assert "s3cret" not in caught.value.message
+    await egress.close()
+
+
+async def test_a_ca_bundle_that_is_missing_is_told() -> None:
+    with pytest.raises(UpstreamError, match=r"cannot be read: /no\.pem"):
+        await Egress("http://127.0.0.1:9", "Provider 'x'", verify="/no.pem").get("models")
+
+
+async def test_the_line_break_at_the_end_of_a_key_is_not_sent() -> None:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert b"Authorization: Bearer sk-1\r\n" in await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer("200 OK", b"{}"))
+
+    async with upstream(handler) as egress:
+        keyed = Egress(egress.base_url, "Provider 'x'", {"Authorization": "Bearer sk-1\n"}, SHORT)
+        assert await keyed.get("models") == {}
+        await keyed.close()
 
 
 async def test_leaving_a_stream_closes_its_connection() -> None:

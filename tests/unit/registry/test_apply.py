@@ -8,7 +8,7 @@ import yaml
 
 from apps.access.models import SnapshotVersion
 from apps.registry import service
-from apps.registry.effective import model_record, provider_record
+from apps.registry.effective import MASK, masked, model_record, provider_record
 from apps.registry.models import Model, Origin, Provider
 from llamastack.config import load_config
 from llamastack.errors import Conflict
@@ -54,6 +54,20 @@ def test_a_literal_secret_is_encrypted(apply: Any) -> None:
     row = Provider.objects.get()
     assert row.declared["config"]["api_key"].startswith("enc:v1:")
     assert provider_record(row).config["api_key"] == "sk-literal"
+
+
+def test_secrets_further_down_are_told_by_their_names(apply: Any) -> None:
+    store = {"type": "postgres", "password": "hunter2", "hosts": [{"api_key": "hunter2"}]}
+    given = [{"provider_id": "later", "provider_type": "remote::watsonx", "config": {"kvstore": store}}]
+    apply(given)
+    row = Provider.objects.get()
+    assert "hunter2" not in str(row.declared)
+    assert provider_record(row).config["kvstore"] == store
+    shown = masked(provider_record(row).config, set())
+    assert shown["kvstore"] == {"type": "postgres", "password": MASK, "hosts": [{"api_key": MASK}]}
+    assert "hunter2" not in repr(provider_record(row))
+    apply(given)
+    assert Provider.objects.get().version == row.version
 
 
 def test_applying_the_same_again_changes_nothing(apply: Any) -> None:

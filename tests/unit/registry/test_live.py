@@ -14,6 +14,8 @@ from llamastack.call import ANONYMOUS_ADMIN, Call
 from llamastack.db import db
 from llamastack.errors import Unavailable
 from llamastack.pool import ProviderPool
+from llamastack.providers import Health, ProviderSpec
+from llamastack.providers import Provider as ProviderBase
 from llamastack.snapshot import Snapshot
 from llamastack.stack import LlamaStack
 from tests.servers import free_port
@@ -107,6 +109,45 @@ async def test_a_provider_that_cannot_run_says_why_and_the_others_go_on(
     assert response.status_code == 503
     assert "allowed_models" in response.json()["error"]["message"]
     assert (await client.post(URL, json={"model": "sky/sky-1", "messages": HELLO})).status_code == 200
+
+
+class Broken(ProviderBase):
+    """A third party's provider that cannot even be made."""
+
+    def __init__(self, *args: object) -> None:
+        raise TypeError("no such thing")
+
+
+PROVIDERS = {"remote::broken": ProviderSpec(f"{__name__}.Broken")}
+
+
+async def test_a_provider_that_cannot_be_made_says_why_and_the_others_go_on(
+    client: httpx.AsyncClient, running: LlamaStack, upstream: Upstream
+) -> None:
+    row = Provider(identifier="broken", provider_type="remote::broken", module=__name__)
+    await db(service.edit_provider, row, {}, True)
+    await db(add_provider, "sky", base_url=upstream.url)
+    await serve_as(row, running, "broken-model")
+    response = await client.post(URL, json={"model": "broken-model", "messages": HELLO})
+    assert (response.status_code, "no such thing" in response.text) == (503, True)
+    await eventually(lambda: running.live.snapshot.model("default", "sky/sky-1"))
+
+
+async def test_a_row_that_cannot_be_read_holds_up_no_other(running: LlamaStack, sky: Provider) -> None:
+    await db(service.edit_model, Model(identifier="odd"), {"provider_id": "sky", "metadata": {"x": "enc:v1:odd"}})
+    row = Provider(identifier="odd", provider_type="remote::broken", module="tests.unit.registry")
+    await db(service.edit_provider, row, {}, True)
+    await db(service.edit_model, Model(identifier="later"), {"provider_id": "sky"})
+    await running.live.refresh()
+    assert running.live.snapshot.model("default", "later")
+    assert "PROVIDERS" in (running.live.snapshot.providers[row.pk].unavailable or "")
+
+
+async def test_a_name_that_postgresql_cannot_keep_holds_up_no_other(sky: Provider) -> None:
+    listing = [ProviderModel(provider_model_id=name) for name in ("a\0b", "sky-3")]
+    assert await db(service.record_listing, sky.pk, listing) == 1
+    await db(service.record_health, sky.pk, Health(False, "odd \0 answer"))
+    assert (await db(Provider.objects.get, pk=sky.pk)).health == "odd  answer"
 
 
 async def test_a_provider_type_that_is_not_built_is_unavailable(client: httpx.AsyncClient, running: LlamaStack) -> None:
