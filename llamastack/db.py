@@ -5,9 +5,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
-from django.db import InterfaceError, OperationalError, connections
+from django.db import DataError, InterfaceError, OperationalError, connections
 
-from llamastack.errors import Unavailable
+from llamastack.errors import BadRequest, Unavailable
 
 THREADS = 8
 RETRY_SECONDS = 5
@@ -29,6 +29,8 @@ def _guarded(work: Callable[[], T]) -> T:
         return work()
     except (OperationalError, InterfaceError) as error:
         raise unavailable() from error
+    except DataError as error:
+        raise BadRequest("The database cannot hold a value of this request, such as a NUL character.") from error
     finally:
         connections.close_all()
 

@@ -5,23 +5,27 @@ from typing import Any
 from django.http import HttpRequest
 from ninja import Router
 
+from apps.registry import service
 from apps.registry.effective import config_class, masked, secret_fields
 from apps.registry.models import Provider
 from apps.registry.routes import routes
 from apps.registry.schemas import (
+    DeletedModel,
     HealthInfo,
     ModelInfo,
     ModelList,
     ProviderHealth,
     ProviderInfo,
     ProviderList,
+    RegisterModel,
     RouteList,
     VersionInfo,
 )
 from llamastack import __version__
-from llamastack.call import Call
+from llamastack.apis import Api
+from llamastack.call import Call, Principal
 from llamastack.db import db
-from llamastack.errors import NotFound
+from llamastack.errors import BadRequest, NotFound, PermissionDenied
 from llamastack.snapshot import ModelRecord, ProviderRecord
 from llamastack.stack import current
 
@@ -47,6 +51,26 @@ async def get_model(request: Request, model_id: str) -> Any:
     """A model by its identifier (slashes allowed) or an alias."""
     route = await current().live.named(request.auth, model_id)
     return shown_model(route)
+
+
+@models.post("/models", response=ModelInfo, summary="Register a model")
+async def register_model(request: Request, body: RegisterModel) -> Any:
+    """Give a provider's model a name. Needs an admin's key where keys are required."""
+    live, principal = current().live, admin(request)
+    provider_id = chosen_provider(live.snapshot.providers_of(principal.tenant), body)
+    await db(service.register_model, principal, provider_id, body)
+    await live.refresh()
+    return shown_model(await live.named(request.auth, body.model_id))
+
+
+@models.delete("/models/{path:model_id}", response=DeletedModel, summary="Unregister a model")
+async def unregister_model(request: Request, model_id: str) -> Any:
+    """Forget a model. One that the YAML declares can only be disabled, in the admin."""
+    live, principal = current().live, admin(request)
+    model = await live.named(request.auth, model_id)
+    await db(service.unregister_model, principal, model.key)
+    await live.refresh()
+    return DeletedModel(id=model.identifier)
 
 
 @router.get("/providers", response=ProviderList, tags=["providers"], summary="List providers")
@@ -85,6 +109,26 @@ async def health(request: HttpRequest) -> Any:
 @router.get("/version", response=VersionInfo, auth=None, tags=["inspect"], summary="Version")
 async def version(request: HttpRequest) -> Any:
     return VersionInfo(version=__version__)
+
+
+def admin(request: Request) -> Principal:
+    """The caller, who may change the registry."""
+    if not request.auth.principal.is_admin:
+        raise PermissionDenied("Only an admin's key may change the registry.")
+    return request.auth.principal
+
+
+def chosen_provider(providers: list[ProviderRecord], body: RegisterModel) -> str:
+    """The provider a registration means; BadRequest names those there are."""
+    known = {provider.provider_id for provider in providers if provider.api == Api.inference}
+    named = body.provider_id or body.model_id.partition("/")[0]
+    if named in known:
+        return named
+    if body.provider_id is None and len(known) == 1:
+        return known.pop()
+    raise BadRequest(
+        f"Name one of the providers: {', '.join(sorted(known)) or 'there is none yet'}.", param="provider_id"
+    )
 
 
 def shown_model(model: ModelRecord) -> ModelInfo:

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 ModelType = Literal["llm", "embedding", "rerank"]
 
@@ -40,6 +40,26 @@ class ModelInfo(BaseModel):
 class ModelList(BaseModel):
     object: Literal["list"] = "list"
     data: list[ModelInfo]
+
+
+class RegisterModel(BaseModel):
+    """`provider_model_id` is the provider's own name, `model_id` where it is not given; metadata of an embedding model
+    needs `embedding_dimension`. Without `provider_id` the part before the first slash, or the only provider, is meant.
+    """
+
+    model_config = ConfigDict(protected_namespaces=(), extra="forbid")
+
+    model_id: str = Field(min_length=1, max_length=255)
+    provider_id: str | None = Field(None, max_length=255)
+    provider_model_id: str | None = Field(None, max_length=255)
+    model_type: ModelType = "llm"
+    metadata: dict[str, JsonValue] = {}
+
+
+class DeletedModel(BaseModel):
+    id: str
+    object: Literal["model"] = "model"
+    deleted: Literal[True] = True
 
 
 class ProviderHealth(BaseModel):

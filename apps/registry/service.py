@@ -16,11 +16,11 @@ from django.utils import timezone
 from apps.access.models import SnapshotVersion, Tombstone
 from apps.registry.effective import config_class, secret_fields
 from apps.registry.models import LISTINGS_UNTIL_GONE, Model, Origin, Provider, Resource, merged_is
-from apps.registry.schemas import ProviderModel
-from llamastack.call import SHARED_TENANT
+from apps.registry.schemas import ProviderModel, RegisterModel
+from llamastack.call import DEFAULT_TENANT, SHARED_TENANT, Principal
 from llamastack.config import ModelEntry, ProviderEntry, StackConfig
 from llamastack.encryption import PREFIX, UndecryptableSecret, decrypt, encrypt
-from llamastack.errors import BadRequest, Conflict
+from llamastack.errors import BadRequest, Conflict, NotFound, PermissionDenied
 from llamastack.providers import Health
 
 KEEP_TOMBSTONES = timedelta(days=1)
@@ -172,6 +172,27 @@ def delete_model(row: Model) -> None:
 def _refuse_declared(row: Resource) -> None:
     if row.origin == Origin.yaml and not row.gone:
         raise Conflict(f"'{row.identifier}' is declared in the YAML and would come back: disable it instead.")
+
+
+# --- the API ---
+
+
+def register_model(principal: Principal, provider_id: str, asked: RegisterModel) -> None:
+    """A model of the caller's tenant. Raises Conflict where the name is taken."""
+    row = Model(identifier=asked.model_id, tenant=principal.tenant, owner=principal.name, origin=Origin.api)
+    changes = asked.model_dump(include={"provider_model_id", "model_type", "metadata"}, exclude_none=True)
+    edit_model(row, {"provider_id": provider_id, **changes})
+
+
+def unregister_model(principal: Principal, key: int) -> None:
+    row = Model.objects.visible_to(principal).filter(pk=key).first()
+    if row is None:
+        raise NotFound("This model is gone already.", param="model_id", code="model_not_found")
+    if row.tenant == SHARED_TENANT and principal.tenant != DEFAULT_TENANT:
+        raise PermissionDenied(
+            "This model is shared by all tenants; only an admin of the default tenant may remove it."
+        )
+    delete_model(row)
 
 
 # --- what providers report ---

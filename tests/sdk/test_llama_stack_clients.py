@@ -33,6 +33,17 @@ def test_llama_stack_client_0_2(server: Server) -> None:
         assert client.inspect.version().version
 
 
+def test_llama_stack_client_0_2_registers_a_model(server: Server) -> None:
+    with LlamaStackClient(base_url=server.url) as client:
+        inner = client.models.retrieve(CHAT).provider_resource_id
+        made = client.models.register(model_id="mine/too", provider_id="meta-reference", provider_model_id=inner)
+        assert made.identifier == "mine/too"
+        reply = client.chat.completions.create(model="mine/too", messages=QUESTION, temperature=0, max_tokens=20)
+        assert "Paris" in reply.choices[0].message.content
+        client.models.unregister("mine/too")
+        assert "mine/too" not in {model.identifier for model in client.models.list()}
+
+
 def test_ogx_client_1_1(server: Server) -> None:
     with OgxClient(base_url=server.url) as client:
         assert {CHAT, EMBEDDING} <= {model.id for model in client.models.list().data}
