@@ -16,9 +16,10 @@ from django.urls import path  # noqa: E402
 from apps.console.static import static  # noqa: E402
 from apps.inference.consumers import ChatConsumer  # noqa: E402
 from llamastack import guards, stack  # noqa: E402
-from llamastack.errors import StackError  # noqa: E402
+from llamastack.errors import NotFound, StackError  # noqa: E402
 
-websockets = URLRouter([path("ws/chat", ChatConsumer.as_asgi())])
+WEBSOCKET = "/ws/chat"
+websockets = URLRouter([path(WEBSOCKET[1:], ChatConsumer.as_asgi())])
 logger = logging.getLogger(__name__)
 
 
@@ -54,6 +55,8 @@ async def http(scope: Any, receive: Any, send: Any) -> None:
 async def websocket(scope: Any, receive: Any, send: Any) -> None:
     try:
         guards.check_head(scope)
+        if scope["path"] != WEBSOCKET:
+            raise NotFound(f"There is no WebSocket at {scope['path'][:200]}, but at {WEBSOCKET}.")
         await stack.start()
     except StackError as error:
         logger.info("A WebSocket was refused: %s", error.message)

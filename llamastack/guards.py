@@ -25,7 +25,10 @@ PREFLIGHT_HEADERS = (
 
 def check_head(scope: Any) -> dict[str, str]:
     """The request's headers by lower-case name, once its host, origin, content type and stated length are in order."""
-    headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+    headers: dict[str, str] = {}
+    for name, value in scope["headers"]:
+        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+        headers[key] = f"{headers[key]}, {text}" if key in headers else text
     check_host(headers)
     check_origin(headers)
     if scope["type"] == "http" and is_api(scope["path"]) and scope["method"] in BODY_METHODS:

@@ -36,6 +36,13 @@ async def test_origins_that_look_like_ours_are_refused(client: httpx.AsyncClient
     assert (await client.get("/v1/models", headers={"Origin": origin})).status_code == 403
 
 
+@pytest.mark.parametrize("name", ["Host", "Origin"])
+async def test_a_header_that_is_sent_twice_hides_nothing(client: httpx.AsyncClient, name: str) -> None:
+    own = {"Host": "localhost", "Origin": "http://localhost"}[name]
+    response = await client.get("/v1/models", headers=[(name, "http://evil.example"), (name, own)])
+    assert response.status_code in (400, 403)
+
+
 async def test_our_own_page_may_call(client: httpx.AsyncClient) -> None:
     assert (await client.get("/v1/models", headers={"Origin": "http://localhost"})).status_code == 200
 

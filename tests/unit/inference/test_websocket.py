@@ -231,6 +231,11 @@ async def test_a_foreign_origin_is_refused_before_anything_else(running: stack.L
     assert await communicator.connect() == (False, 4403)
 
 
+async def test_a_socket_elsewhere_is_refused(running: stack.LlamaStack) -> None:
+    communicator = WebsocketCommunicator(asgi.application, "/v1/models", headers=[(b"host", b"localhost")])
+    assert await communicator.connect() == (False, 4403)
+
+
 async def test_the_own_origin_is_served(running: stack.LlamaStack) -> None:
     async with socket("/ws/chat", (b"origin", b"http://localhost")) as chat:
         await chat.send_json_to({"type": "cancel"})
