@@ -81,7 +81,9 @@ def test_sampling_follows_the_request() -> None:
     assert sampling(request(stop="a", seed=3)).stop == ("a",)
 
 
-def test_the_providers_temperature_holds_where_a_request_names_none() -> None:
+def test_the_providers_defaults_hold_where_a_request_names_none() -> None:
+    assert sampling(request(), max_tokens=9).max_tokens == 9
+    assert sampling(request(max_completion_tokens=20), max_tokens=9).max_tokens == 20
     assert sampling(request(), 0.2).strategy == TopP(temperature=0.2, top_p=1.0)
     assert sampling(request(temperature=0), 0.2).strategy == Greedy()
     assert sampling(request()).strategy == TopP(temperature=1.0, top_p=1.0)

@@ -46,15 +46,17 @@ def refuse_unsupported(request: ChatCompletionRequest) -> None:
         raise UnsupportedParameter("tool_choice", PROVIDER)
 
 
-def sampling(request: ChatCompletionRequest, temperature: float | None = None) -> SamplingParams:
+def sampling(
+    request: ChatCompletionRequest, temperature: float | None = None, max_tokens: int | None = None
+) -> SamplingParams:
     """The request's sampling parameters; `max_completion_tokens` is OpenAI's newer name and wins.
 
-    `temperature` holds for a request that names none.
+    `temperature` and `max_tokens` hold for a request that names none.
     """
     heat = temperature if request.temperature is None else request.temperature
     return SamplingParams(
         strategy=strategy(heat, request.top_p, _top_k(request)),
-        max_tokens=request.max_completion_tokens or request.max_tokens,
+        max_tokens=request.max_completion_tokens or request.max_tokens or max_tokens,
         stop=_stops(request),
         seed=request.seed,
     )

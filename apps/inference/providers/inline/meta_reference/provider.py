@@ -48,7 +48,7 @@ class MetaReference(Provider):
         from apps.inference.providers.inline.meta_reference import completion, prompt  # jinja2 is needed here
 
         prompt.refuse_unsupported(request)
-        sampling = prompt.sampling(request, self.config.temperature)
+        sampling = prompt.sampling(request, self.config.temperature, self.config.max_tokens)
         loaded = await self._loaded(request.model)
         tokens = await asyncio.to_thread(prompt.encode, loaded.tokenizer, request.messages)
         loaded.engine.room(tokens)
