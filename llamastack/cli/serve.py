@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from llamastack.cli.address import Address, refusal
 
@@ -20,6 +21,8 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 GRACE_SECONDS = 5
 # Ctrl-C may arrive twice: from the terminal, and passed on by `make`.
 SAME_SIGNAL_SECONDS = 1.0
+# A read of the event loop is 256 KiB at most, and may hold the end of one request before the head of the next.
+MAX_HEAD_BYTES = 512 * 1024
 
 
 class Signals:
@@ -75,6 +78,27 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
+class Http(HttpToolsProtocol):
+    """Uvicorn's, with the bound it lacks: it keeps a request's head whole in memory, however long it is."""
+
+    head: int | None = None  # the bytes received of a head that has not ended
+
+    def on_message_begin(self) -> None:
+        self.head = 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self.head = None
+        super().on_headers_complete()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.head is not None and not self.transport.is_closing():
+            self.head += len(data)
+            if self.head > MAX_HEAD_BYTES:
+                self.send_400_response("The request's URL and headers are too long.")
+
+
 def by_uvicorn(address: Address, ready: Callable[[], None]) -> None:
     """Serve on the sockets of `address`. Returns once it was told to stop and has stopped."""
     from llamastack import settings
@@ -82,7 +106,7 @@ def by_uvicorn(address: Address, ready: Callable[[], None]) -> None:
     config = uvicorn.Config(
         APPLICATION,
         loop="uvloop",
-        http="httptools",
+        http=Http,
         ws="websockets-sansio",
         ws_max_size=settings.MAX_BODY_BYTES,
         lifespan="on",

@@ -97,7 +97,8 @@ async def log_in(http: httpx.AsyncClient, server: Server) -> None:
     page = await http.get("/admin/login/")
     password = re.search(r"password (\S+)", server.output)
     token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page.text)
-    assert password and token
+    assert password
+    assert token
     form = {"username": "admin", "password": html.unescape(password[1]), "csrfmiddlewaretoken": token[1]}
     assert (await http.post("/admin/login/?next=/admin/", data=form)).status_code == 302
 

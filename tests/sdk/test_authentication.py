@@ -1,5 +1,6 @@
 """A server that asks for keys, and the command that makes and revokes them."""
 
+import socket
 import subprocess
 import sys
 import time
@@ -41,6 +42,14 @@ def test_without_a_key_only_health_and_version_answer(server: Server) -> None:
     assert status(server, "lls-guess") == 401
     assert httpx.get(f"{server.url}/v1/health").status_code == 200
     assert httpx.get(f"{server.url}/v1/version").status_code == 200
+
+
+def test_a_head_without_an_end_is_refused(server: Server) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as client:
+        client.sendall(b"GET /v1/models HTTP/1.1\r\nX-Long: ")
+        with pytest.raises(ConnectionError):
+            client.sendall(b"x" * 2**25)
+    assert httpx.get(f"{server.url}/v1/health").status_code == 200
 
 
 def test_the_error_says_what_to_send(server: Server) -> None:
