@@ -24,6 +24,7 @@ from llamastack.config import ProviderEntry, StackConfig
 from llamastack.home import home
 from llamastack.providers import find
 
+DEFAULT_CONFIG = "starter"
 DEFAULT_HOST = "127.0.0.1"
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 PAGES = {"Playground": "/", "Admin": "/admin/", "Docs": "/docs", "API": "/v1"}
@@ -43,7 +44,7 @@ Workers = Annotated[int | None, typer.Option(help="Processes that serve.", min=1
 
 
 def run(
-    config: Config = "starter",
+    config: Config = DEFAULT_CONFIG,
     port: Port = None,
     host: Host = None,
     server: ServerOption = ServerName.uvicorn,
@@ -56,7 +57,7 @@ def run(
     refuse_workers(stack, workers or stack.server.workers)
     address = addresses.take(host or stack.server.host or DEFAULT_HOST, stack.server.port if port is None else port)
     allow_host(address.host)
-    prepare(stack)
+    prepare(stack, config)
     fetch_missing(stack)
 
     from llamastack.cli.serve import SERVERS  # uvicorn is worth its import only from here on
@@ -105,20 +106,21 @@ def allow_host(host: str) -> None:
         os.environ["LLAMA_STACK_ALLOWED_HOSTS"] = f"localhost,127.0.0.1,[::1],{named}"
 
 
-def prepare(config: StackConfig) -> None:
+def prepare(config: StackConfig, source: str = DEFAULT_CONFIG) -> None:
     """Django, the tables, the first credentials and the YAML's rows. Two processes at once take turns."""
     environment.prepare(config)
-    show(database.prepare(config))
+    show(database.prepare(config), source)
 
 
-def show(credentials: database.Credentials) -> None:
+def show(credentials: database.Credentials, source: str) -> None:
     """At once, so that whatever follows cannot lose what is told only here."""
     if credentials.password:
         say(f"First admin: user [bold]admin[/bold], password [bold]{escape(credentials.password)}[/bold]")
     if credentials.key:
         say(f"First API key: [bold]{escape(credentials.key)}[/bold]")
     if credentials.password or credentials.key:
-        say("Keep them: they are shown only now. `llama key create NAME` makes further keys.")
+        which = "" if source == DEFAULT_CONFIG else f" --config {shlex.quote(source)}"
+        say(f"Keep them: they are shown only now. `llama key create NAME{escape(which)}` makes further keys.")
 
 
 def announce(address: addresses.Address, config: StackConfig) -> None:

@@ -29,7 +29,9 @@ class OpenAICompatibleConfig(ProviderConfig):
 
     base_url: str | None = Field(description=BASE_URL)
     api_key: SecretStr | None = Field(None, description="Sent as a bearer token; empty for a server that asks for none")
-    allowed_models: list[str] | None = Field(None, description="The models to offer; all that it lists where empty")
+    allowed_models: list[str] | None = Field(
+        None, description="Those to offer, one a line; all that it lists where empty"
+    )
     refresh_models: bool = Field(True, description="Ask every five minutes which models there are")
 
     @classmethod

@@ -30,7 +30,7 @@ class MetaReferenceConfig(ProviderConfig):
     max_waiting: int = Field(256, ge=0, description="Generations that may queue; the next one is answered 429")
     model_parallel_size: int | None = Field(None, description="One process serves a model: 0 or 1")
     create_distributed_process_group: bool = Field(True, description="Read and without effect: there is one process")
-    checkpoint_dir: OptionalPath = Field(None, description="Where `model` lies, if not in the models folder")
+    checkpoint_dir: OptionalPath = Field(None, description="Where the model lies, if not in the models folder")
     quantization: Quantization | None = None
     dtype: Literal["auto", "bfloat16", "float32"] = Field("auto", description="auto: bfloat16 where it is native")
     device: Literal["auto", "cpu", "cuda"] = "auto"
