@@ -11,8 +11,9 @@ import orjson
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from apps.access.models import ApiKey
-from apps.registry.models import Model, Provider
+from apps.registry.models import Model, Origin, Provider, Resource
 from llamastack.apis import Api
+from llamastack.call import SHARED_TENANT
 from llamastack.config import ConfigError, expand
 from llamastack.encryption import PREFIX, UndecryptableSecret, decrypt, without_password
 from llamastack.errors import StackError
@@ -57,12 +58,18 @@ def _masked(value: Any) -> Any:
     return without_password(value) if isinstance(value, str) else value
 
 
-def opened(config: Any, text: Collection[str] = ()) -> Any:
+def environment(row: Resource) -> Mapping[str, str]:
+    """The variables that a row may mention: the server's own are its operator's, and no tenant's or provider's."""
+    trusted = row.tenant == SHARED_TENANT and row.origin in (Origin.yaml, Origin.admin)
+    return os.environ if trusted else {}
+
+
+def opened(config: Any, text: Collection[str] = (), env: Mapping[str, str] = os.environ) -> Any:
     """A stored config with its environment references expanded and its secrets decrypted.
 
     What the environment gives to the fields in `text` stays text, so that a key made of digits is a key.
     """
-    return _decrypted(expand(config, os.environ, text={(name,) for name in text}))
+    return _decrypted(expand(config, env, text={(name,) for name in text}))
 
 
 def text_fields(config: type[BaseModel] | None) -> set[str]:
@@ -84,7 +91,7 @@ def provider_record(row: Provider) -> ProviderRecord:
     config: dict[str, Any] = {}
     try:
         text = text_fields(config_class(row.api, row.provider_type, row.module))
-        config = opened(row.merged.get("config", {}), text)
+        config = opened(row.merged.get("config", {}), text, environment(row))
         problem = _problem(row, config)
     except (StackError, ConfigError) as error:
         problem = str(error)
@@ -127,7 +134,7 @@ def _revision(row: Provider, config: dict[str, Any]) -> str:
 def model_fields(row: Model) -> dict[str, Any]:
     """A model's fields as they hold now; as written where a variable or a key to them is missing."""
     try:
-        fields: dict[str, Any] = opened(row.merged)
+        fields: dict[str, Any] = opened(row.merged, env=environment(row))
     except (ConfigError, UndecryptableSecret):
         fields = row.merged
     return fields

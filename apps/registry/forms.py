@@ -11,7 +11,7 @@ from django.template.loader import render_to_string
 from pydantic import ValidationError
 
 from apps.registry import service
-from apps.registry.effective import model_fields, opened
+from apps.registry.effective import environment, model_fields, opened
 from apps.registry.fields import Json, Lines, form_field, secret_field, text_field
 from apps.registry.models import Model, Provider, patch_between
 from apps.registry.origins import Setting, class_of, settings_of
@@ -75,7 +75,7 @@ class ProviderForm(ProviderBase):
             row = service.changed_provider(copy(self.instance), self.changes, cleaned["enabled"], self.resets)
             kind = class_of(row)
             if kind and (self.changes or self.resets or row.pk is None):
-                kind.model_validate(opened(row.merged.get("config", {})))
+                kind.model_validate(opened(row.merged.get("config", {}), env=environment(row)))
         except ValidationError as error:
             self._complain(error)
         except ConfigError as error:

@@ -84,6 +84,7 @@ def _set_gone(row: Resource, gone: bool) -> None:
 @transaction.atomic
 def edit_provider(row: Provider, changes: Mapping[str, Any], enabled: bool, reset: Collection[str] = ()) -> Provider:
     """Save a provider, edited as `changed_provider` says; its health is asked and its models are listed anew."""
+    SnapshotVersion.lock()  # two may take one name at once
     row = changed_provider(row, changes, enabled, reset)
     row.discovered_at = row.checked_at = None
     row.save()
@@ -106,6 +107,7 @@ def changed_provider(row: Provider, changes: Mapping[str, Any], enabled: bool, r
 @transaction.atomic
 def edit_model(row: Model, changes: Mapping[str, Any]) -> Model:
     """Save a model, edited as `changed_model` says. A new default takes the place of the old one."""
+    SnapshotVersion.lock()  # two may take one name at once
     row = changed_model(row, changes)
     row.save()
     if row.merged.get("default"):
@@ -142,8 +144,9 @@ def _dimension(row: Model) -> bool:
 
 def _undefault_others(row: Model) -> None:
     """There is one default a model type."""
+    kind = row.merged.get("model_type", "llm")
     for other in Model.objects.filter(tenant=row.tenant).exclude(pk=row.pk):
-        if other.merged.get("default") and other.merged.get("model_type") == row.merged.get("model_type"):
+        if other.merged.get("default") and other.merged.get("model_type", "llm") == kind:
             other.override = other.override | {"default": False}
             other.save()
 

@@ -1,5 +1,6 @@
 """POST and DELETE /v1/models."""
 
+import asyncio
 from typing import Any
 
 import httpx
@@ -8,6 +9,7 @@ import pytest
 from apps.access.models import ApiKey
 from apps.registry import service
 from apps.registry.models import Model, Origin, Provider
+from apps.registry.schemas import ProviderModel
 from llamastack.call import Principal
 from llamastack.db import db
 from llamastack.errors import PermissionDenied
@@ -93,3 +95,25 @@ async def test_an_admin_of_one_tenant_cannot_remove_what_all_share(sky: Provider
     key = (await db(Model.objects.get, identifier="sky/sky-1")).pk
     with pytest.raises(PermissionDenied):
         await db(service.unregister_model, Principal("maya", "blue", frozenset({"admin"})), key)
+
+
+async def test_the_environment_is_the_operators(
+    client: httpx.AsyncClient, running: LlamaStack, sky: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("A_SECRET", "hunter2")
+    hidden = "${env.A_SECRET}"
+    given = {"model_id": "m", "provider_id": "sky", "provider_model_id": hidden, "metadata": {"note": hidden}}
+    await client.post("/v1/models", json=given)
+    await db(service.record_listing, sky.pk, [ProviderModel(provider_model_id=hidden)])
+    theirs = Provider(identifier="theirs", provider_type="remote::openai", tenant="default")
+    await db(service.edit_provider, theirs, {"base_url": f"http://127.0.0.1:9/{hidden}"}, True)
+    await running.live.refresh()
+    for path in ("/v1/models", "/v1/providers"):
+        answer = await client.get(path)
+        assert ("hunter2" in answer.text, answer.status_code) == (False, 200)
+
+
+async def test_one_of_many_who_want_a_name_gets_it(client: httpx.AsyncClient, sky: Provider) -> None:
+    given = {"model_id": "wanted", "provider_id": "sky"}
+    answers = await asyncio.gather(*(client.post("/v1/models", json=given) for _ in range(8)))
+    assert sorted(answer.status_code for answer in answers) == [200, *[409] * 7]
