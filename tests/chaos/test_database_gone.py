@@ -21,6 +21,8 @@ GONE_SECONDS = 9  # long enough that pauses which double would be long by then
 BACK_SECONDS = 5
 DATABASE = "database_gone"
 CHAT = {"model": "sky/sky-1", "messages": [{"role": "user", "content": "Hello"}]}
+MODEL = {"model_id": "later", "provider_id": "sky"}
+NEED_A_DATABASE = [("GET", "/v1/providers"), ("POST", "/v1/models"), ("GET", "/admin/registry/provider/add/")]
 RUN = """
 version: 2
 image_name: chaos
@@ -121,8 +123,8 @@ async def test_chats_go_on_without_a_database_and_all_else_soon_after_it_is_back
         gone = time.monotonic()
         while time.monotonic() - gone < GONE_SECONDS:
             assert (await http.post("/v1/chat/completions", json=CHAT)).status_code == 200
-            for path in ("/v1/providers", "/admin/registry/provider/add/"):
-                answer = await http.get(path)
+            for method, path in NEED_A_DATABASE:
+                answer = await http.request(method, path, json=MODEL if method == "POST" else None)
                 assert (answer.status_code, answer.headers["retry-after"]) == (503, "5"), path
         await link.open()
         await until(http, "/v1/providers", BACK_SECONDS)
