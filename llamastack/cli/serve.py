@@ -41,12 +41,20 @@ class Signals:
 
     @contextmanager
     def caught(self) -> Iterator[None]:
+        """Once one came they stay caught: the second of a pair may come while the interpreter takes itself down."""
         before = {number: signal.signal(number, self.handle) for number in STOP_SIGNALS}
         try:
             yield
         finally:
-            for number, handler in before.items():
+            for number, handler in before.items() if self._first is None else ():
                 signal.signal(number, handler)
+
+
+def end() -> None:
+    """Leave with exit code 0, and not by way of the interpreter, which a second signal would still catch."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 class Server(uvicorn.Server):
@@ -60,9 +68,7 @@ class Server(uvicorn.Server):
         """The Stack has stopped when this ends: at most a thread still loads a model, and cannot be told to stop."""
         await super().serve(sockets)
         if self.started:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(0)
+            end()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -169,6 +175,7 @@ def by_daphne(address: Address, ready: Callable[[], None]) -> None:
         raise failures[0]
     if not daphne.listening_addresses:
         raise refusal(_in_use(), address.host, address.port)
+    end()
 
 
 async def _cancelled(tasks: list[asyncio.Task[None]]) -> None:
