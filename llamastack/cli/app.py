@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from llamastack import __version__
-from llamastack.cli import deps, key, listing, model, run
+from llamastack.cli import deps, key, listing, model, registry, run
 
 
 def show_version(wanted: bool) -> None:
@@ -35,6 +35,7 @@ stack.command("list-apis")(listing.list_apis)
 stack.command("list-providers")(listing.list_providers)
 stack.command("list")(listing.list_distributions)
 stack.command("list-deps")(deps.list_deps)
+stack.command("export")(registry.export)
 app.add_typer(stack, name="stack")
 
 models = group("The models on this machine.")

@@ -9,6 +9,7 @@ import typer
 from llamastack.cli import database, environment
 from llamastack.cli.console import table
 from llamastack.cli.run import CONFIG_VARIABLES
+from llamastack.config import StackConfig
 from llamastack.errors import BadRequest, NotFound
 from llamastack.near import did_you_mean
 
@@ -81,11 +82,13 @@ def revoke(prefix: Prefix, config: Config = "starter") -> None:
     print(f"The key {found[0].prefix}… ({found[0].name}) is revoked.")
 
 
-def open_database(config: str) -> None:
+def open_database(config: str) -> StackConfig:
     """Django on the configuration's database, with its tables up to date."""
-    environment.prepare(environment.read(config))
+    stack = environment.read(config)
+    environment.prepare(stack)
     with database.usable(), database.locked():
         database.migrate()
+    return stack
 
 
 def duration(text: str) -> timedelta:

@@ -2,7 +2,7 @@
 
 from llamastack.config.expand import env_paths, expand, references
 from llamastack.config.known import KNOWN_APIS, KNOWN_PROVIDER_TYPES
-from llamastack.config.load import load_config
+from llamastack.config.load import document, load_config
 from llamastack.config.lookup import distributions
 from llamastack.config.sections import ModelEntry, ProviderEntry, RegisteredResources, Server, StackConfig
 from llamastack.config.source import ConfigError, Place, Problem
@@ -22,6 +22,7 @@ __all__ = [
     "StackConfig",
     "database_url",
     "distributions",
+    "document",
     "env_paths",
     "expand",
     "load_config",

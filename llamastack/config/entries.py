@@ -19,6 +19,7 @@ NOT_BUILT = "not built yet"
 # OGX has APIs beside these; their providers are checked and noted, but there is no API to list them under.
 OUR_APIS = frozenset(Api)
 OFF = (None, "", DISABLED)
+MODELS: Place = ("registered_resources", "models")
 # OGX's name for "whichever provider has it".
 ANY_PROVIDER = "all"
 # The seed form gives an address as host and port.
@@ -131,7 +132,7 @@ class Reader:
         return validated(config_class, declared, self.env, place)[1], None
 
     def models(self, written: Any, providers: list[ProviderEntry]) -> list[ModelEntry]:
-        place = ("registered_resources", "models")
+        place = MODELS
         if not isinstance(written, list | None):
             self.problem("expected a list of models", place)
             return []
@@ -143,9 +144,22 @@ class Reader:
                 self.problem(f"'{model.model_id}' is listed twice: first in line {first}", (*place, index, "model_id"))
             elif model is not None:
                 models[model.model_id] = model
+        self.check_names(list(models.values()))
         for name in ("INFERENCE_MODEL", "SAFETY_MODEL"):
             self.add_from_environment(name, models, providers)
         return list(models.values())
+
+    def check_names(self, models: list[ModelEntry]) -> None:
+        """A name means one model, and a model type has one default."""
+        names = {model.model_id: model.model_id for model in models}
+        defaults: dict[str, str] = {}
+        for model in models:
+            for alias in model.aliases:
+                if names.setdefault(alias, model.model_id) != model.model_id:
+                    self.problem(f"'{alias}' is a name of the model '{names[alias]}'", MODELS)
+            if model.default and defaults.setdefault(model.model_type, model.model_id) != model.model_id:
+                first = defaults[model.model_type]
+                self.problem(f"'{first}' and '{model.model_id}' are both the default {model.model_type}", MODELS)
 
     def model(self, providers: list[ProviderEntry], item: Any, place: Place) -> ModelEntry | None:
         if not isinstance(item, dict):

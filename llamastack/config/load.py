@@ -33,6 +33,13 @@ def load_config(source: str | Path, *, env: Environment | None = None, specs: Sp
     return _resolve(document, _default_name(path), os.environ if env is None else env, specs)
 
 
+def document(source: str | Path) -> dict[str, Any]:
+    """The run.yaml that `source` names, unexpanded, its keys where version 2 has them; faults are for `load_config`."""
+    read = Source.read(find(source))
+    normalise(read, [])
+    return read.data
+
+
 def _resolve(document: Source, default_name: str, env: Environment, specs: Specs) -> StackConfig:
     reader = Reader(document, env, specs)
     reader.problems += normalise(document, reader.notes)

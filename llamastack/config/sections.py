@@ -184,13 +184,18 @@ class VectorStores(Section):
 
 
 class WrittenModel(Section):
-    """A model entry; an empty `model_id` or `provider_id` means: not to be registered."""
+    """A model entry; an empty `model_id` or `provider_id` means: not to be registered.
+
+    `aliases` and `default` are ours: 0.3.5 has neither.
+    """
 
     model_id: str | None = Field(max_length=255)
     provider_id: str | None = None
     provider_model_id: str | None = None
     model_type: Literal["llm", "embedding", "rerank"] = "llm"
     metadata: dict[str, Any] = {}
+    aliases: list[str] = []
+    default: bool = False
 
     @model_validator(mode="after")
     def check_dimension(self) -> Self:

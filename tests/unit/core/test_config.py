@@ -1,5 +1,6 @@
 """run.yaml: what is read from it, what is kept as unavailable, and what stops the start."""
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from textwrap import dedent
@@ -538,3 +539,23 @@ def test_every_built_provider_type_is_a_known_one() -> None:
     assert set(KNOWN_PROVIDER_TYPES) <= set(Api) | {"interactions", "messages"}
     for api in SERVED:
         assert set(specs(api)) <= KNOWN_PROVIDER_TYPES.get(api, frozenset())
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"aliases": ["two"]}, "'two' is a name of the model 'two'"),
+        ({"default": True}, "'one' and 'two' are both the default llm"),
+    ],
+)
+def test_a_name_means_one_model_and_there_is_one_default(tmp_path: Path, fields: dict[str, object], said: str) -> None:
+    provider = {"provider_id": "p", "provider_type": "remote::openai"}
+    models = [
+        {"model_id": "one", "provider_id": "p", **fields},
+        {"model_id": "two", "provider_id": "p", "default": True},
+    ]
+    run = {"version": 2, "providers": {"inference": [provider]}, "registered_resources": {"models": models}}
+    file = tmp_path / "run.yaml"
+    file.write_text(json.dumps(run))
+    with pytest.raises(ConfigError, match=said):
+        load_config(file)

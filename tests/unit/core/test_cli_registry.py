@@ -1,0 +1,50 @@
+"""`llama stack export` in processes of its own, on a database that a server uses."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.servers import ROOT, environment, serving
+
+pytestmark = pytest.mark.slow
+
+
+def stack(home: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "llamastack.cli", "stack", *arguments]
+    env = environment(home, **variables)
+    return subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+
+def written(file: Path, **config: str) -> str:
+    provider = {"provider_id": "one", "provider_type": "remote::openai", "config": config}
+    models = [
+        {"model_id": "sky", "provider_id": "one", "provider_model_id": "sky-1", "model_type": "llm", "metadata": {}}
+    ]
+    run = {"version": 2, "image_name": "mine", "providers": {"inference": [provider]}}
+    file.write_text(yaml.safe_dump(run | {"registered_resources": {"models": models}}))
+    return str(file)
+
+
+def test_export_writes_a_run_yaml_that_serves_again(tmp_path: Path) -> None:
+    home, target = tmp_path / "home", tmp_path / "exported.yaml"
+    source = written(tmp_path / "run.yaml", base_url="http://127.0.0.1:9/v1", api_key="sk-literal")
+    with serving(source, home=home):
+        done = stack(home, "export", "--config", source, "-o", str(target))
+    assert (done.returncode, done.stdout) == (0, f"Written to {target}\n")
+    assert "set ONE_API_KEY before this file is read" in done.stderr
+    text = target.read_text()
+    assert text.startswith("# Set ONE_API_KEY, the secret of providers.inference.one.api_key.\n")
+    assert "sk-literal" not in text
+    with serving(target, home=home, env={"ONE_API_KEY": "sk-literal"}):
+        again = stack(home, "export", "--config", str(target), ONE_API_KEY="sk-literal")
+    assert yaml.safe_load(again.stdout) == yaml.safe_load(text)
+
+
+def test_a_file_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    done = stack(tmp_path / "home", "export", "--config", "remote-only", "-o", str(tmp_path / "no" / "such.yaml"))
+    assert done.returncode == 1
+    assert "such.yaml cannot be written: No such file or directory." in done.stderr
+    assert "Traceback" not in done.stderr
