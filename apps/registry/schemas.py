@@ -49,9 +49,9 @@ class RegisterModel(BaseModel):
 
     model_config = ConfigDict(protected_namespaces=(), extra="forbid")
 
-    model_id: str = Field(min_length=1, max_length=255)
+    model_id: str = Field(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f]*$")
     provider_id: str | None = Field(None, max_length=255)
-    provider_model_id: str | None = Field(None, max_length=255)
+    provider_model_id: str | None = Field(None, max_length=255, pattern=r"^[^\x00-\x1f]*$")
     model_type: ModelType = "llm"
     metadata: dict[str, JsonValue] = {}
 

@@ -62,7 +62,8 @@ async def test_the_provider_may_be_understood(
         ({"model_id": "m", "model_type": "embedding"}, 400, "metadata"),
         ({"model_id": "m", "provider": "sky"}, 400, "provider"),
         ({"model_id": "x" * 256}, 400, "model_id"),
-        ({"model_id": "nul\x00"}, 400, None),
+        ({"model_id": "nul\x00"}, 400, "model_id"),
+        ({"model_id": "two\nlines"}, 400, "model_id"),
     ],
 )
 async def test_what_cannot_be_registered(
