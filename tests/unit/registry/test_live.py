@@ -192,7 +192,7 @@ async def test_discovery_that_fails_removes_nothing(running: LlamaStack, sky: Pr
 async def test_a_provider_that_comes_back_is_asked_what_it_serves(running: LlamaStack) -> None:
     port = free_port()
     row = await db(add_provider, "late", base_url=f"http://127.0.0.1:{port}/v1")
-    await eventually(lambda: row.pk in running.live.snapshot.providers)
+    await eventually(lambda: running.live.pool.started(row.pk))
     assert not (await running.live.check_health(row.pk)).ok
     async with serving(Upstream(models=["late-model"]), port):
         assert (await running.live.check_health(row.pk)).ok
