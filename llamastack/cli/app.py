@@ -36,6 +36,7 @@ stack.command("list-providers")(listing.list_providers)
 stack.command("list")(listing.list_distributions)
 stack.command("list-deps")(deps.list_deps)
 stack.command("export")(registry.export)
+stack.command("apply")(registry.apply)
 app.add_typer(stack, name="stack")
 
 models = group("The models on this machine.")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from llamastack.cli import environment
 from llamastack.cli.environment import EnvironmentFault, database_file
 from llamastack.config import StackConfig
 
@@ -29,6 +30,13 @@ def prepare(config: StackConfig) -> Credentials:
         credentials = first_credentials()
         apply(config)
     return credentials
+
+
+def open_tables(config: StackConfig) -> None:
+    """Django on the configuration's database, for a command: its tables up to date, and nothing applied."""
+    environment.prepare(config)
+    with usable(), locked():
+        migrate()
 
 
 @contextmanager

@@ -85,9 +85,7 @@ def revoke(prefix: Prefix, config: Config = "starter") -> None:
 def open_database(config: str) -> StackConfig:
     """Django on the configuration's database, with its tables up to date."""
     stack = environment.read(config)
-    environment.prepare(stack)
-    with database.usable(), database.locked():
-        database.migrate()
+    database.open_tables(stack)
     return stack
 
 

@@ -7,16 +7,25 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 import yaml
 
-from llamastack.cli import database
-from llamastack.cli.console import say, warn
+from llamastack.cli import database, environment
+from llamastack.cli.console import say, table, warn
 from llamastack.cli.environment import EnvironmentFault
 from llamastack.cli.key import Config, open_database
-from llamastack.config import document
+from llamastack.cli.run import CONFIG_VARIABLES
+from llamastack.config import StackConfig, document
 
 if TYPE_CHECKING:
+    from apps.registry.changes import Change
     from apps.registry.export import Export
 
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="The file to write; stdout without it.")]
+
+File = Annotated[str, typer.Argument(metavar="FILE", help="A run.yaml, or a distribution's name.")]
+Target = Annotated[
+    str | None,
+    typer.Option("--config", help="Whose database is meant; FILE's own unless given.", envvar=CONFIG_VARIABLES),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")]
 
 
 def export(config: Config = "starter", output: Output = None) -> None:
@@ -49,3 +58,26 @@ def write(written: str, output: Path | None) -> None:
         output.write_text(written)
     except OSError as error:
         raise EnvironmentFault(f"{output} cannot be written: {error.strerror}.") from None
+
+
+def apply(file: File, config: Target = None, dry_run: DryRun = False) -> None:
+    """Apply the providers and models of a run.yaml; a running server sees them within a second."""
+    wanted = environment.read(file)
+    database.open_tables(wanted if config is None else environment.read(config))
+    show(applied(wanted, dry_run))
+    say("Nothing was applied: --dry-run." if dry_run else "Applied.")
+
+
+def applied(wanted: StackConfig, dry_run: bool) -> "list[Change]":
+    from apps.registry import changes
+
+    with database.usable(), database.locked():
+        return changes.apply(wanted, dry_run=dry_run)
+
+
+def show(changes: "list[Change]") -> None:
+    if not changes:
+        say("The registry says already what the file says.")
+        return
+    rows = [(change.verb, change.kind, change.identifier, ", ".join(change.fields)) for change in changes]
+    table(["Change", "Kind", "Name", "Fields"], rows)

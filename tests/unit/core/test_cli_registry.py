@@ -1,15 +1,18 @@
-"""`llama stack export` in processes of its own, on a database that a server uses."""
+"""`llama stack export` and `apply` in processes of its own, on a database that a server uses."""
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import httpx
 import pytest
 import yaml
 
-from tests.servers import ROOT, environment, serving
+from tests.servers import ROOT, Server, environment, serving
 
 pytestmark = pytest.mark.slow
+SECONDS_UNTIL_SEEN = 2.0
 
 
 def stack(home: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -48,3 +51,40 @@ def test_a_file_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "such.yaml cannot be written: No such file or directory." in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def listed(server: Server) -> set[str]:
+    return {model["id"] for model in httpx.get(f"{server.url}/v1/models").json()["data"]}
+
+
+def becomes(server: Server, wanted: set[str]) -> bool:
+    deadline = time.monotonic() + SECONDS_UNTIL_SEEN
+    while listed(server) != wanted:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def test_a_running_server_sees_what_is_applied(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    source = written(tmp_path / "run.yaml", base_url="http://127.0.0.1:9/v1")
+    with serving("remote-only", home=home) as server:
+        dry = stack(home, "apply", source, "--config", "remote-only", "--dry-run")
+        assert dry.stdout.splitlines()[-1] == "Nothing was applied: --dry-run."
+        assert listed(server) == set()
+        done = stack(home, "apply", source, "--config", "remote-only")
+        assert done.stdout.splitlines()[:-1] == dry.stdout.splitlines()[:-1]
+        assert done.stdout.splitlines()[-1] == "Applied."
+        assert becomes(server, {"sky"})
+        back = stack(home, "apply", "remote-only")
+        assert [line.split()[0] for line in back.stdout.splitlines()[1:-1]] == ["disabled", "disabled"]
+        assert becomes(server, set())
+
+
+def test_a_file_with_an_error_changes_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("version: 2\nimage_name: mine\nprovders: {}\n")
+    done = stack(tmp_path / "home", "apply", str(file))
+    assert (done.returncode, "run.yaml:3: provders: unknown key; did you mean 'providers'?" in done.stderr) == (1, True)
+    assert not (tmp_path / "home" / "distributions").exists()
