@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from llamastack import __version__
-from llamastack.cli import deps, key, listing, model, registry, run
+from llamastack.cli import chat, deps, key, listing, model, registry, run
 
 
 def show_version(wanted: bool) -> None:
@@ -27,6 +27,7 @@ def group(help: str) -> typer.Typer:
 
 app = group("Llama Stack on Django: one API for every AI capability.")
 app.callback()(versioned)
+app.command("chat")(chat.chat)
 
 stack = group("Run the stack, and see what it is made of.")
 stack.callback()(versioned)
