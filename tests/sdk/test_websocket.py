@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import pytest_asyncio
 from websockets.asyncio.client import ClientConnection, connect
@@ -39,7 +40,23 @@ async def server(
     home: Path = tmp_path_factory.mktemp("home")
     with ExitStack() as stack:
         running = serving("remote-only", "--server", request.param, home=home, env=env)
-        yield await asyncio.to_thread(stack.enter_context, running)
+        server = await asyncio.to_thread(stack.enter_context, running)
+        await discovered(server)
+        yield server
+
+
+async def discovered(server: Server) -> None:
+    """Until the upstream's models are listed: the server is ready before it has asked for them."""
+    headers = {"Authorization": f"Bearer {first_key(server)}"}
+    async with asyncio.timeout(10), httpx.AsyncClient(base_url=server.url, headers=headers) as client:
+        while "openai/endless" not in (await client.get("/v1/models")).text:
+            await asyncio.sleep(0.05)
+
+
+def first_key(server: Server) -> str:
+    found = re.search(r"First API key: (\S+)", server.output)
+    assert found, server.output
+    return found[1]
 
 
 def socket(server: Server, **headers: str) -> connect:
@@ -47,9 +64,7 @@ def socket(server: Server, **headers: str) -> connect:
 
 
 def with_key(server: Server) -> connect:
-    found = re.search(r"First API key: (\S+)", server.output)
-    assert found, server.output
-    return socket(server, Authorization=f"Bearer {found[1]}")
+    return socket(server, Authorization=f"Bearer {first_key(server)}")
 
 
 async def received(chat: ClientConnection) -> Any:
