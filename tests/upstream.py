@@ -31,13 +31,22 @@ def usage() -> dict[str, int]:
     return {"prompt_tokens": 5, "completion_tokens": 4, "total_tokens": 9}
 
 
-def chunk(delta: dict[str, Any], finish: str | None = None, **extra: Any) -> bytes:
-    choice = {"index": 0, "delta": delta, "finish_reason": finish}
-    body = {"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "sky", "choices": [choice], **extra}
+def reply(choice: dict[str, Any] | None, chat: bool, streamed: bool) -> dict[str, Any]:
+    """A reply, or with `streamed` a chunk of one; without a choice, the last one that carries usage."""
+    kind = "chat.completion.chunk" if chat and streamed else "chat.completion" if chat else "text_completion"
+    blank = {"index": 0, "finish_reason": None} | ({} if chat and streamed else {"logprobs": None})
+    choices = [] if choice is None else [blank | choice]
+    totals = {"usage": usage()} if choice is None or not streamed else {}
+    return {"id": "c1", "object": kind, "created": 1, "model": "sky", "choices": choices, **totals}
+
+
+def event(body: dict[str, Any]) -> bytes:
     return b"data: " + json.dumps(body).encode() + b"\n\n"
 
 
-async def chat(request: web.Request) -> web.StreamResponse:
+async def generate(request: web.Request) -> web.StreamResponse:
+    """Chat completions and completions."""
+    chat = request.path.endswith("/chat/completions")
     upstream: Upstream = request.app[UPSTREAM]
     body = await request.json()
     upstream.requests.append(body)
@@ -53,38 +62,44 @@ async def chat(request: web.Request) -> web.StreamResponse:
     if model == "held":
         await upstream.released.wait()
     if body.get("stream"):
-        return await stream(request, upstream, model, bool((body.get("stream_options") or {}).get("include_usage")))
-    message = {"role": "assistant", "content": "".join(WORDS), "reasoning_content": "I looked up."}
-    choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
-    return web.json_response(
-        {"id": "c1", "object": "chat.completion", "created": 1, "model": model, "choices": [choice], "usage": usage()}
-    )
+        with_usage = bool((body.get("stream_options") or {}).get("include_usage"))
+        return await stream(request, upstream, model, chat, with_usage)
+    said = "".join(WORDS)
+    message = {"role": "assistant", "content": said, "reasoning_content": "I looked up."}
+    choice = {"message": message} if chat else {"text": said}
+    return web.json_response(reply(choice | {"finish_reason": "stop"}, chat, streamed=False))
 
 
-async def stream(request: web.Request, upstream: Upstream, model: str, with_usage: bool) -> web.StreamResponse:
+async def stream(
+    request: web.Request, upstream: Upstream, model: str, chat: bool, with_usage: bool
+) -> web.StreamResponse:
+    def said(text: str) -> bytes:
+        return event(reply({"delta": {"content": text}} if chat else {"text": text}, chat, streamed=True))
+
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
     await response.prepare(request)
-    await response.write(chunk({"role": "assistant", "content": ""}))
+    if chat:
+        await response.write(event(reply({"delta": {"role": "assistant", "content": ""}}, chat, streamed=True)))
     for word in WORDS:
-        await response.write(chunk({"content": word}))
+        await response.write(said(word))
     if model == "cut":
         assert request.transport is not None
         request.transport.close()
         return response
     if model == "broken":
-        await response.write(b'data: {"error": {"message": "out of memory"}}\n\n')
+        await response.write(event({"error": {"message": "out of memory"}}))
         return response
     if model == "endless":
         try:
             while True:
-                await response.write(chunk({"content": "more "}))
+                await response.write(said("more "))
                 await asyncio.sleep(0.01)
         finally:
             upstream.closed.set()
-    await response.write(chunk({}, "stop"))
+    last = {"delta": {}} if chat else {"text": ""}
+    await response.write(event(reply(last | {"finish_reason": "stop"}, chat, streamed=True)))
     if with_usage:
-        tail = {"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "sky", "choices": []}
-        await response.write(b"data: " + json.dumps(tail | {"usage": usage()}).encode() + b"\n\n")
+        await response.write(event(reply(None, chat, streamed=True)))
     await response.write(b"data: [DONE]\n\n")
     return response
 
@@ -112,7 +127,8 @@ async def serving(upstream: Upstream | None = None, port: int = 0) -> AsyncItera
     upstream = upstream or Upstream()
     app = web.Application()
     app[UPSTREAM] = upstream
-    app.router.add_post("/v1/chat/completions", chat)
+    app.router.add_post("/v1/chat/completions", generate)
+    app.router.add_post("/v1/completions", generate)
     app.router.add_post("/v1/embeddings", embeddings)
     app.router.add_get("/v1/models", models)
     runner = web.AppRunner(app, shutdown_timeout=0.1)

@@ -8,6 +8,8 @@ from ninja import Router
 from apps.inference.schemas import (
     ChatCompletion,
     ChatCompletionRequest,
+    Completion,
+    CompletionRequest,
     EmbeddingRequest,
     EmbeddingResponse,
 )
@@ -32,13 +34,20 @@ async def create_chat_completion(request: Request, body: ChatCompletionRequest) 
     return json(reply) if isinstance(reply, ChatCompletion) else await stream(request, reply)
 
 
+@router.post("/completions", response=Completion, summary="Create a completion")
+async def create_completion(request: Request, body: CompletionRequest) -> Any:
+    """Text that continues each prompt; with `stream: true` server-sent events that end in `[DONE]`."""
+    reply = await current().inference.post_completion(request.auth, body)
+    return json(reply) if isinstance(reply, Completion) else await stream(request, reply)
+
+
 @router.post("/embeddings", response=EmbeddingResponse, summary="Create embeddings")
 async def create_embeddings(request: Request, body: EmbeddingRequest) -> Any:
     """One vector an input, as floats or as base64 of little-endian float32."""
     return json(await current().inference.post_embedding(request.auth, body))
 
 
-def json(reply: ChatCompletion | EmbeddingResponse) -> HttpResponse:
+def json(reply: ChatCompletion | Completion | EmbeddingResponse) -> HttpResponse:
     return HttpResponse(sse.dump(reply), content_type="application/json")
 
 

@@ -7,6 +7,9 @@ from apps.inference.schemas import (
     ChatCompletion,
     ChatCompletionChunk,
     ChatCompletionRequest,
+    Completion,
+    CompletionChunk,
+    CompletionRequest,
     EmbeddingRequest,
     EmbeddingResponse,
     ProviderModel,
@@ -14,6 +17,7 @@ from apps.inference.schemas import (
 from llamastack.call import Call
 
 ChatReply = ChatCompletion | AsyncIterator[ChatCompletionChunk]
+CompletionReply = Completion | AsyncIterator[CompletionChunk]
 
 
 class Inference(Protocol):
@@ -28,6 +32,13 @@ class Inference(Protocol):
 
         The iterator ends with a chunk of empty `choices` that carries usage, if `request.wants_usage`. Closing it
         (`aclose`) stops the generation within one token.
+        """
+        ...
+
+    async def post_completion(self, call: Call, request: CompletionRequest) -> CompletionReply:
+        """Every prompt continued `request.choices` times, under the index `prompt * choices + choice`.
+
+        Whole or streamed, as a chat completion is.
         """
         ...
 

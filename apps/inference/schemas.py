@@ -1,4 +1,4 @@
-"""The wire types of inference, after OpenAI's API reference (chat completions, embeddings).
+"""The wire types of inference, after OpenAI's API reference (chat completions, completions, embeddings).
 
 Requests keep fields they do not know, so that a vendor's own parameters reach the vendor; a provider that cannot
 honour one raises UnsupportedParameter. Replies keep unknown fields too, so that nothing a vendor says is lost.
@@ -14,6 +14,7 @@ from llamastack.ids import new_id
 
 MAX_CHOICES = 128
 MAX_BIASES = 1024
+MAX_INPUTS = 2048  # prompts or texts in one request
 
 ModelName = Annotated[str, Field(min_length=1, max_length=255)]
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "function_call"]
@@ -74,13 +75,13 @@ class StreamOptions(Wire):
     include_usage: bool | None = None
 
 
-class ChatCompletionRequest(Wire):
+class GenerationRequest(Wire):
+    """What chat completions and completions share: how to generate."""
+
     model: ModelName
-    messages: Items[Message] = Field(min_length=1, max_length=10_000)
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     max_tokens: int | None = Field(None, ge=1)
-    max_completion_tokens: int | None = Field(None, ge=1)
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, gt=0, le=1)
     n: int | None = Field(None, ge=1, le=MAX_CHOICES)
@@ -89,22 +90,37 @@ class ChatCompletionRequest(Wire):
     user: str | None = Field(None, max_length=1000)
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
     presence_penalty: float | None = Field(None, ge=-2, le=2)
-    logprobs: bool | None = None
-    top_logprobs: int | None = Field(None, ge=0, le=20)
     logit_bias: Annotated[dict[str, FiniteFloat], BeforeValidator(few)] | None = None
-    tools: Items[dict[str, JsonValue]] | None = None
-    tool_choice: str | dict[str, JsonValue] | None = None
-    parallel_tool_calls: bool | None = None
-    response_format: dict[str, JsonValue] | None = None
 
     @property
     def choices(self) -> int:
         return self.n or 1
 
     @property
+    def limit(self) -> int | None:
+        """How many tokens may be generated, where the client says it."""
+        return self.max_tokens
+
+    @property
     def wants_usage(self) -> bool:
         """Whether a stream ends with a chunk that carries usage."""
         return bool(self.stream_options and self.stream_options.include_usage)
+
+
+class ChatCompletionRequest(GenerationRequest):
+    messages: Items[Message] = Field(min_length=1, max_length=10_000)
+    max_completion_tokens: int | None = Field(None, ge=1)
+    logprobs: bool | None = None
+    top_logprobs: int | None = Field(None, ge=0, le=20)
+    tools: Items[dict[str, JsonValue]] | None = None
+    tool_choice: str | dict[str, JsonValue] | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: dict[str, JsonValue] | None = None
+
+    @property
+    def limit(self) -> int | None:
+        """`max_completion_tokens` is OpenAI's newer name and wins."""
+        return self.max_completion_tokens or self.max_tokens
 
 
 # --- chat completions: the reply ---
@@ -138,6 +154,10 @@ def completion_id() -> str:
     return new_id("chatcmpl-")
 
 
+def text_completion_id() -> str:
+    return new_id("cmpl-")
+
+
 class ChatCompletion(Wire):
     id: str = Field(default_factory=completion_id)
     object: Literal["chat.completion"] = "chat.completion"
@@ -168,14 +188,52 @@ class ChatCompletionChunk(Wire):
     usage: Omitted[Usage] = None
 
 
-# --- embeddings ---
+# --- completions ---
 
-TokenIds = Annotated[Items[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+TokenIds = Annotated[Items[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1)]
+SeveralTexts = Annotated[Items[str], Field(min_length=1, max_length=MAX_INPUTS)]
+SeveralTokenIds = Annotated[Items[TokenIds], Field(min_length=1, max_length=MAX_INPUTS)]
+
+
+class CompletionRequest(GenerationRequest):
+    """Each prompt is continued `n` times. A prompt is text or token ids; null begins a new document."""
+
+    prompt: str | SeveralTexts | TokenIds | SeveralTokenIds | None
+    max_tokens: int | None = Field(None, ge=0, description="16 where it is not given")
+    best_of: int | None = Field(None, ge=0, le=20)
+    echo: bool | None = None
+    logprobs: int | None = Field(None, ge=0, le=5, strict=True)
+    suffix: str | None = None
+
+
+class CompletionChoice(Wire):
+    index: int
+    text: str
+    finish_reason: FinishReason | None = None
+    logprobs: dict[str, JsonValue] | None = None
+
+
+class Completion(Wire):
+    """A whole completion. A stream's chunks have the same shape, and in `text` what was added."""
+
+    id: str = Field(default_factory=text_completion_id)
+    object: Literal["text_completion"] = "text_completion"
+    created: int = Field(default_factory=now)
+    model: str
+    choices: list[CompletionChoice] = []
+    usage: Omitted[Usage] = None
+
+
+class CompletionChunk(Completion):
+    """A part of a streamed completion; the last one may have usage and no choices."""
+
+
+# --- embeddings ---
 
 
 class EmbeddingRequest(Wire):
     model: ModelName
-    input: str | Annotated[Items[str] | TokenIds | Items[TokenIds], Field(min_length=1, max_length=2048)]
+    input: str | Annotated[Items[str] | TokenIds | Items[TokenIds], Field(min_length=1, max_length=MAX_INPUTS)]
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: int | None = Field(None, ge=1, le=65_536)
     user: str | None = Field(None, max_length=1000)

@@ -1,21 +1,23 @@
 """Inference by routing: the model's name says which provider answers."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Any
 
 from apps.access.service import Route
-from apps.inference.protocol import ChatReply
+from apps.inference.protocol import ChatReply, CompletionReply
 from apps.inference.schemas import (
-    ChatCompletion,
-    ChatCompletionChunk,
     ChatCompletionRequest,
+    CompletionRequest,
     EmbeddingRequest,
     EmbeddingResponse,
+    GenerationRequest,
     ProviderModel,
 )
 from apps.registry.live import Live
 from llamastack.call import Call
+
+Operation = Callable[[Any], Any]  # a provider -> its method
 
 
 class InferenceService:
@@ -25,30 +27,37 @@ class InferenceService:
         self.live = live
 
     async def post_chat_completion(self, call: Call, request: ChatCompletionRequest) -> ChatReply:
+        reply: ChatReply = await self._generated(call, request, lambda provider: provider.post_chat_completion)
+        return reply
+
+    async def post_completion(self, call: Call, request: CompletionRequest) -> CompletionReply:
+        reply: CompletionReply = await self._generated(call, request, lambda provider: provider.post_completion)
+        return reply
+
+    async def post_embedding(self, call: Call, request: EmbeddingRequest) -> EmbeddingResponse:
+        route = await self.live.admitted(call, request.model, "embedding")
+        reply: EmbeddingResponse = await self._whole(call, route, request, lambda provider: provider.post_embedding)
+        return reply
+
+    async def _generated(self, call: Call, request: GenerationRequest, operation: Operation) -> Any:
         route = await self.live.admitted(call, request.model, "llm")
         if request.stream:
-            return self._stream(call, route, request)
+            return self._stream(call, route, request, operation)
+        return await self._whole(call, route, request, operation)
+
+    async def _whole(self, call: Call, route: Route, request: Any, operation: Operation) -> Any:
         async with self.live.pool.use(route.provider) as provider:
-            reply: ChatCompletion = await provider.post_chat_completion(call, _inner(route, request))
+            reply = await operation(provider)(call, _inner(route, request))
         reply.model = request.model
         return reply
 
-    async def _stream(
-        self, call: Call, route: Route, request: ChatCompletionRequest
-    ) -> AsyncIterator[ChatCompletionChunk]:
+    async def _stream(self, call: Call, route: Route, request: Any, operation: Operation) -> AsyncIterator[Any]:
         async with self.live.pool.use(route.provider) as provider:
-            chunks: Any = await provider.post_chat_completion(call, _inner(route, request))
+            chunks = await operation(provider)(call, _inner(route, request))
             async with aclosing(chunks):
                 async for chunk in chunks:
                     chunk.model = request.model
                     yield chunk
-
-    async def post_embedding(self, call: Call, request: EmbeddingRequest) -> EmbeddingResponse:
-        route = await self.live.admitted(call, request.model, "embedding")
-        async with self.live.pool.use(route.provider) as provider:
-            reply: EmbeddingResponse = await provider.post_embedding(call, _inner(route, request))
-        reply.model = request.model
-        return reply
 
     async def get_models(self, call: Call) -> list[ProviderModel]:
         """Every model the caller may use, under its registered name."""

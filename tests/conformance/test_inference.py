@@ -9,10 +9,18 @@ from typing import Any
 import pytest
 
 from apps.inference.protocol import Inference
-from apps.inference.schemas import ChatCompletion, ChatCompletionChunk, ChatCompletionRequest, EmbeddingRequest
+from apps.inference.schemas import (
+    ChatCompletion,
+    ChatCompletionChunk,
+    ChatCompletionRequest,
+    Completion,
+    CompletionChunk,
+    CompletionRequest,
+    EmbeddingRequest,
+)
 from llamastack.apis import Api
 from llamastack.call import ANONYMOUS_ADMIN, Call
-from llamastack.errors import StackError
+from llamastack.errors import NotSupported, StackError
 from llamastack.providers import Provider, load, specs
 from tests.upstream import serving
 
@@ -84,6 +92,23 @@ async def streamed(served: Served, **fields: Any) -> list[ChatCompletionChunk]:
     return [chunk async for chunk in reply]
 
 
+def prompted(served: Served, **fields: Any) -> CompletionRequest:
+    given = {"model": served.model, "prompt": "The sky is", "temperature": 0, "max_tokens": 12, **fields}
+    return CompletionRequest.model_validate(given)
+
+
+async def completed(served: Served, **fields: Any) -> Completion:
+    reply = await served.inference.post_completion(CALL, prompted(served, **fields))
+    assert isinstance(reply, Completion)
+    return reply
+
+
+async def completed_in_chunks(served: Served, **fields: Any) -> list[CompletionChunk]:
+    reply = await served.inference.post_completion(CALL, prompted(served, stream=True, **fields))
+    assert not isinstance(reply, Completion)
+    return [chunk async for chunk in reply]
+
+
 def test_every_provider_is_under_this_contract() -> None:
     assert set(specs(Api.inference)) == set(LOCAL) | set(REMOTE)
 
@@ -133,6 +158,33 @@ async def test_several_chats_at_once_each_get_their_own(served: Served) -> None:
     assert {reply.usage.total_tokens for reply in replies if reply.usage} == {
         alone.usage.total_tokens if alone.usage else 0
     }
+
+
+@CHATS
+async def test_a_completion_has_text_a_reason_and_usage_that_adds_up(served: Served) -> None:
+    reply = await completed(served)
+    assert reply.object == "text_completion"
+    assert reply.choices[0].text
+    assert reply.choices[0].finish_reason in ("stop", "length")
+    assert reply.usage is not None
+    assert reply.usage.total_tokens == reply.usage.prompt_tokens + reply.usage.completion_tokens
+    assert reply.usage.prompt_tokens > 0
+
+
+@CHATS
+async def test_a_streamed_completion_says_the_same_as_the_whole(served: Served) -> None:
+    *chunks, last = await completed_in_chunks(served, stream_options={"include_usage": True})
+    reply = await completed(served)
+    assert "".join(chunk.choices[0].text for chunk in chunks) == reply.choices[0].text
+    assert [chunk.choices[0].finish_reason is not None for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
+    assert (last.choices, last.usage) == ([], reply.usage)
+    assert len({(chunk.id, chunk.created) for chunk in [*chunks, last]}) == 1
+
+
+@pytest.mark.parametrize("served", each("inline::sentence-transformers"), indirect=True)
+async def test_what_only_embeds_says_so(served: Served) -> None:
+    with pytest.raises(NotSupported):
+        await served.inference.post_completion(CALL, prompted(served))
 
 
 @EMBEDS

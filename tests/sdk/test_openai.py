@@ -33,6 +33,20 @@ def test_a_stream_says_what_the_whole_answer_says(client: openai.OpenAI) -> None
     assert len(body) > 5
 
 
+def test_a_completion_whole_and_streamed(client: openai.OpenAI) -> None:
+    given = {"model": CHAT, "prompt": ["The capital of France is", "One, two, three,"], "temperature": 0}
+    whole = client.completions.create(**given, echo=True)
+    first, second = whole.choices
+    assert first.text.startswith("The capital of France is")
+    assert "Paris" in first.text
+    assert second.text.startswith("One, two, three, four")
+    assert whole.usage.completion_tokens == 32
+    streamed = ["", ""]
+    for chunk in client.completions.create(**given, stream=True):
+        streamed[chunk.choices[0].index] += chunk.choices[0].text
+    assert [prompt + text for prompt, text in zip(given["prompt"], streamed, strict=True)] == [first.text, second.text]
+
+
 async def test_leaving_a_stream_leaves_the_server_well(server: Server) -> None:
     async with openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="any", max_retries=0) as client:
         for _ in range(5):

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from jinja2 import TemplateError
 
-from apps.inference.providers.inline.meta_reference.prompt import encode, refuse_unsupported, sampling
+from apps.inference.providers.inline.meta_reference.parameters import refuse_unsupported, sampling
+from apps.inference.providers.inline.meta_reference.prompt import encode
 from apps.inference.schemas import ChatCompletionRequest
 from llamastack.errors import BadRequest, UnsupportedParameter
 from llamastack.sampling import Greedy, TopK, TopP

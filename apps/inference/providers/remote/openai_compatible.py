@@ -6,11 +6,14 @@ from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, Field, SecretStr, ValidationError
 
-from apps.inference.protocol import ChatReply
+from apps.inference.protocol import ChatReply, CompletionReply
 from apps.inference.schemas import (
     ChatCompletion,
     ChatCompletionChunk,
     ChatCompletionRequest,
+    Completion,
+    CompletionChunk,
+    CompletionRequest,
     EmbeddingRequest,
     EmbeddingResponse,
 )
@@ -21,6 +24,7 @@ from llamastack.errors import StackError, UpstreamError
 from llamastack.providers import Health, Provider, ProviderConfig
 
 R = TypeVar("R", bound=BaseModel)
+Request = ChatCompletionRequest | CompletionRequest | EmbeddingRequest
 BASE_URL = "Where its API begins, in most cases with /v1 at the end"
 
 
@@ -40,7 +44,7 @@ class OpenAICompatibleConfig(ProviderConfig):
 
 
 class OpenAICompatible(Provider):
-    """Chat completions, embeddings and the list of models, forwarded as they are and read with our own types."""
+    """Chats, completions, embeddings and the list of models, forwarded as they are and read with our own types."""
 
     config_class: ClassVar[type[ProviderConfig]] = OpenAICompatibleConfig
     config: OpenAICompatibleConfig
@@ -79,13 +83,18 @@ class OpenAICompatible(Provider):
 
     async def post_chat_completion(self, call: Call, request: ChatCompletionRequest) -> ChatReply:
         if request.stream:
-            return self._chunks(request)
+            return self._chunks("chat/completions", ChatCompletionChunk, request)
         return parsed(ChatCompletion, await self.egress.post("chat/completions", self.body(request)))
 
-    async def _chunks(self, request: ChatCompletionRequest) -> AsyncIterator[ChatCompletionChunk]:
-        async with aclosing(self.egress.stream("chat/completions", self.body(request))) as events:
+    async def post_completion(self, call: Call, request: CompletionRequest) -> CompletionReply:
+        if request.stream:
+            return self._chunks("completions", CompletionChunk, request)
+        return parsed(Completion, await self.egress.post("completions", self.body(request)))
+
+    async def _chunks(self, path: str, kind: type[R], request: Request) -> AsyncIterator[R]:
+        async with aclosing(self.egress.stream(path, self.body(request))) as events:
             async for event in events:
-                yield parsed(ChatCompletionChunk, event)
+                yield parsed(kind, event)
 
     async def post_embedding(self, call: Call, request: EmbeddingRequest) -> EmbeddingResponse:
         return parsed(EmbeddingResponse, await self.egress.post("embeddings", self.body(request)))
@@ -106,7 +115,7 @@ class OpenAICompatible(Provider):
         """A listed model with its type, as far as the vendor's list tells it."""
         return ProviderModel(provider_model_id=item["id"])
 
-    def body(self, request: ChatCompletionRequest | EmbeddingRequest) -> dict[str, Any]:
+    def body(self, request: Request) -> dict[str, Any]:
         """What is sent: the fields the client set, under the vendor's name of the model."""
         return request.model_dump(exclude_unset=True) | {"model": request.model}
 

@@ -4,8 +4,8 @@ from typing import Any
 
 from pydantic import Field, SecretStr, model_validator
 
-from apps.inference.providers.remote.openai_compatible import OpenAICompatible, OpenAICompatibleConfig
-from apps.inference.schemas import ChatCompletionRequest, EmbeddingRequest
+from apps.inference.providers.remote.openai_compatible import OpenAICompatible, OpenAICompatibleConfig, Request
+from apps.inference.schemas import ChatCompletionRequest
 from apps.registry.schemas import ProviderModel
 
 
@@ -47,7 +47,7 @@ class VLLM(OpenAICompatible):
         metadata = {"context_length": length} if isinstance(length, int) else {}
         return ProviderModel(provider_model_id=item["id"], metadata=metadata)
 
-    def body(self, request: ChatCompletionRequest | EmbeddingRequest) -> dict[str, Any]:
+    def body(self, request: Request) -> dict[str, Any]:
         body = super().body(request)
         limit = self.config.max_tokens if isinstance(request, ChatCompletionRequest) else None
         if limit is None or body.keys() & {"max_tokens", "max_completion_tokens"}:

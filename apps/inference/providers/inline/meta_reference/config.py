@@ -22,7 +22,7 @@ class MetaReferenceConfig(ProviderConfig):
     """`model` is loaded at start; without it, models load when they are first asked for."""
 
     model: str | None = Field(None, description="A name in the models folder, or the path of a folder or .gguf file")
-    temperature: float | None = Field(None, ge=0, le=2, description="Of chats that name none; 1 where this is empty")
+    temperature: float | None = Field(None, ge=0, le=2, description="Of requests that name none; 1 where this is empty")
     max_tokens: int | None = Field(None, ge=1, description="Of answers to chats that name none; max_seq_len bounds all")
     torch_seed: int | None = Field(None, description="Makes requests without a seed of their own repeatable in order")
     max_seq_len: int = Field(4096, ge=16, description="Prompt and completion together, in tokens")

@@ -97,13 +97,18 @@ class Engine:
         """How many generations are in the batch now."""
         return len(self._running)
 
-    def room(self, tokens: Sequence[int]) -> int:
-        """How many tokens can follow a prompt: at least one, or BadRequest."""
+    @property
+    def capacity(self) -> int:
+        """How many generations can be in the batch and in the queue."""
+        return self.max_batch_size + self.max_waiting
+
+    def room(self, tokens: Sequence[int], field: str = "messages") -> int:
+        """How many tokens can follow a prompt: at least one, or BadRequest of the field it came in."""
         if not tokens or len(tokens) >= self.context:
             raise BadRequest(
                 f"The prompt has {len(tokens)} tokens; this model takes 1 to {self.context - 1} "
                 f"(its context is {self.context} tokens, completion included).",
-                param="messages",
+                param=field,
                 code="context_length_exceeded",
             )
         return self.context - len(tokens)
@@ -112,7 +117,7 @@ class Engine:
         with self._changed:
             if self._stopping:
                 raise Unavailable("The model is being unloaded.", retry_after=1)
-            if len(self._waiting) >= self.max_waiting + self.max_batch_size - len(self._running):
+            if len(self._waiting) >= self.capacity - len(self._running):
                 raise RateLimited(f"{len(self._waiting)} generations are waiting already.", retry_after=5)
             self._waiting.append(generation)
             self._changed.notify()

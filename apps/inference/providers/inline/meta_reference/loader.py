@@ -22,6 +22,7 @@ WINDOWED_ATTENTION = {"sliding_attention", "chunked_attention"}
 class LoadedModel:
     engine: Engine
     tokenizer: Any  # transformers' PreTrainedTokenizerFast
+    vocabulary: int  # how many token ids the model knows
 
 
 def load(name: str, config: MetaReferenceConfig) -> LoadedModel:
@@ -44,7 +45,7 @@ def load(name: str, config: MetaReferenceConfig) -> LoadedModel:
     )
     _warm_up(model)
     engine.start()
-    return LoadedModel(engine, tokenizer)
+    return LoadedModel(engine, tokenizer, model.get_input_embeddings().num_embeddings)
 
 
 def _source(path: Path) -> dict[str, Any]:

@@ -1,65 +1,12 @@
-"""A request as the engine needs it: the prompt's tokens and how to sample. What cannot be honoured is refused here."""
+"""A request's prompts as the engine needs them: tokens."""
 
 from typing import Any
 
 from jinja2 import TemplateError
 
-from apps.inference.schemas import ChatCompletionRequest, Message, TextPart
+from apps.inference.providers.inline.meta_reference.parameters import PROVIDER
+from apps.inference.schemas import CompletionRequest, Message, TextPart
 from llamastack.errors import BadRequest, UnsupportedParameter
-from llamastack.sampling import SamplingParams, strategy
-
-PROVIDER = "inline::meta-reference"
-MAX_STOP = 1000  # characters of one stop string
-
-# Fields without a meaning for the tokens of an answer, and values that say the same as leaving a field out.
-HARMLESS = {
-    "metadata",
-    "parallel_tool_calls",
-    "prompt_cache_key",
-    "prompt_cache_retention",
-    "safety_identifier",
-    "service_tier",
-    "store",
-    "top_k",
-}
-NEUTRAL: dict[str, Any] = {
-    "frequency_penalty": 0,
-    "logit_bias": {},
-    "logprobs": False,
-    "min_p": 0,
-    "modalities": ["text"],
-    "presence_penalty": 0,
-    "repetition_penalty": 1,
-    "response_format": {"type": "text"},
-    "tools": [],
-    "top_logprobs": 0,
-}
-
-
-def refuse_unsupported(request: ChatCompletionRequest) -> None:
-    """Raise UnsupportedParameter for the first field that is set, matters, and cannot be honoured."""
-    fields = {name: getattr(request, name) for name in NEUTRAL if name in ChatCompletionRequest.model_fields}
-    for name, value in (fields | (request.model_extra or {})).items():
-        if value is not None and name not in HARMLESS and value != NEUTRAL.get(name):
-            raise UnsupportedParameter(name, PROVIDER)
-    if request.tool_choice not in (None, "none", "auto"):
-        raise UnsupportedParameter("tool_choice", PROVIDER)
-
-
-def sampling(
-    request: ChatCompletionRequest, temperature: float | None = None, max_tokens: int | None = None
-) -> SamplingParams:
-    """The request's sampling parameters; `max_completion_tokens` is OpenAI's newer name and wins.
-
-    `temperature` and `max_tokens` hold for a request that names none.
-    """
-    heat = temperature if request.temperature is None else request.temperature
-    return SamplingParams(
-        strategy=strategy(heat, request.top_p, _top_k(request)),
-        max_tokens=request.max_completion_tokens or request.max_tokens or max_tokens,
-        stop=_stops(request),
-        seed=request.seed,
-    )
 
 
 def encode(tokenizer: Any, messages: list[Message]) -> list[int]:
@@ -72,6 +19,49 @@ def encode(tokenizer: Any, messages: list[Message]) -> list[int]:
     except TemplateError as error:
         raise BadRequest(f"The model's chat template refuses these messages: {error}", param="messages") from error
     tokens: list[int] = tokenizer.encode(text, add_special_tokens=False)
+    return tokens
+
+
+def encode_prompts(tokenizer: Any, request: CompletionRequest, vocabulary: int) -> list[list[int]]:
+    """Every prompt without a chat template. A text begins as the tokenizer begins documents; token ids are kept."""
+    return [
+        _text_tokens(tokenizer, prompt) if isinstance(prompt, str) else _checked(prompt, vocabulary)
+        for prompt in _prompts(request)
+    ]
+
+
+def echoes(tokenizer: Any, request: CompletionRequest) -> list[str]:
+    """What each choice begins with: with `echo`, its prompt's text."""
+    texts = [_text(tokenizer, prompt) if request.echo else "" for prompt in _prompts(request)]
+    return [text for text in texts for _ in range(request.choices)]
+
+
+def _prompts(request: CompletionRequest) -> list[str | list[int]]:
+    prompt: Any = request.prompt or ""
+    single = isinstance(prompt, str) or isinstance(prompt[0], int)
+    return [prompt] if single else list(prompt)
+
+
+def _text_tokens(tokenizer: Any, text: str) -> list[int]:
+    """An empty text is the beginning of a document, for a model that has a token for it."""
+    tokens: list[int] = tokenizer.encode(text)
+    if tokens:
+        return tokens
+    if tokenizer.bos_token_id is None:
+        raise BadRequest("This model needs a prompt: it has no token that begins a document.", param="prompt")
+    return [tokenizer.bos_token_id]
+
+
+def _text(tokenizer: Any, prompt: str | list[int]) -> str:
+    if isinstance(prompt, str):
+        return prompt
+    text: str = tokenizer.decode(prompt, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    return text
+
+
+def _checked(tokens: list[int], vocabulary: int) -> list[int]:
+    if (largest := max(tokens)) >= vocabulary:
+        raise BadRequest(f"Token {largest} is none: the model has {vocabulary} tokens.", param="prompt")
     return tokens
 
 
@@ -94,19 +84,3 @@ def _content(index: int, message: Message) -> str:
             raise UnsupportedParameter(field, PROVIDER, f"It reads text; this part is '{part.type}'.")
         texts.append(part.text)
     return "".join(texts)
-
-
-def _top_k(request: ChatCompletionRequest) -> int | None:
-    top_k = (request.model_extra or {}).get("top_k")
-    if top_k is None:
-        return None
-    if not isinstance(top_k, int) or isinstance(top_k, bool) or top_k < 1:
-        raise BadRequest("'top_k' must be a whole number of at least 1.", param="top_k")
-    return top_k
-
-
-def _stops(request: ChatCompletionRequest) -> tuple[str, ...]:
-    stops = (request.stop,) if isinstance(request.stop, str) else tuple(request.stop or ())
-    if not all(0 < len(stop) <= MAX_STOP for stop in stops):
-        raise BadRequest(f"A stop string must have 1 to {MAX_STOP} characters.", param="stop")
-    return stops

@@ -5,10 +5,16 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from apps.inference.local_models import installed, resolve
-from apps.inference.protocol import ChatReply
+from apps.inference.protocol import ChatReply, CompletionReply
 from apps.inference.providers.inline.loads import Loads
 from apps.inference.providers.inline.meta_reference.config import MetaReferenceConfig
-from apps.inference.schemas import ChatCompletionRequest, EmbeddingRequest, EmbeddingResponse, ProviderModel
+from apps.inference.schemas import (
+    ChatCompletionRequest,
+    CompletionRequest,
+    EmbeddingRequest,
+    EmbeddingResponse,
+    ProviderModel,
+)
 from llamastack.call import Call
 from llamastack.errors import NotFound, NotSupported
 from llamastack.providers import Health, Provider
@@ -45,17 +51,32 @@ class MetaReference(Provider):
         )
 
     async def post_chat_completion(self, call: Call, request: ChatCompletionRequest) -> ChatReply:
-        from apps.inference.providers.inline.meta_reference import completion, prompt  # jinja2 is needed here
+        from apps.inference.providers.inline.meta_reference import answers, completion, parameters, prompt
 
-        prompt.refuse_unsupported(request)
-        sampling = prompt.sampling(request, self.config.temperature, self.config.max_tokens)
+        parameters.refuse_unsupported(request)
+        sampling = parameters.sampling(request, self.config.temperature, self.config.max_tokens)
         loaded = await self._loaded(request.model)
         tokens = await asyncio.to_thread(prompt.encode, loaded.tokenizer, request.messages)
         loaded.engine.room(tokens)
-        job = completion.Completion(loaded, tokens, sampling, request.choices)
+        job = answers.Answers(loaded, [tokens], sampling, request.choices)
         if request.stream:
-            return job.stream(request.model, request.wants_usage)
-        return await job.whole(request.model)
+            return completion.stream_chat(job, request.model, request.wants_usage)
+        return await completion.whole_chat(job, request.model)
+
+    async def post_completion(self, call: Call, request: CompletionRequest) -> CompletionReply:
+        from apps.inference.providers.inline.meta_reference import answers, completion, parameters, prompt
+
+        parameters.refuse_unsupported(request)
+        sampling = parameters.sampling(request, self.config.temperature, parameters.COMPLETION_TOKENS)
+        loaded = await self._loaded(request.model)
+        prompts = await asyncio.to_thread(prompt.encode_prompts, loaded.tokenizer, request, loaded.vocabulary)
+        for tokens in prompts:
+            loaded.engine.room(tokens, "prompt")
+        job = answers.Answers(loaded, prompts, sampling, request.choices, goes_on=True)
+        echoes = prompt.echoes(loaded.tokenizer, request)
+        if request.stream:
+            return completion.stream_text(job, request.model, echoes, request.wants_usage)
+        return await completion.whole_text(job, request.model, echoes)
 
     async def post_embedding(self, call: Call, request: EmbeddingRequest) -> EmbeddingResponse:
         raise NotSupported("inline::meta-reference does not embed; use a model of inline::sentence-transformers.")

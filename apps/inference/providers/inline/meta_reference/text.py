@@ -4,16 +4,20 @@ from collections.abc import Sequence
 from typing import Any
 
 UNFINISHED = "\N{REPLACEMENT CHARACTER}"  # how a tokenizer shows bytes that are no whole character yet
+BEFORE = 8  # how many tokens of a prompt are looked at; a character has at most four
 
 
 class Detokenizer:
     """Decodes a window that begins before the unseen tokens, since what a token says depends on the one before it."""
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, before: Sequence[int] = ()) -> None:
+        """`before` are tokens whose text goes on here; it is not shown again."""
         self._tokenizer = tokenizer
-        self._tokens: list[int] = []
+        self._tokens = list(before[-BEFORE:])
         self._start = 0
-        self._shown = 0
+        self._shown = len(self._tokens)
+        if self._decode(self._tokens).endswith(UNFINISHED):
+            self._tokens, self._shown = [], 0
 
     def feed(self, token: int) -> str:
         """The text that is certain now; empty where a character is not whole yet."""

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, field_validator
 
 from apps.inference.local_models import installed, resolve
-from apps.inference.protocol import ChatReply
+from apps.inference.protocol import ChatReply, CompletionReply
 from apps.inference.providers.inline.loads import Loads
 from apps.inference.schemas import (
     ChatCompletionRequest,
+    CompletionRequest,
     Embedding,
     EmbeddingRequest,
     EmbeddingResponse,
@@ -100,6 +101,9 @@ class SentenceTransformers(Provider):
 
     async def post_chat_completion(self, call: Call, request: ChatCompletionRequest) -> ChatReply:
         raise NotSupported(f"{PROVIDER} does not chat; use a model of another provider.")
+
+    async def post_completion(self, call: Call, request: CompletionRequest) -> CompletionReply:
+        raise NotSupported(f"{PROVIDER} does not complete text; use a model of another provider.")
 
     async def get_models(self, call: Call) -> list[ProviderModel]:
         return await asyncio.to_thread(self._models)

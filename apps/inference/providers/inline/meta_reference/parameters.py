@@ -1,0 +1,95 @@
+"""A request's parameters as the engine needs them: how to sample. What cannot be honoured is refused here."""
+
+from typing import Any
+
+from apps.inference.schemas import ChatCompletionRequest, CompletionRequest, GenerationRequest
+from llamastack.errors import BadRequest, UnsupportedParameter
+from llamastack.sampling import SamplingParams, strategy
+
+PROVIDER = "inline::meta-reference"
+MAX_STOP = 1000  # characters of one stop string
+COMPLETION_TOKENS = 16  # of a completion that names none, as the API reference says
+
+# Fields without a meaning for the tokens of an answer, and values that say the same as leaving a field out.
+HARMLESS = {
+    "metadata",
+    "parallel_tool_calls",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "safety_identifier",
+    "service_tier",
+    "store",
+    "top_k",
+}
+NEUTRAL: dict[str, Any] = {
+    "frequency_penalty": 0,
+    "logit_bias": {},
+    "min_p": 0,
+    "presence_penalty": 0,
+    "repetition_penalty": 1,
+}
+NEUTRAL_IN_CHATS: dict[str, Any] = NEUTRAL | {
+    "logprobs": False,
+    "modalities": ["text"],
+    "response_format": {"type": "text"},
+    "tools": [],
+    "top_logprobs": 0,
+}
+NEUTRAL_IN_COMPLETIONS: dict[str, Any] = NEUTRAL | {"logprobs": None, "suffix": ""}
+REMEDIES = {"suffix": "It writes what follows a prompt, and cannot fill a gap; leave it out."}
+
+
+def refuse_unsupported(request: ChatCompletionRequest | CompletionRequest) -> None:
+    """Raise UnsupportedParameter for the first field that is set, matters, and cannot be honoured."""
+    chat = isinstance(request, ChatCompletionRequest)
+    neutral = NEUTRAL_IN_CHATS if chat else NEUTRAL_IN_COMPLETIONS
+    fields = {name: getattr(request, name) for name in neutral if name in type(request).model_fields}
+    for name, value in (fields | (request.model_extra or {})).items():
+        if value is not None and name not in HARMLESS and value != neutral.get(name):
+            raise UnsupportedParameter(name, PROVIDER, REMEDIES.get(name, "Leave it out."))
+    if isinstance(request, ChatCompletionRequest):
+        _refuse_tool_choice(request)
+    else:
+        _refuse_best_of(request)
+
+
+def _refuse_tool_choice(request: ChatCompletionRequest) -> None:
+    if request.tool_choice not in (None, "none", "auto"):
+        raise UnsupportedParameter("tool_choice", PROVIDER)
+
+
+def _refuse_best_of(request: CompletionRequest) -> None:
+    best_of = request.best_of or request.choices
+    if best_of < request.choices:
+        raise BadRequest(f"'best_of' is {best_of}, and 'n' asks for {request.choices} of them.", param="best_of")
+    if best_of > request.choices:
+        raise UnsupportedParameter("best_of", PROVIDER, "It ranks no answers; leave it out.")
+
+
+def sampling(
+    request: GenerationRequest, temperature: float | None = None, max_tokens: int | None = None
+) -> SamplingParams:
+    """The request's sampling parameters; `temperature` and `max_tokens` hold for a request that names none."""
+    heat = temperature if request.temperature is None else request.temperature
+    return SamplingParams(
+        strategy=strategy(heat, request.top_p, _top_k(request)),
+        max_tokens=max_tokens if request.limit is None else request.limit,
+        stop=_stops(request),
+        seed=request.seed,
+    )
+
+
+def _top_k(request: GenerationRequest) -> int | None:
+    top_k = (request.model_extra or {}).get("top_k")
+    if top_k is None:
+        return None
+    if not isinstance(top_k, int) or isinstance(top_k, bool) or top_k < 1:
+        raise BadRequest("'top_k' must be a whole number of at least 1.", param="top_k")
+    return top_k
+
+
+def _stops(request: GenerationRequest) -> tuple[str, ...]:
+    stops = (request.stop,) if isinstance(request.stop, str) else tuple(request.stop or ())
+    if not all(0 < len(stop) <= MAX_STOP for stop in stops):
+        raise BadRequest(f"A stop string must have 1 to {MAX_STOP} characters.", param="stop")
+    return stops
