@@ -2,8 +2,8 @@
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any, ParamSpec, TypeVar
 
 from django.db import DataError, InterfaceError, OperationalError, connections
 
@@ -14,6 +14,7 @@ RETRY_SECONDS = 5
 T = TypeVar("T")
 P = ParamSpec("P")
 _pool = ThreadPoolExecutor(THREADS, thread_name_prefix="db")
+_under_way: set[Future[Any]] = set()
 
 
 async def db(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -21,7 +22,15 @@ async def db(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 
     Raises Unavailable (503 with Retry-After) while the database cannot be reached.
     """
-    return await asyncio.get_running_loop().run_in_executor(_pool, lambda: _guarded(lambda: work(*args, **kwargs)))
+    future = _pool.submit(lambda: _guarded(lambda: work(*args, **kwargs)))
+    _under_way.add(future)
+    future.add_done_callback(_under_way.discard)
+    return await asyncio.wrap_future(future)
+
+
+async def settled() -> None:
+    """Wait a while for what is under way, whose callers may have been cancelled: a thread cannot be."""
+    await asyncio.to_thread(wait, list(_under_way), RETRY_SECONDS)
 
 
 def _guarded(work: Callable[[], T]) -> T:

@@ -8,6 +8,7 @@ from apps.inference.protocol import Inference
 from apps.inference.service import InferenceService
 from apps.registry.live import Live
 from llamastack.apis import Api
+from llamastack.db import settled
 from llamastack.errors import Unavailable, UpstreamTimeout
 from llamastack.pool import ProviderPool
 
@@ -30,6 +31,7 @@ class LlamaStack:
     async def stop(self) -> None:
         await self.live.stop()
         await self.live.pool.close()
+        await settled()
 
 
 _running: LlamaStack | None = None
