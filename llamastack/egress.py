@@ -62,33 +62,31 @@ class Egress:
             await self._session.close()
             self._session = None
 
-    async def get(self, path: str, headers: Mapping[str, str] | None = None) -> Any:
+    async def get(self, path: str) -> Any:
         """The JSON answer to a GET."""
-        return await self._json("GET", path, None, headers)
+        return await self._json("GET", path, None)
 
-    async def post(self, path: str, body: Any, headers: Mapping[str, str] | None = None) -> Any:
+    async def post(self, path: str, body: Any) -> Any:
         """The JSON answer to a POST of JSON."""
-        return await self._json("POST", path, body, headers)
+        return await self._json("POST", path, body)
 
-    async def stream(
-        self, path: str, body: Any, headers: Mapping[str, str] | None = None
-    ) -> AsyncGenerator[dict[str, Any], None]:
+    async def stream(self, path: str, body: Any) -> AsyncGenerator[dict[str, Any], None]:
         """The JSON objects of an event stream, up to `[DONE]`.
 
         Raises where the stream ends without it or carries an error: a cut stream is never a short answer. Closing the
         iterator closes the connection.
         """
         timeout = aiohttp.ClientTimeout(connect=self.timeouts.connect, sock_read=self.timeouts.idle)
-        async with self._exchange("POST", path, body, headers, timeout) as response:
+        async with self._exchange("POST", path, body, timeout) as response:
             async for data in payloads(response.content.iter_any()):
                 if data == b"[DONE]":
                     return
                 yield self._event(data)
             raise MalformedStream("it ended without [DONE]")
 
-    async def _json(self, method: str, path: str, body: Any, headers: Mapping[str, str] | None) -> Any:
+    async def _json(self, method: str, path: str, body: Any) -> Any:
         timeout = aiohttp.ClientTimeout(total=self.timeouts.total, connect=self.timeouts.connect)
-        async with self._exchange(method, path, body, headers, timeout) as response:
+        async with self._exchange(method, path, body, timeout) as response:
             return self._parse(await self._read(response))
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
@@ -115,11 +113,11 @@ class Egress:
 
     @asynccontextmanager
     async def _exchange(
-        self, method: str, path: str, body: Any, headers: Mapping[str, str] | None, timeout: aiohttp.ClientTimeout
+        self, method: str, path: str, body: Any, timeout: aiohttp.ClientTimeout
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """One request; every failure of the transport, until the caller is done with the reply, as a StackError."""
         data = None if body is None else orjson.dumps(body)
-        sent = {**self.headers, **(headers or {})} | ({} if data is None else {"Content-Type": "application/json"})
+        sent = self.headers if data is None else self.headers | {"Content-Type": "application/json"}
         url = f"{self.base_url}/{path.lstrip('/')}"
         try:
             async with self._open().request(
@@ -159,12 +157,12 @@ class Egress:
 
     def _refusal(self, response: aiohttp.ClientResponse, body: bytes) -> StackError:
         """The upstream's status as ours: the caller's faults and 429 keep theirs, the rest is a bad gateway."""
-        status = response.status
-        message = f"{self.upstream} answered {status}: {_message(_loads(body)) or response.reason}"
+        status, told = response.status, _loads(body)
+        message = f"{self.upstream} answered {status}: {_message(told) or response.reason}"
         if status == 429:
             return RateLimited(message, retry_after=_seconds(response.headers.get("Retry-After")))
         if status in CALLERS_FAULT:
-            return UpstreamRejected(message, 400 if status == 422 else status, **_details(_loads(body)))
+            return UpstreamRejected(message, 400 if status == 422 else status, **_details(told))
         if status in (408, 504):
             return UpstreamTimeout(message)
         if status in (401, 403):

@@ -23,8 +23,8 @@ PREFLIGHT_HEADERS = (
 )
 
 
-def check_head(scope: Any) -> dict[str, str]:
-    """The request's headers by lower-case name, once its host, origin, content type and stated length are in order."""
+def check_head(scope: Any) -> None:
+    """Refuse a request whose host, origin, content type or stated length is not in order."""
     headers: dict[str, str] = {}
     for name, value in scope["headers"]:
         key, text = name.decode("latin-1").lower(), value.decode("latin-1")
@@ -33,7 +33,6 @@ def check_head(scope: Any) -> dict[str, str]:
     check_origin(headers)
     if scope["type"] == "http" and is_api(scope["path"]) and scope["method"] in BODY_METHODS:
         check_content(headers)
-    return headers
 
 
 def check_host(headers: dict[str, str]) -> None:

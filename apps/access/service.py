@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from django.http import HttpRequest
 from django.utils import timezone
 
 from apps.access.models import digest
@@ -12,6 +13,12 @@ from llamastack.errors import AuthenticationError, BadRequest, NotFound, Unavail
 from llamastack.snapshot import KeyRecord, ModelRecord, ProviderRecord, Snapshot
 
 BEARER = "bearer "
+
+
+class Request(HttpRequest):
+    """A request that has been authenticated."""
+
+    auth: Call
 
 
 @dataclass(frozen=True, slots=True)

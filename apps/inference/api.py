@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http import HttpResponse, StreamingHttpResponse
 from ninja import Router
 
+from apps.access.service import Request
 from apps.inference.schemas import (
     ChatCompletion,
     ChatCompletionRequest,
@@ -15,16 +16,9 @@ from apps.inference.schemas import (
 )
 from llamastack import sse
 from llamastack.apis import ALIASES
-from llamastack.call import Call
 from llamastack.stack import current
 
 router = Router(tags=["inference"])
-
-
-class Request(HttpRequest):
-    """A request that has been authenticated."""
-
-    auth: Call
 
 
 @router.post("/chat/completions", response=ChatCompletion, summary="Create a chat completion")

@@ -5,6 +5,7 @@ from typing import Any
 from django.http import HttpRequest
 from ninja import Router
 
+from apps.access.service import Request
 from apps.registry import service
 from apps.registry.effective import config_class, masked, secret_fields
 from apps.registry.models import Provider
@@ -23,7 +24,7 @@ from apps.registry.schemas import (
 )
 from llamastack import __version__
 from llamastack.apis import Api
-from llamastack.call import Call, Principal
+from llamastack.call import Principal
 from llamastack.db import db
 from llamastack.errors import BadRequest, NotFound, PermissionDenied
 from llamastack.snapshot import ModelRecord, ProviderRecord
@@ -31,12 +32,6 @@ from llamastack.stack import current
 
 router = Router()
 models = Router(tags=["models"])
-
-
-class Request(HttpRequest):
-    """A request that has been authenticated."""
-
-    auth: Call
 
 
 @models.get("/models", response=ModelList, summary="List models")

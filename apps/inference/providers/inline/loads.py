@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from llamastack.providers import ProviderUnavailable
+from llamastack.providers import Health, ProviderUnavailable
 
 Loaded = TypeVar("Loaded")
 
@@ -23,6 +23,14 @@ class Loads(Generic[Loaded]):
     @property
     def loading(self) -> list[str]:
         return [name for name, task in self._tasks.items() if not task.done()]
+
+    def health(self, wanted: str | None) -> Health:
+        """What is loaded or loading; not well where the one model that is `wanted` is neither."""
+        if self.loading:
+            return Health(True, f"loading {', '.join(self.loading)}; calls wait")
+        if not self.names and wanted:
+            return Health(False, f"{wanted} is not loaded")
+        return Health(True, f"loaded: {', '.join(self.names) or 'nothing yet; the first request loads its model'}")
 
     async def get(self, name: str) -> Loaded:
         """The model, after its load; a load that failed is tried again by the next caller."""

@@ -76,13 +76,7 @@ class SentenceTransformers(Provider):
             await asyncio.to_thread(embedder.stop)
 
     async def health(self) -> Health:
-        if self._loads.loading:
-            return Health(True, f"loading {', '.join(self._loads.loading)}; calls wait")
-        if not self._loads.names and self.config.model:
-            return Health(False, f"{self.config.model} is not loaded")
-        return Health(
-            True, f"loaded: {', '.join(self._loads.names) or 'nothing yet; the first request loads its model'}"
-        )
+        return self._loads.health(self.config.model)
 
     async def post_embedding(self, call: Call, request: EmbeddingRequest) -> EmbeddingResponse:
         truncation = _truncation(request)
