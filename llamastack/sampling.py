@@ -11,20 +11,25 @@ class Greedy:
 
 @dataclass(frozen=True, slots=True)
 class TopP:
-    """Nucleus sampling: the smallest set of tokens whose probability reaches `top_p`."""
+    """Nucleus sampling: the smallest set of tokens whose probability reaches `top_p`.
+
+    Tokens less likely than `min_p` times the likeliest are left out beforehand.
+    """
 
     temperature: float = 1.0
     top_p: float = 1.0
+    min_p: float = 0.0
     type: Literal["top_p"] = "top_p"
 
 
 @dataclass(frozen=True, slots=True)
 class TopK:
-    """The `top_k` likeliest tokens, of those the nucleus `top_p`."""
+    """The `top_k` likeliest tokens, of those the nucleus `top_p`; `min_p` as above."""
 
     top_k: int
     temperature: float = 1.0
     top_p: float = 1.0
+    min_p: float = 0.0
     type: Literal["top_k"] = "top_k"
 
 
@@ -39,13 +44,18 @@ class SamplingParams:
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()
     seed: int | None = None
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
 
 
-def strategy(temperature: float | None, top_p: float | None, top_k: int | None = None) -> Strategy:
+def strategy(temperature: float | None, top_p: float | None, top_k: int | None = None, min_p: float = 0.0) -> Strategy:
     """OpenAI's parameters as a strategy: both default to 1; a temperature of 0 (or top_k of 1) is greedy."""
     heat = 1.0 if temperature is None else temperature
     if heat == 0 or top_k == 1:
         return Greedy()
+    nucleus = 1.0 if top_p is None else top_p
     if top_k is not None:
-        return TopK(top_k, heat, 1.0 if top_p is None else top_p)
-    return TopP(heat, 1.0 if top_p is None else top_p)
+        return TopK(top_k, heat, nucleus, min_p)
+    return TopP(heat, nucleus, min_p)

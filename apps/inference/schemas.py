@@ -31,6 +31,7 @@ def few(biases: object) -> object:
     return biases
 
 
+Bias = Annotated[FiniteFloat, Field(ge=-100, le=100)]
 T = TypeVar("T")
 # A list ends at its first wrong item: telling of each of a million would take minutes.
 Items = Annotated[list[T], Field(fail_fast=True)]
@@ -90,7 +91,7 @@ class GenerationRequest(Wire):
     user: str | None = Field(None, max_length=1000)
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
     presence_penalty: float | None = Field(None, ge=-2, le=2)
-    logit_bias: Annotated[dict[str, FiniteFloat], BeforeValidator(few)] | None = None
+    logit_bias: Annotated[dict[str, Bias], BeforeValidator(few)] | None = None
 
     @property
     def choices(self) -> int:

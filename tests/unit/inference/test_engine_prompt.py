@@ -4,8 +4,13 @@ from typing import Any
 
 import pytest
 from jinja2 import TemplateError
+from pydantic import ValidationError
 
-from apps.inference.providers.inline.meta_reference.parameters import refuse_unsupported, sampling
+from apps.inference.providers.inline.meta_reference.parameters import (
+    refuse_foreign_tokens,
+    refuse_unsupported,
+    sampling,
+)
 from apps.inference.providers.inline.meta_reference.prompt import encode
 from apps.inference.schemas import ChatCompletionRequest
 from llamastack.errors import BadRequest, UnsupportedParameter
@@ -46,11 +51,6 @@ def rendered(*messages: dict[str, Any]) -> str:
         ("response_format", {"type": "json_object"}),
         ("logprobs", True),
         ("top_logprobs", 3),
-        ("frequency_penalty", 0.5),
-        ("presence_penalty", -1),
-        ("logit_bias", {"5": 10}),
-        ("min_p", 0.1),
-        ("repetition_penalty", 1.2),
         ("modalities", ["text", "audio"]),
         ("reasoning_effort", "high"),
         ("functions", []),
@@ -80,6 +80,12 @@ def test_sampling_follows_the_request() -> None:
     assert sampling(request(max_tokens=5)).max_tokens == 5
     assert sampling(request(max_tokens=5, max_completion_tokens=6)).max_tokens == 6
     assert sampling(request(stop="a", seed=3)).stop == ("a",)
+    assert sampling(request(min_p=0.2)).strategy == TopP(1.0, 1.0, 0.2)
+    assert sampling(request(min_p=0, top_k=7)).strategy == TopK(7, 1.0, 1.0, 0.0)
+    adjusted = sampling(request(frequency_penalty=0.5, presence_penalty=-1, logit_bias={"5": 10}))
+    assert (adjusted.frequency_penalty, adjusted.presence_penalty) == (0.5, -1)
+    assert adjusted.logit_bias == ((5, 10.0),)
+    assert sampling(request(repetition_penalty=1.2)).repetition_penalty == 1.2
 
 
 def test_the_providers_defaults_hold_where_a_request_names_none() -> None:
@@ -91,12 +97,42 @@ def test_the_providers_defaults_hold_where_a_request_names_none() -> None:
 
 
 @pytest.mark.parametrize(
-    "fields", [{"top_k": 0}, {"top_k": 2.5}, {"top_k": True}, {"stop": ""}, {"stop": ["x" * 1001]}]
+    "fields",
+    [
+        {"top_k": 0},
+        {"top_k": 2.5},
+        {"top_k": True},
+        {"stop": ""},
+        {"stop": ["x" * 1001]},
+        {"min_p": 1.5},
+        {"min_p": -0.1},
+        {"min_p": True},
+        {"min_p": "much"},
+        {"repetition_penalty": 0},
+        {"repetition_penalty": float("nan")},
+        {"logit_bias": {"a": 1}},
+        {"logit_bias": {"-1": 1}},
+        {"logit_bias": {"9" * 5000: 1}},
+    ],
 )
 def test_bad_values_are_400s_that_name_the_field(fields: dict[str, Any]) -> None:
     with pytest.raises(BadRequest) as refused:
         sampling(request(**fields))
     assert refused.value.param in fields
+
+
+@pytest.mark.parametrize("token", ["128", "99999999999"])
+def test_a_biased_token_that_the_model_does_not_have_is_refused(token: str) -> None:
+    refuse_foreign_tokens(sampling(request(logit_bias={"127": 1})), 128)
+    with pytest.raises(BadRequest, match=f"Token {token} is none") as refused:
+        refuse_foreign_tokens(sampling(request(logit_bias={"1": 1, token: 1})), 128)
+    assert refused.value.param == "logit_bias"
+
+
+@pytest.mark.parametrize("bias", [100.5, -101])
+def test_a_bias_is_at_most_a_hundred(bias: float) -> None:
+    with pytest.raises(ValidationError):
+        request(logit_bias={"1": bias})
 
 
 def test_messages_go_through_the_template() -> None:

@@ -32,6 +32,9 @@ async def shares(strategy: Strategy) -> dict[int, float]:
         (TopK(4, 1.0, 0.7), {1: 4 / 7, 3: 3 / 7}),
         (TopP(0.5, 1.0), {token: p**2 / sum(q**2 for q in PROBABILITIES) for token, p in enumerate(PROBABILITIES)}),
         (Greedy(), {1: 1.0}),
+        (TopP(1.0, 1.0, min_p=0.5), {1: 4 / 7, 3: 3 / 7}),
+        (TopP(0.5, 1.0, min_p=0.5), {1: 16 / 25, 3: 9 / 25}),
+        (TopK(2, 1.0, min_p=0.9), {1: 1.0}),
     ],
 )
 async def test_tokens_come_as_often_as_they_should(strategy: Strategy, expected: dict[int, float]) -> None:

@@ -23,6 +23,7 @@ from typing import Any, Protocol
 import torch
 from transformers import DynamicCache
 
+from apps.inference.providers.inline.meta_reference.adjustment import adjustment
 from apps.inference.providers.inline.meta_reference.generation import Event, Finish, Generation, publish
 from apps.inference.providers.inline.meta_reference.rows import Rows
 from apps.inference.providers.inline.meta_reference.sampler import choose
@@ -88,7 +89,7 @@ class Engine:
         room = self.room(tokens)
         seed = self._seeds.getrandbits(64) if sampling.seed is None else sampling.seed
         limit = min(room, sampling.max_tokens or room)
-        generation = Generation(tokens, sampling.strategy, limit, Random(str(seed)))
+        generation = Generation(tokens, sampling.strategy, limit, Random(str(seed)), adjustment(sampling, tokens))
         self._enqueue(generation)
         return generation
 
@@ -212,6 +213,8 @@ class Engine:
         events = []
         for generation, token in zip(generations, tokens, strict=True):
             generation.count += 1
+            if generation.adjustment:
+                generation.adjustment.count(token)
             events.append(Event(generation, token, self._finish(generation, token)))
         ended = {id(event.generation) for event in events if event.finish_reason}
         self._retain([row for row, generation in enumerate(self._running) if id(generation) not in ended])

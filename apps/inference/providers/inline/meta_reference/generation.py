@@ -5,10 +5,13 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from llamastack.errors import StackError
 from llamastack.sampling import Strategy
+
+if TYPE_CHECKING:
+    from apps.inference.providers.inline.meta_reference.adjustment import Adjustment
 
 Finish = Literal["stop", "length"]
 
@@ -19,11 +22,19 @@ class Generation:
     `finish_reason` is set when the iterator has ended by itself. `aclose` takes effect before the next step.
     """
 
-    def __init__(self, tokens: Sequence[int], strategy: Strategy, limit: int, random: Random) -> None:
+    def __init__(
+        self,
+        tokens: Sequence[int],
+        strategy: Strategy,
+        limit: int,
+        random: Random,
+        adjustment: "Adjustment | None" = None,
+    ) -> None:
         self.tokens = tokens
         self.strategy = strategy
         self.limit = limit
         self.random = random
+        self.adjustment = adjustment
         self.count = 0  # of tokens the engine has found
         self.cancelled = False
         self.finish_reason: Finish | None = None

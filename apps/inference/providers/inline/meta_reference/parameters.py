@@ -7,35 +7,31 @@ from llamastack.errors import BadRequest, UnsupportedParameter
 from llamastack.sampling import SamplingParams, strategy
 
 PROVIDER = "inline::meta-reference"
+MAX_DIGITS = 12  # of a token id
 MAX_STOP = 1000  # characters of one stop string
 COMPLETION_TOKENS = 16  # of a completion that names none, as the API reference says
 
 # Fields without a meaning for the tokens of an answer, and values that say the same as leaving a field out.
 HARMLESS = {
     "metadata",
+    "min_p",
     "parallel_tool_calls",
     "prompt_cache_key",
     "prompt_cache_retention",
+    "repetition_penalty",
     "safety_identifier",
     "service_tier",
     "store",
     "top_k",
 }
-NEUTRAL: dict[str, Any] = {
-    "frequency_penalty": 0,
-    "logit_bias": {},
-    "min_p": 0,
-    "presence_penalty": 0,
-    "repetition_penalty": 1,
-}
-NEUTRAL_IN_CHATS: dict[str, Any] = NEUTRAL | {
+NEUTRAL_IN_CHATS: dict[str, Any] = {
     "logprobs": False,
     "modalities": ["text"],
     "response_format": {"type": "text"},
     "tools": [],
     "top_logprobs": 0,
 }
-NEUTRAL_IN_COMPLETIONS: dict[str, Any] = NEUTRAL | {"logprobs": None, "suffix": ""}
+NEUTRAL_IN_COMPLETIONS: dict[str, Any] = {"logprobs": None, "suffix": ""}
 REMEDIES = {"suffix": "It writes what follows a prompt, and cannot fill a gap; leave it out."}
 
 
@@ -72,11 +68,38 @@ def sampling(
     """The request's sampling parameters; `temperature` and `max_tokens` hold for a request that names none."""
     heat = temperature if request.temperature is None else request.temperature
     return SamplingParams(
-        strategy=strategy(heat, request.top_p, _top_k(request)),
+        strategy=strategy(heat, request.top_p, _top_k(request), _number(request, "min_p", 0, 1, 0)),
         max_tokens=max_tokens if request.limit is None else request.limit,
         stop=_stops(request),
         seed=request.seed,
+        frequency_penalty=request.frequency_penalty or 0.0,
+        presence_penalty=request.presence_penalty or 0.0,
+        repetition_penalty=_number(request, "repetition_penalty", 0.01, 100, 1),
+        logit_bias=tuple((_token(name), bias) for name, bias in (request.logit_bias or {}).items()),
     )
+
+
+def refuse_foreign_tokens(sampling: SamplingParams, vocabulary: int) -> None:
+    """Raise BadRequest where a token is biased that the model does not have."""
+    largest = max((token for token, _ in sampling.logit_bias), default=0)
+    if largest >= vocabulary:
+        raise BadRequest(f"Token {largest} is none: the model has {vocabulary} tokens.", param="logit_bias")
+
+
+def _token(name: str) -> int:
+    if not (name.isascii() and name.isdigit() and len(name) < MAX_DIGITS):
+        raise BadRequest("The keys of 'logit_bias' must be token ids, such as \"42\".", param="logit_bias")
+    return int(name)
+
+
+def _number(request: GenerationRequest, name: str, least: float, most: float, default: float) -> float:
+    """A field that is not OpenAI's, and so not checked yet."""
+    value = (request.model_extra or {}).get(name)
+    if value is None:
+        return default
+    if not isinstance(value, int | float) or isinstance(value, bool) or not least <= value <= most:
+        raise BadRequest(f"'{name}' must be a number from {least:g} to {most:g}.", param=name)
+    return float(value)
 
 
 def _top_k(request: GenerationRequest) -> int | None:

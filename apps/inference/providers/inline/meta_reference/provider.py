@@ -50,6 +50,7 @@ class MetaReference(Provider):
         parameters.refuse_unsupported(request)
         sampling = parameters.sampling(request, self.config.temperature, self.config.max_tokens)
         loaded = await self._loaded(request.model)
+        parameters.refuse_foreign_tokens(sampling, loaded.vocabulary)
         tokens = await asyncio.to_thread(prompt.encode, loaded.tokenizer, request.messages)
         loaded.engine.room(tokens)
         job = answers.Answers(loaded, [tokens], sampling, request.choices)
@@ -63,6 +64,7 @@ class MetaReference(Provider):
         parameters.refuse_unsupported(request)
         sampling = parameters.sampling(request, self.config.temperature, parameters.COMPLETION_TOKENS)
         loaded = await self._loaded(request.model)
+        parameters.refuse_foreign_tokens(sampling, loaded.vocabulary)
         prompts = await asyncio.to_thread(prompt.encode_prompts, loaded.tokenizer, request, loaded.vocabulary)
         for tokens in prompts:
             loaded.engine.room(tokens, "prompt")

@@ -14,9 +14,23 @@ COLDEST = 1e-5  # below this a temperature divides to infinity, and the choice i
 def choose(logits: torch.Tensor, generations: Sequence[Generation]) -> torch.Tensor:
     """One token id a row. A row's draw depends on its own logits and its own random numbers alone."""
     chosen = logits.argmax(dim=-1)
-    rows = [row for row, generation in enumerate(generations) if not isinstance(generation.strategy, Greedy)]
+    rows = [row for row, one in enumerate(generations) if one.adjustment or not isinstance(one.strategy, Greedy)]
     if rows:
-        chosen[rows] = _sample(logits[rows].float(), [generations[row] for row in rows])
+        chosen[rows] = _choose(logits[rows].float(), [generations[row] for row in rows])
+    return chosen
+
+
+def _choose(logits: torch.Tensor, generations: Sequence[Generation]) -> torch.Tensor:
+    """As `choose`, of rows of which each is adjusted or sampled. `logits` is a copy, to be changed."""
+    for row, generation in zip(logits, generations, strict=True):
+        if generation.adjustment:
+            generation.adjustment.apply(row)
+    warm = [row for row, generation in enumerate(generations) if not isinstance(generation.strategy, Greedy)]
+    if len(warm) == len(generations):
+        return _sample(logits, generations)
+    chosen = logits.argmax(dim=-1)
+    if warm:
+        chosen[warm] = _sample(logits[warm], [generations[row] for row in warm])
     return chosen
 
 
@@ -25,7 +39,7 @@ def _sample(logits: torch.Tensor, generations: Sequence[Generation]) -> torch.Te
     heat = logits.new_tensor([max(strategy.temperature, COLDEST) for strategy in strategies])
     probabilities = torch.softmax(logits / heat[:, None], dim=-1)
     draws = logits.new_tensor([generation.random.random() for generation in generations])
-    if all(isinstance(strategy, TopP) and strategy.top_p == 1 for strategy in strategies):
+    if all(isinstance(strategy, TopP) and strategy.top_p == 1 and strategy.min_p == 0 for strategy in strategies):
         return _draw(probabilities, draws)
     ranked, tokens = probabilities.sort(dim=-1, descending=True)
     places = _draw(_truncated(ranked, strategies), draws)
@@ -33,11 +47,12 @@ def _sample(logits: torch.Tensor, generations: Sequence[Generation]) -> torch.Te
 
 
 def _truncated(ranked: torch.Tensor, strategies: Sequence[TopP | TopK]) -> torch.Tensor:
-    """Descending probabilities with those outside the top k and the nucleus set to 0; the first always stays."""
+    """Descending probabilities, 0 where below min_p or outside the top k or the nucleus; the first always stays."""
     size = ranked.shape[-1]
     ranks = torch.arange(size, device=ranked.device)
     most = torch.tensor([s.top_k if isinstance(s, TopK) else size for s in strategies], device=ranked.device)
-    kept = ranked.masked_fill(ranks >= most[:, None], 0)
+    least = ranked.new_tensor([strategy.min_p for strategy in strategies])[:, None] * ranked[:, :1]
+    kept = ranked.masked_fill((ranks >= most[:, None]) | (ranked < least), 0)
     mass = ranked.new_tensor([strategy.top_p for strategy in strategies])[:, None] * kept.sum(-1, keepdim=True)
     before = kept.cumsum(-1) - kept
     return kept.masked_fill((before >= mass) & (ranks > 0), 0)
