@@ -53,13 +53,25 @@ class TextPart(Wire):
     text: str
 
 
+class ImageUrl(Wire):
+    """An image: its address, or the image itself as `data:image/png;base64,…`."""
+
+    url: str = Field(min_length=1)
+    detail: Literal["auto", "low", "high"] | None = None
+
+
+class ImagePart(Wire):
+    type: Literal["image_url"]
+    image_url: ImageUrl
+
+
 class OtherPart(Wire):
-    """A content part other than text (image_url, input_audio, file, refusal): for providers that can read it."""
+    """A content part of another kind (input_audio, file, refusal): for providers that can read it."""
 
-    type: Literal["image_url", "input_audio", "file", "refusal"]
+    type: Literal["input_audio", "file", "refusal"]
 
 
-ContentPart = Annotated[TextPart | OtherPart, Field(discriminator="type")]
+ContentPart = Annotated[TextPart | ImagePart | OtherPart, Field(discriminator="type")]
 
 
 class Message(Wire):

@@ -170,6 +170,10 @@ async def test_the_upstream_is_closed_when_the_client_goes(
 # --- bad input ---
 
 
+def image(url: Any) -> list[dict[str, Any]]:
+    return [{"role": "user", "content": [{"type": "image_url", "image_url": url}]}]
+
+
 @pytest.mark.parametrize(
     ("change", "field"),
     [
@@ -179,6 +183,9 @@ async def test_the_upstream_is_closed_when_the_client_goes(
         ({"messages": [{"content": "no role"}]}, "messages.0.role"),
         ({"messages": [{"role": "user", "content": {"a": 1}}]}, "messages.0.content"),
         ({"messages": [{"role": "user", "content": [{"type": "smell"}]}]}, "messages.0.content.0"),
+        ({"messages": image({"url": "x", "detail": "most"})}, "messages.0.content.0.image_url.detail"),
+        ({"messages": image({"detail": "low"})}, "messages.0.content.0.image_url.url"),
+        ({"messages": image("data:image/png;base64,AAAA")}, "messages.0.content.0.image_url"),
         ({"model": 7}, "model"),
         ({"model": ""}, "model"),
         ({"model": "x" * 1_000_000}, "model"),

@@ -141,10 +141,10 @@ def test_messages_go_through_the_template() -> None:
     assert said == "system:d;user:ab;assistant:;"
 
 
-def test_an_image_is_refused_by_its_place() -> None:
-    image = {"type": "image_url", "image_url": {"url": "data:,"}}
+def test_sound_is_refused_by_its_place() -> None:
+    sound = {"type": "input_audio", "input_audio": {"data": "", "format": "wav"}}
     with pytest.raises(UnsupportedParameter) as refused:
-        rendered({"role": "user", "content": [{"type": "text", "text": "a"}, image]})
+        rendered({"role": "user", "content": [{"type": "text", "text": "a"}, sound]})
     assert refused.value.param == "messages[0].content[1]"
 
 

@@ -115,6 +115,17 @@ async def ollama_server() -> AsyncIterator[str]:
         await runner.cleanup()
 
 
+async def test_images_reach_the_vendor_as_they_were_sent() -> None:
+    content = [
+        {"type": "text", "text": "What is this?"},
+        {"type": "image_url", "image_url": {"url": "https://example.com/a.png", "detail": "low"}},
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA", "format": "png"}, "cache": True},
+    ]
+    async with serving() as upstream, started(OpenAI("openai", OpenAIConfig(base_url=upstream.url))) as provider:
+        await provider.post_chat_completion(CALL, chat(messages=[{"role": "user", "content": content}]))
+    assert upstream.requests[-1]["messages"] == [{"role": "user", "content": content}]
+
+
 @pytest.mark.parametrize("key", ["url", "base_url"])
 async def test_ollama_says_what_each_of_its_models_can_do(key: str) -> None:
     async with ollama_server() as address:

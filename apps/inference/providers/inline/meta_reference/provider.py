@@ -45,9 +45,10 @@ class MetaReference(Provider):
         return self._loads.health(self.config.model)
 
     async def post_chat_completion(self, call: Call, request: ChatCompletionRequest) -> ChatReply:
-        from apps.inference.providers.inline.meta_reference import answers, completion, parameters, prompt
+        from apps.inference.providers.inline.meta_reference import answers, completion, images, parameters, prompt
 
         parameters.refuse_unsupported(request)
+        images.refuse(images.places(request.messages), request.model)
         sampling = parameters.sampling(request, self.config.temperature, self.config.max_tokens)
         loaded = await self._loaded(request.model)
         parameters.refuse_foreign_tokens(sampling, loaded.vocabulary)
