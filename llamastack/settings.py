@@ -122,7 +122,8 @@ TEMPLATES = [
 ]
 STATIC_URL = "/static/"
 
-DATABASES = {"default": database(os.environ.get("DATABASE_URL") or f"sqlite:///{home() / 'llamastack.db'}")}
+DATABASE_URL = os.environ.get("DATABASE_URL") or f"sqlite:///{home() / 'llamastack.db'}"
+DATABASES = {"default": database(DATABASE_URL)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 REDIS_URL = os.environ.get("REDIS_URL", "")
 CHANNEL_LAYERS: dict[str, dict[str, Any]] = {

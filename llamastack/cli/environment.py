@@ -1,89 +1,13 @@
-"""From a configuration to Django: what is passed on in the environment, and Django's set-up."""
+"""The configuration a command was given."""
 
-import os
-from pathlib import Path
-from urllib.parse import unquote, urlsplit
-
+from llamastack import environment
 from llamastack.cli.console import warn
-from llamastack.config import Problem, StackConfig, database_url, load_config
-from llamastack.config.lookup import find
-from llamastack.config.sections import Cors
-from llamastack.config.source import Source
-from llamastack.errors import StackError
-
-AUTHENTICATION = ("", "required")
-DATABASE_SCHEMES = ("sqlite", "postgres", "postgresql")
-
-
-class EnvironmentFault(StackError):
-    """Something outside of the YAML keeps the stack from starting; the message says what to do."""
+from llamastack.config import StackConfig
 
 
 def read(source: str) -> StackConfig:
     """The configuration of that name or file; what it says to no effect is a warning. Raises ConfigError."""
-    config = load_config(source)
-    if config.server.cors is not None:
-        _check_cors(config.server.cors, source)
+    config = environment.read(source)
     for note in config.notes:
         warn(note)
     return config
-
-
-def _check_cors(cors: Cors, source: str) -> None:
-    """Refuse what is not built: without it, the server would not do what was asked for."""
-    unbuilt = {
-        "allow_origin_regex": cors.allow_origin_regex is not None,
-        "allow_origins": "*" in cors.allow_origins,
-        "allow_credentials": cors.allow_credentials,
-        "expose_headers": bool(cors.expose_headers),
-    }
-    advice = "is not built yet: list the origins of your pages in allow_origins, one by one"
-    problems = [
-        Problem(f"{'*' if key == 'allow_origins' else key} {advice}", ("server", "cors", key))
-        for key, present in unbuilt.items()
-        if present
-    ]
-    if problems:
-        raise Source.read(find(source)).error(problems)
-    if cors.allow_headers or cors.allow_methods != Cors().allow_methods:
-        warn("server.cors: pages of the listed origins may use every method and header of the API")
-
-
-def prepare(config: StackConfig) -> None:
-    """Pass the configuration on to Django's settings and set Django up. Explicit variables win."""
-    if os.environ.get("LLAMA_STACK_AUTH", "") not in AUTHENTICATION:
-        raise EnvironmentFault("LLAMA_STACK_AUTH is 'required', or it is not set.")
-    url = database_url(config)
-    if urlsplit(url).scheme not in DATABASE_SCHEMES:
-        raise EnvironmentFault("DATABASE_URL must begin with sqlite:/// or postgresql://.")
-    os.environ["DATABASE_URL"] = url
-    if (file := database_file()) is not None:
-        _make_folder(file.parent)
-    if config.server.cors is not None:
-        os.environ.setdefault("LLAMA_STACK_ALLOWED_ORIGINS", ",".join(config.server.cors.allow_origins))
-    os.environ["DJANGO_SETTINGS_MODULE"] = "llamastack.settings"
-    _set_up()
-
-
-def _set_up() -> None:
-    import django
-
-    try:
-        django.setup()
-    except OSError as error:
-        raise EnvironmentFault(f"Cannot write to {error.filename}: {error.strerror}. Set LLAMA_STACK_HOME.") from None
-    except ValueError as error:
-        raise EnvironmentFault(f"A setting in the environment cannot be read: {error}") from None
-
-
-def database_file() -> Path | None:
-    """The file of an SQLite database."""
-    parts = urlsplit(os.environ["DATABASE_URL"])
-    return Path(unquote(parts.path[1:])) if parts.scheme == "sqlite" else None
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise EnvironmentFault(f"Cannot make the folder {folder}: {error.strerror}. Set LLAMA_STACK_HOME.") from None

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llamastack.cli import database, environment
+from llamastack import database
+from llamastack.cli import environment
 from llamastack.cli.console import table
 from llamastack.cli.run import CONFIG_VARIABLES
 from llamastack.config import StackConfig

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 import yaml
 
-from llamastack.cli import database, environment
+from llamastack import database
+from llamastack.cli import environment
 from llamastack.cli.console import say, table, warn
-from llamastack.cli.environment import EnvironmentFault
 from llamastack.cli.key import Config, open_database
 from llamastack.cli.run import CONFIG_VARIABLES
 from llamastack.config import StackConfig, document
+from llamastack.environment import EnvironmentFault
 
 if TYPE_CHECKING:
     from apps.registry.changes import Change

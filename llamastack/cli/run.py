@@ -13,14 +13,14 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from llamastack import __version__
+from llamastack import __version__, database
 from llamastack.apis import Api
 from llamastack.cli import address as addresses
-from llamastack.cli import database, environment
+from llamastack.cli import environment
 from llamastack.cli.console import say, warn
-from llamastack.cli.environment import EnvironmentFault
 from llamastack.cli.weights import fetch_missing
 from llamastack.config import ProviderEntry, StackConfig
+from llamastack.environment import EnvironmentFault
 from llamastack.home import home
 from llamastack.providers import find
 
@@ -108,8 +108,7 @@ def allow_host(host: str) -> None:
 
 def prepare(config: StackConfig, source: str = DEFAULT_CONFIG) -> None:
     """Django, the tables, the first credentials and the YAML's rows. Two processes at once take turns."""
-    environment.prepare(config)
-    show(database.prepare(config), source)
+    show(database.prepare_server(config), source)
 
 
 def show(credentials: database.Credentials, source: str) -> None:

@@ -1,4 +1,4 @@
-"""The database before the server starts: brought up to date, with a first admin and a first key, under one lock."""
+"""The database before a Stack starts: brought up to date under one lock, for a server with a first admin and key."""
 
 import fcntl
 import os
@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from llamastack.cli import environment
-from llamastack.cli.environment import EnvironmentFault, database_file
+from llamastack import environment
 from llamastack.config import StackConfig
+from llamastack.environment import EnvironmentFault, database_file
 
 LOCK = 8_321_000_001  # any number that no other program takes as an advisory lock in this database
 CONNECT_SECONDS = 5
@@ -23,13 +23,22 @@ class Credentials:
     key: str | None = None
 
 
-def prepare(config: StackConfig) -> Credentials:
-    """Bring everything up to date that the server stands on. Raises EnvironmentFault: then nothing must be served."""
+def prepare_server(config: StackConfig) -> Credentials:
+    """Bring everything up to date that a server stands on. Raises EnvironmentFault: then nothing must be served."""
+    environment.prepare(config)
     with usable(), locked():
         migrate()
         credentials = first_credentials()
         apply(config)
     return credentials
+
+
+def prepare_embedded(config: StackConfig) -> None:
+    """The same for a Stack inside another program: it has nobody to tell a password, and its logging is its own."""
+    environment.prepare(config, logs=False)
+    with usable(), locked():
+        migrate()
+        apply(config)
 
 
 def open_tables(config: StackConfig) -> None:
