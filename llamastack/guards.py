@@ -31,6 +31,8 @@ def check_head(scope: Any) -> None:
         headers[key] = f"{headers[key]}, {text}" if key in headers else text
     check_host(headers)
     check_origin(headers)
+    if b"%00" in scope["query_string"]:  # no database holds it, and Django's admin answers 500
+        raise BadRequest("The query holds a NUL character (%00). Leave it out.")
     if scope["type"] == "http" and is_api(scope["path"]) and scope["method"] in BODY_METHODS:
         check_content(headers)
 

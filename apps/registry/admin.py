@@ -15,9 +15,9 @@ from django.views.decorators.http import require_POST
 
 from apps.access.admin import TenantAdmin
 from apps.registry import service
-from apps.registry.effective import provider_record
+from apps.registry.effective import provider_record, shown_model
 from apps.registry.filters import EnabledFilter, ProviderFilter, TypeFilter
-from apps.registry.forms import CONFIG, ModelForm, ProviderForm, model_form, provider_form, shown_model
+from apps.registry.forms import CONFIG, ModelForm, ProviderForm, model_form, provider_form
 from apps.registry.models import Model, Origin, Provider, Resource
 from apps.registry.origins import class_of, settings_of
 from apps.registry.shown import built_types, checked, docstring, origin_badge, state_of

@@ -20,6 +20,7 @@ from apps.registry.schemas import (
     ProviderList,
     RegisterModel,
     RouteList,
+    UpdateModel,
     VersionInfo,
 )
 from llamastack import __version__
@@ -58,6 +59,18 @@ async def register_model(request: Request, body: RegisterModel) -> Any:
     return shown_model(await live.named(request.auth, body.model_id))
 
 
+@models.patch("/models/{path:model_id}", response=ModelInfo, summary="Update a model")
+async def update_model(request: Request, model_id: str, body: UpdateModel) -> Any:
+    """Change what is given of a model. Needs an admin's key where keys are required."""
+    live, principal = current().live, admin(request)
+    model = await live.named(request.auth, model_id)
+    if "provider_id" in body.model_fields_set:
+        refuse_unknown(live.snapshot.providers_of(principal.tenant), body.provider_id)
+    await db(service.update_model, principal, model.key, body)
+    await live.refresh()
+    return shown_model(await live.named(request.auth, model.identifier))
+
+
 @models.delete("/models/{path:model_id}", response=DeletedModel, summary="Unregister a model")
 async def unregister_model(request: Request, model_id: str) -> Any:
     """Forget a model. One that the YAML declares can only be disabled, in the admin."""
@@ -70,10 +83,11 @@ async def unregister_model(request: Request, model_id: str) -> Any:
 
 @router.get("/providers", response=ProviderList, tags=["providers"], summary="List providers")
 async def list_providers(request: Request) -> Any:
-    """Every provider with its effective config (secrets masked) and its last health."""
-    records = current().live.snapshot.providers_of(request.auth.principal.tenant)
+    """Every provider and its last health; to an admin its effective config too (secrets masked)."""
+    principal = request.auth.principal
+    records = current().live.snapshot.providers_of(principal.tenant)
     healths = await db(known_health)
-    return ProviderList(data=[shown_provider(record, healths) for record in records])
+    return ProviderList(data=[shown_provider(record, healths, principal) for record in records])
 
 
 @router.get("/providers/{provider_id}", response=ProviderInfo, tags=["providers"], summary="Get a provider")
@@ -83,7 +97,7 @@ async def get_provider(request: Request, provider_id: str) -> Any:
     for record in live.snapshot.providers_of(request.auth.principal.tenant):
         if record.provider_id == provider_id:
             health = await live.check_health(record.key)
-            return shown_provider(record, {record.key: (health.ok, health.message)})
+            return shown_provider(record, {record.key: (health.ok, health.message)}, request.auth.principal)
     raise NotFound(f"Provider '{provider_id[:200]}' was not found. GET /v1/providers lists them.")
 
 
@@ -115,15 +129,24 @@ def admin(request: Request) -> Principal:
 
 def chosen_provider(providers: list[ProviderRecord], body: RegisterModel) -> str:
     """The provider a registration means; BadRequest names those there are."""
-    known = {provider.provider_id for provider in providers if provider.api == Api.inference}
+    known = inference_providers(providers)
     named = body.provider_id or body.model_id.partition("/")[0]
-    if named in known:
-        return named
-    if body.provider_id is None and len(known) == 1:
+    if body.provider_id is None and named not in known and len(known) == 1:
         return known.pop()
-    raise BadRequest(
-        f"Name one of the providers: {', '.join(sorted(known)) or 'there is none yet'}.", param="provider_id"
-    )
+    refuse_unknown(providers, named)
+    return named
+
+
+def inference_providers(providers: list[ProviderRecord]) -> set[str]:
+    return {provider.provider_id for provider in providers if provider.api == Api.inference}
+
+
+def refuse_unknown(providers: list[ProviderRecord], named: str) -> None:
+    known = inference_providers(providers)
+    if named not in known:
+        raise BadRequest(
+            f"Name one of the providers: {', '.join(sorted(known)) or 'there is none yet'}.", param="provider_id"
+        )
 
 
 def shown_model(model: ModelRecord) -> ModelInfo:
@@ -147,13 +170,17 @@ def known_health() -> dict[int, tuple[bool | None, str]]:
     return {row[0]: (row[1], row[2]) for row in Provider.objects.values_list("pk", "healthy", "health")}
 
 
-def shown_provider(record: ProviderRecord, healths: dict[int, tuple[bool | None, str]]) -> ProviderInfo:
-    secrets = secret_fields(config_class(record.api, record.provider_type, record.module), record.config)
+def shown_provider(
+    record: ProviderRecord, healths: dict[int, tuple[bool | None, str]], principal: Principal
+) -> ProviderInfo:
+    """Who is no admin has no business with a provider's addresses and settings."""
+    config = record.config if principal.is_admin else {}
+    secrets = secret_fields(config_class(record.api, record.provider_type, record.module), config)
     return ProviderInfo(
         api=record.api,
         provider_id=record.provider_id,
         provider_type=record.provider_type,
-        config=masked(record.config, secrets),
+        config=masked(config, secrets),
         health=shown_health(record, *healths.get(record.key, (None, ""))),
     )
 

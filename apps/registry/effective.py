@@ -21,6 +21,14 @@ from llamastack.providers import ProviderConfig, ProviderUnavailable, find, load
 from llamastack.snapshot import KeyRecord, ModelRecord, ProviderRecord
 
 MASK = "********"
+MODEL_DEFAULTS: Mapping[str, Any] = {
+    "provider_model_id": None,
+    "model_type": "llm",
+    "aliases": [],
+    "metadata": {},
+    "default": False,
+    "enabled": True,
+}
 # Secrets of provider types whose class is not here, and so has no SecretStr to tell them by.
 SECRET_NAME = re.compile(r"(api_?key|token|password|secret|credential)s?$", re.IGNORECASE)
 
@@ -138,6 +146,12 @@ def model_fields(row: Model) -> dict[str, Any]:
     except (ConfigError, UndecryptableSecret):
         fields = row.merged
     return fields
+
+
+def shown_model(row: Model) -> dict[str, Any]:
+    """Every field of a model that may be edited, as it holds now."""
+    merged = model_fields(row)
+    return {**MODEL_DEFAULTS} | {name: merged[name] for name in ("provider_id", *MODEL_DEFAULTS) if name in merged}
 
 
 def model_record(row: Model) -> ModelRecord:

@@ -1,6 +1,5 @@
 """The forms of the registry's rows. What they may not become is the service's to say, before anything is saved."""
 
-from collections.abc import Mapping
 from copy import copy
 from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
@@ -11,7 +10,7 @@ from django.template.loader import render_to_string
 from pydantic import ValidationError
 
 from apps.registry import service
-from apps.registry.effective import environment, model_fields, opened
+from apps.registry.effective import MODEL_DEFAULTS, environment, opened, shown_model
 from apps.registry.fields import Json, Lines, form_field, secret_field, text_field
 from apps.registry.models import Model, Provider, patch_between
 from apps.registry.origins import Setting, class_of, settings_of
@@ -194,29 +193,11 @@ class ModelForm(ModelBase):
     @property
     def changes(self) -> dict[str, Any]:
         """What differs from before, as a patch."""
-        wanted = {name: self.cleaned_data[name] for name in MODEL_FIELDS if name in self.cleaned_data}
-        changes = {name: value for name, value in wanted.items() if value != self.before.get(name)}
-        if "metadata" in changes:
-            changes["metadata"] = patch_between(self.instance.declared.get("metadata", {}), changes["metadata"])
-        return changes
+        fields = ("provider_id", *MODEL_DEFAULTS)
+        wanted = {name: self.cleaned_data[name] for name in fields if name in self.cleaned_data}
+        return service.model_changes(self.instance, wanted)
 
 
 def model_form(providers: QuerySet[Provider]) -> type[ModelForm]:
     """The form of a model that one of `providers` shall serve."""
     return type("ModelForm", (ModelForm,), {"providers": providers})
-
-
-MODEL_FIELDS = ("provider_id", "provider_model_id", "model_type", "aliases", "metadata", "default", "enabled")
-
-
-def shown_model(row: Model) -> Mapping[str, Any]:
-    """A model's fields as they hold now."""
-    merged = model_fields(row)
-    empty: dict[str, Any] = {
-        "provider_model_id": None,
-        "model_type": "llm",
-        "aliases": [],
-        "metadata": {},
-        "default": False,
-    }
-    return empty | {"enabled": True} | {name: merged[name] for name in MODEL_FIELDS if name in merged}

@@ -1,10 +1,11 @@
 """The wire types of the registry, in the shape both OpenAI's and Llama Stack's clients read."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 ModelType = Literal["llm", "embedding", "rerank"]
+MOST_ALIASES = 100
 
 
 class ProviderModel(BaseModel):
@@ -42,6 +43,9 @@ class ModelList(BaseModel):
     data: list[ModelInfo]
 
 
+ModelName = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f]*$")]
+
+
 class RegisterModel(BaseModel):
     """`provider_model_id` is the provider's own name, `model_id` where it is not given; metadata of an embedding model
     needs `embedding_dimension`. Without `provider_id` the part before the first slash, or the only provider, is meant.
@@ -49,11 +53,29 @@ class RegisterModel(BaseModel):
 
     model_config = ConfigDict(protected_namespaces=(), extra="forbid")
 
-    model_id: str = Field(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f]*$")
+    model_id: ModelName
     provider_id: str | None = Field(None, max_length=255)
-    provider_model_id: str | None = Field(None, max_length=255, pattern=r"^[^\x00-\x1f]*$")
+    provider_model_id: ModelName | None = None
     model_type: ModelType = "llm"
     metadata: dict[str, JsonValue] = {}
+    aliases: list[ModelName] = Field([], max_length=MOST_ALIASES, description="Other names that it answers to.")
+    default: bool = Field(False, description="Listed first of its type, in place of the one before.")
+
+
+class UpdateModel(BaseModel):
+    """Only what is given changes. A null `provider_model_id` is `model_id` again; `metadata` and `aliases` are replaced
+    as a whole.
+    """
+
+    model_config = ConfigDict(protected_namespaces=(), extra="forbid")
+
+    # Factories, so that the description shows no default for what stays as it is.
+    provider_id: str = Field(default_factory=str, max_length=255)
+    provider_model_id: ModelName | None = Field(default_factory=lambda: None)
+    model_type: ModelType = Field(default_factory=lambda: "llm")
+    metadata: dict[str, JsonValue] = Field(default_factory=dict)
+    aliases: list[ModelName] = Field(default_factory=list, max_length=MOST_ALIASES)
+    default: bool = Field(default_factory=bool)
 
 
 class DeletedModel(BaseModel):
@@ -70,7 +92,7 @@ class ProviderHealth(BaseModel):
 
 
 class ProviderInfo(BaseModel):
-    """A provider with its effective config, secrets masked."""
+    """A provider. Its effective config, secrets masked, is shown to an admin; to others it is empty."""
 
     api: str
     provider_id: str

@@ -7,16 +7,26 @@ process through its snapshot.
 import logging
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
+from copy import copy
 from datetime import timedelta
 from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
 
-from apps.access.models import SnapshotVersion, Tombstone
-from apps.registry.effective import config_class, secret_fields
-from apps.registry.models import LISTINGS_UNTIL_GONE, Model, Origin, Provider, Resource, merged_is
-from apps.registry.schemas import ProviderModel, RegisterModel
+from apps.access.models import Owned, SnapshotVersion, Tombstone
+from apps.registry.effective import config_class, secret_fields, shown_model
+from apps.registry.models import (
+    LISTINGS_UNTIL_GONE,
+    Model,
+    Origin,
+    Provider,
+    Resource,
+    from_environment,
+    merged_is,
+    patch_between,
+)
+from apps.registry.schemas import ProviderModel, RegisterModel, UpdateModel
 from llamastack.call import DEFAULT_TENANT, SHARED_TENANT, Principal
 from llamastack.config import ModelEntry, ProviderEntry, StackConfig
 from llamastack.encryption import PREFIX, UndecryptableSecret, decrypt, encrypt
@@ -129,6 +139,24 @@ def changed_model(row: Model, changes: Mapping[str, Any]) -> Model:
     return row
 
 
+def model_changes(row: Model, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """What of `wanted`, whole values by field, is otherwise now, as the patch that `edit_model` takes.
+
+    Raises BadRequest for a field that the environment sets: an edit of it would not hold.
+    """
+    before = shown_model(row) if row.pk else {}
+    changes = {name: value for name, value in wanted.items() if value != before.get(name)}
+    if "metadata" in changes:
+        changes["metadata"] = patch_between(row.declared.get("metadata", {}), changes["metadata"])
+    edited = copy(row)
+    edited.override = row.override | changes
+    held = from_environment(row.declared)
+    for name in changes.keys() & held.keys():
+        if shown_model(edited).get(name) != wanted[name]:
+            raise BadRequest(f"'{name}' is set by the environment, and read-only.", param=name, code="read_only")
+    return changes
+
+
 def _refuse_taken_names(row: Model) -> None:
     """A name means one model in its tenant."""
     names = {row.identifier, *row.merged.get("aliases", ())}
@@ -183,19 +211,38 @@ def _refuse_declared(row: Resource) -> None:
 def register_model(principal: Principal, provider_id: str, asked: RegisterModel) -> None:
     """A model of the caller's tenant. Raises Conflict where the name is taken."""
     row = Model(identifier=asked.model_id, tenant=principal.tenant, owner=principal.name, origin=Origin.api)
-    changes = asked.model_dump(include={"provider_model_id", "model_type", "metadata"}, exclude_none=True)
+    changes = asked.model_dump(exclude={"model_id", "provider_id"}, exclude_unset=True, exclude_none=True)
     edit_model(row, {"provider_id": provider_id, **changes})
 
 
+@transaction.atomic
+def update_model(principal: Principal, key: int, asked: UpdateModel) -> None:
+    """Edit what of a model is given. The names of fields that the environment sets are refused with BadRequest."""
+    SnapshotVersion.lock()
+    row = _changeable(principal, key)
+    edit_model(row, model_changes(row, asked.model_dump(exclude_unset=True)))
+
+
 def unregister_model(principal: Principal, key: int) -> None:
-    row = Model.objects.visible_to(principal).filter(pk=key).first()
+    delete_model(_changeable(principal, key))
+
+
+def _changeable(principal: Principal, key: int) -> Model:
+    """A model that the principal, an admin, may change."""
+    row: Model | None = Model.objects.visible_to(principal).filter(pk=key).first()
     if row is None:
         raise NotFound("This model is gone already.", param="model_id", code="model_not_found")
-    if row.tenant == SHARED_TENANT and principal.tenant != DEFAULT_TENANT:
+    if not may_change(principal, row):
         raise PermissionDenied(
-            "This model is shared by all tenants; only an admin of the default tenant may remove it."
+            "This model is shared by all tenants; only an admin of the default tenant may change or remove it."
         )
-    delete_model(row)
+    return row
+
+
+def may_change(principal: Principal, row: Owned) -> bool:
+    """Whether an admin may change this row: those of the tenant, and in the default tenant what all share."""
+    shared = row.tenant == SHARED_TENANT and principal.tenant == DEFAULT_TENANT
+    return principal.is_admin and (row.tenant == principal.tenant or shared)
 
 
 # --- what providers report ---

@@ -98,3 +98,26 @@ async def test_a_provider_added_on_one_is_served_by_the_other_within_a_second(
         await admin.add_provider("second", upstream.url)
         await answers_within(other, "second/sky-1", WITHIN)
         await answers_within(one, "second/sky-2", WITHIN)
+
+
+async def test_one_of_two_asks_a_provider_what_it_serves_and_how_it_is(
+    servers: tuple[Server, Server], upstream: Upstream
+) -> None:
+    async with httpx.AsyncClient(base_url=servers[0].url, trust_env=False) as http:
+        admin = Admin(servers[0], http)
+        await admin.log_in()
+        await admin.add_provider("second", upstream.url)
+    for server in servers:
+        await answers_within(server, "second/sky-1", WITHIN)
+        await healthy_within(server, "second", WITHIN)
+    listings = len(upstream.headers) - len(upstream.requests)
+    assert listings == 2  # one for its models, one for its health; four if each process asked
+
+
+async def healthy_within(server: Server, provider_id: str, seconds: float) -> None:
+    async with httpx.AsyncClient(base_url=server.url, trust_env=False) as http, asyncio.timeout(seconds):
+        while True:
+            listed = (await http.get("/v1/providers")).json()["data"]
+            if any((p["provider_id"], p["health"]["status"]) == (provider_id, "OK") for p in listed):
+                return
+            await asyncio.sleep(0.02)

@@ -83,3 +83,8 @@ async def test_a_method_that_is_not_possible_is_405_in_our_shape(client: httpx.A
 async def test_what_is_not_built_is_absent(client: httpx.AsyncClient, path: str) -> None:
     response = await client.get(path)
     assert (response.status_code, response.json()["error"]["code"]) == (404, "unknown_url")
+
+
+@pytest.mark.parametrize("path", ["/admin/registry/provider/?api=%00", "/v1/models?x=a%00b"])
+async def test_a_query_with_a_nul_is_refused(client: httpx.AsyncClient, path: str) -> None:
+    assert (await client.get(path)).status_code == 400
