@@ -5,15 +5,28 @@ honour one raises UnsupportedParameter. Replies keep unknown fields too, so that
 """
 
 import time
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, JsonValue
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    FiniteFloat,
+    JsonValue,
+    Tag,
+    ValidationInfo,
+    field_validator,
+)
 
 from apps.registry.schemas import ProviderModel as ProviderModel
 from llamastack.ids import new_id
 
 MAX_CHOICES = 128
 MAX_BIASES = 1024
+MAX_TOOLS = 128
 MAX_INPUTS = 2048  # prompts or texts in one request
 
 ModelName = Annotated[str, Field(min_length=1, max_length=255)]
@@ -43,6 +56,128 @@ class Wire(BaseModel):
     """The base of what travels: unknown fields are kept."""
 
     model_config = ConfigDict(extra="allow", protected_namespaces=())
+
+
+# --- tools ---
+
+
+def known_or_other(value: Any) -> str | None:
+    """Which of a union's types a value has: `function`, `allowed_tools`, or another that only its provider knows."""
+    kind = value.get("type", "function") if isinstance(value, dict) else getattr(value, "type", None)
+    return kind if kind in ("function", "allowed_tools") else "other" if isinstance(kind, str) else None
+
+
+def object_schema(schema: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """A JSON Schema as far as every provider needs it to be one: that of an object."""
+    properties, required = schema.get("properties", {}), schema.get("required", [])
+    if schema.get("type", "object") != "object":
+        raise ValueError("must be a JSON Schema of type 'object'")
+    if not isinstance(properties, dict) or not all(isinstance(value, dict | bool) for value in properties.values()):
+        raise ValueError("must be a JSON Schema: its 'properties' are a schema each, by name")
+    if not isinstance(required, list) or not all(isinstance(name, str) for name in required):
+        raise ValueError("must be a JSON Schema: its 'required' is a list of names")
+    return schema
+
+
+FunctionName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+
+
+class Function(Wire):
+    """What a model may call. `parameters` is the JSON Schema of an object; without it, anything may be given."""
+
+    name: FunctionName
+    description: str | None = None
+    parameters: Annotated[dict[str, JsonValue], AfterValidator(object_schema)] | None = None
+    strict: bool | None = None
+
+
+class FunctionTool(Wire):
+    type: Literal["function"]
+    function: Function
+
+
+class OtherTool(Wire):
+    """A tool of another type (`custom`, or a vendor's own): for providers that know it."""
+
+    type: str
+
+
+class NamedFunction(Wire):
+    name: FunctionName
+
+
+class NamedToolChoice(Wire):
+    """This function is to be called."""
+
+    type: Literal["function"]
+    function: NamedFunction
+
+
+class OtherToolChoice(Wire):
+    type: str
+
+
+KnownOrOther = Discriminator(known_or_other)
+NamedTool = Annotated[
+    Annotated[NamedToolChoice, Tag("function")] | Annotated[OtherToolChoice, Tag("other")], KnownOrOther
+]
+
+
+class AllowedTools(Wire):
+    mode: Literal["auto", "required"]
+    tools: Items[NamedTool] = Field(min_length=1)
+
+
+class AllowedToolsChoice(Wire):
+    """Of the tools that are given, only these may be called."""
+
+    type: Literal["allowed_tools"]
+    allowed_tools: AllowedTools
+
+
+class FunctionCall(Wire):
+    """`arguments` is JSON as the model wrote it, which may be invalid."""
+
+    name: str
+    arguments: str
+
+
+class ToolCall(Wire):
+    id: str
+    type: Literal["function"] = "function"
+    function: FunctionCall
+
+
+class OtherToolCall(Wire):
+    id: str
+    type: str
+
+
+class FunctionDelta(Wire):
+    name: Omitted[str] = None
+    arguments: Omitted[str] = None
+
+
+class ToolCallDelta(Wire):
+    """A part of the call with this index: first its id and name, then its arguments in pieces."""
+
+    index: int = 0
+    id: Omitted[str] = None
+    type: Omitted[str] = None
+    function: Omitted[FunctionDelta] = None
+
+
+Tool = Annotated[Annotated[FunctionTool, Tag("function")] | Annotated[OtherTool, Tag("other")], KnownOrOther]
+AnyToolCall = Annotated[Annotated[ToolCall, Tag("function")] | Annotated[OtherToolCall, Tag("other")], KnownOrOther]
+ToolChoice = (
+    Literal["none", "auto", "required"]
+    | Annotated[
+        Annotated[NamedToolChoice, Tag("function")]
+        | Annotated[AllowedToolsChoice, Tag("allowed_tools")]
+        | Annotated[OtherToolChoice, Tag("other")],
+        KnownOrOther,
+    ]
+)
 
 
 # --- chat completions: the request ---
@@ -75,12 +210,15 @@ ContentPart = Annotated[TextPart | ImagePart | OtherPart, Field(discriminator="t
 
 
 class Message(Wire):
-    """One message of a conversation. `content` may be absent where an assistant only called tools."""
+    """One message of a conversation. `content` may be absent where an assistant only called tools.
+
+    `tool_call_id` says which of those calls a `tool` message answers.
+    """
 
     role: Literal["developer", "system", "user", "assistant", "tool", "function"]
     content: str | Items[ContentPart] | None = None
     name: str | None = None
-    tool_calls: Items[dict[str, JsonValue]] | None = None
+    tool_calls: Items[AnyToolCall] | None = None
     tool_call_id: str | None = None
 
 
@@ -125,15 +263,58 @@ class ChatCompletionRequest(GenerationRequest):
     max_completion_tokens: int | None = Field(None, ge=1)
     logprobs: bool | None = None
     top_logprobs: int | None = Field(None, ge=0, le=20)
-    tools: Items[dict[str, JsonValue]] | None = None
-    tool_choice: str | dict[str, JsonValue] | None = None
+    tools: Annotated[Items[Tool], Field(max_length=MAX_TOOLS)] | None = None
+    tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
+    reasoning_effort: str | None = Field(None, max_length=100)
     response_format: dict[str, JsonValue] | None = None
 
     @property
     def limit(self) -> int | None:
         """`max_completion_tokens` is OpenAI's newer name and wins."""
         return self.max_completion_tokens or self.max_tokens
+
+    @property
+    def functions(self) -> list[Function]:
+        """The functions among the tools that are given."""
+        return [tool.function for tool in self.tools or () if isinstance(tool, FunctionTool)]
+
+    @field_validator("messages")
+    @classmethod
+    def _answers_follow_their_calls(cls, messages: list[Message]) -> list[Message]:
+        called: set[str | None] = set()
+        for index, message in enumerate(messages):
+            called |= {call.id for call in message.tool_calls or ()}
+            if message.role == "tool" and message.tool_call_id not in called:
+                raise ValueError(f"message {index} is of role 'tool', and its tool_call_id is no earlier tool call's")
+        return messages
+
+    @field_validator("tools")
+    @classmethod
+    def _each_name_once(cls, tools: list[Any] | None) -> list[Any] | None:
+        names = [tool.function.name for tool in tools or () if isinstance(tool, FunctionTool)]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"two tools are called '{min(twice)}'")
+        return tools
+
+    @field_validator("tool_choice")
+    @classmethod
+    def _only_given_tools(cls, choice: Any, info: ValidationInfo) -> Any:
+        if choice in (None, "none", "auto") or "tools" not in info.data:
+            return choice
+        if not info.data["tools"]:
+            raise ValueError("asks for a tool call, and no tools are given")
+        given = {tool.function.name for tool in info.data["tools"] if isinstance(tool, FunctionTool)}
+        for name in chosen_names(choice):
+            if name not in given:
+                raise ValueError(f"names the tool '{name}', which is not given")
+        return choice
+
+
+def chosen_names(choice: Any) -> list[str]:
+    """The functions that a tool_choice names."""
+    named = choice.allowed_tools.tools if isinstance(choice, AllowedToolsChoice) else [choice]
+    return [tool.function.name for tool in named if isinstance(tool, NamedToolChoice)]
 
 
 # --- chat completions: the reply ---
@@ -149,6 +330,8 @@ class AssistantMessage(Wire):
     role: Literal["assistant"] = "assistant"
     content: str | None = None
     refusal: str | None = None
+    reasoning_content: Omitted[str] = None
+    tool_calls: Omitted[list[AnyToolCall]] = None
 
 
 class Choice(Wire):
@@ -183,6 +366,8 @@ class ChatCompletion(Wire):
 class Delta(Wire):
     role: Omitted[Literal["assistant"]] = None
     content: Omitted[str] = None
+    reasoning_content: Omitted[str] = None
+    tool_calls: Omitted[list[ToolCallDelta]] = None
 
 
 class ChunkChoice(Wire):

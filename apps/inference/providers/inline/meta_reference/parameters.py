@@ -27,6 +27,7 @@ HARMLESS = {
 NEUTRAL_IN_CHATS: dict[str, Any] = {
     "logprobs": False,
     "modalities": ["text"],
+    "reasoning_effort": None,
     "response_format": {"type": "text"},
     "tools": [],
     "top_logprobs": 0,
