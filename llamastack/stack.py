@@ -10,6 +10,7 @@ from apps.registry.live import Live
 from llamastack.apis import Api
 from llamastack.db import settled
 from llamastack.errors import Unavailable, UpstreamTimeout
+from llamastack.flusher import Flusher
 from llamastack.pool import ProviderPool
 
 T = TypeVar("T")
@@ -21,16 +22,19 @@ class LlamaStack:
     def __init__(self) -> None:
         services: dict[Api, object] = {}
         self.live = Live(ProviderPool(services))
-        self.inference: Inference = InferenceService(self.live)
+        self.flusher = Flusher()
+        self.inference: Inference = InferenceService(self.live, self.flusher)
         services[Api.inference] = self.inference
         self.loop = asyncio.get_running_loop()
 
     async def start(self) -> None:
         await self.live.start()
+        self.flusher.start()
 
     async def stop(self) -> None:
         await self.live.stop()
         await self.live.pool.close()
+        await self.flusher.stop()
         await settled()
 
 

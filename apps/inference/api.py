@@ -1,24 +1,39 @@
 """Inference over HTTP: parse, call the service, shape the answer."""
 
+import re
 from typing import Any
 
+import orjson
 from django.http import HttpResponse, StreamingHttpResponse
-from ninja import Router
+from ninja import Query, Router
+from pydantic import BaseModel, Field
 
 from apps.access.service import Request
+from apps.inference import stored
 from apps.inference.schemas import (
     ChatCompletion,
     ChatCompletionRequest,
+    ChatCompletionUpdate,
     Completion,
     CompletionRequest,
+    DeletedChatCompletion,
     EmbeddingRequest,
     EmbeddingResponse,
+    StoredChatCompletion,
+    StoredMessage,
 )
 from llamastack import sse
 from llamastack.apis import ALIASES
+from llamastack.db import db
+from llamastack.pagination import NewestFirst, OldestFirst, Page
 from llamastack.stack import current
 
+METADATA = re.compile(r"metadata\[.*\]", re.DOTALL)
 router = Router(tags=["inference"])
+
+
+class StoredFilter(NewestFirst):
+    model: str | None = Field(None, description="Only completions of this model")
 
 
 @router.post("/chat/completions", response=ChatCompletion, summary="Create a chat completion")
@@ -26,6 +41,45 @@ async def create_chat_completion(request: Request, body: ChatCompletionRequest) 
     """One completion, or with `stream: true` server-sent events of its chunks that end in `[DONE]`."""
     reply = await current().inference.post_chat_completion(request.auth, body)
     return json(reply) if isinstance(reply, ChatCompletion) else await stream(request, reply)
+
+
+@router.get("/chat/completions", response=Page[StoredChatCompletion], summary="List stored chat completions")
+async def list_chat_completions(request: Request, paging: Query[StoredFilter]) -> Any:
+    """Those of the caller's tenant, each with its input messages; `metadata[key]=text` finds by metadata."""
+    metadata = {name[9:-1]: str(text) for name, text in request.GET.items() if METADATA.fullmatch(name)}
+    return json(await db(stored.listed, request.auth.principal, paging, paging.model, metadata))
+
+
+@router.get("/chat/completions/{completion_id}", response=StoredChatCompletion, summary="Get a stored chat completion")
+async def get_chat_completion(request: Request, completion_id: str) -> Any:
+    """A completion that was stored, with its input messages."""
+    return json(await db(stored.got, request.auth.principal, completion_id))
+
+
+@router.post(
+    "/chat/completions/{completion_id}", response=StoredChatCompletion, summary="Update a stored chat completion"
+)
+async def update_chat_completion(request: Request, completion_id: str, body: ChatCompletionUpdate) -> Any:
+    """Replace its metadata."""
+    return json(await db(stored.updated, request.auth.principal, completion_id, body.metadata or {}))
+
+
+@router.delete(
+    "/chat/completions/{completion_id}", response=DeletedChatCompletion, summary="Delete a stored chat completion"
+)
+async def delete_chat_completion(request: Request, completion_id: str) -> Any:
+    await db(stored.deleted, request.auth.principal, completion_id)
+    return DeletedChatCompletion(id=completion_id)
+
+
+@router.get(
+    "/chat/completions/{completion_id}/messages",
+    response=Page[StoredMessage],
+    summary="List the messages of a stored chat completion",
+)
+async def list_chat_completion_messages(request: Request, completion_id: str, paging: Query[OldestFirst]) -> Any:
+    """The messages it answered, the first one first."""
+    return json(await db(stored.messages, request.auth.principal, completion_id, paging))
 
 
 @router.post("/completions", response=Completion, summary="Create a completion")
@@ -41,8 +95,9 @@ async def create_embeddings(request: Request, body: EmbeddingRequest) -> Any:
     return json(await current().inference.post_embedding(request.auth, body))
 
 
-def json(reply: ChatCompletion | Completion | EmbeddingResponse) -> HttpResponse:
-    return HttpResponse(sse.dump(reply), content_type="application/json")
+def json(reply: BaseModel | dict[str, Any]) -> HttpResponse:
+    data = sse.dump(reply) if isinstance(reply, BaseModel) else orjson.dumps(reply)
+    return HttpResponse(data, content_type="application/json")
 
 
 async def stream(request: Request, chunks: Any) -> StreamingHttpResponse:

@@ -258,7 +258,15 @@ class GenerationRequest(Wire):
         return bool(self.stream_options and self.stream_options.include_usage)
 
 
+# What a caller attaches to a stored completion, and finds it by.
+MetadataText = Annotated[str, Field(max_length=512, pattern=r"^[^\x00]*$")]
+MetadataKey = Annotated[str, Field(max_length=64, pattern=r"^[^\x00]*$")]
+Metadata = Annotated[dict[MetadataKey, MetadataText], Field(max_length=16)]
+
+
 class ChatCompletionRequest(GenerationRequest):
+    """`store`: true, the completion is stored before the answer's last byte; null, soon, if possible; false, never."""
+
     messages: Items[Message] = Field(min_length=1, max_length=10_000)
     max_completion_tokens: int | None = Field(None, ge=1)
     logprobs: bool | None = None
@@ -268,6 +276,8 @@ class ChatCompletionRequest(GenerationRequest):
     parallel_tool_calls: bool | None = None
     reasoning_effort: str | None = Field(None, max_length=100)
     response_format: dict[str, JsonValue] | None = None
+    store: bool | None = None
+    metadata: Metadata | None = None
 
     @property
     def limit(self) -> int | None:
@@ -384,6 +394,35 @@ class ChatCompletionChunk(Wire):
     model: str
     choices: list[ChunkChoice] = []
     usage: Omitted[Usage] = None
+
+
+# --- stored chat completions ---
+
+
+class StoredChatCompletion(ChatCompletion):
+    """A chat completion with its metadata and the messages it answered."""
+
+    metadata: dict[str, str]
+    input_messages: list[Message]
+
+
+class StoredMessage(Message):
+    """A message that a stored completion answered. `content` is null where it came in parts."""
+
+    id: str
+    content: str | None = None
+    content_parts: list[ContentPart] | None = None
+    refusal: str | None = None
+
+
+class ChatCompletionUpdate(BaseModel):
+    metadata: Metadata | None
+
+
+class DeletedChatCompletion(BaseModel):
+    object: Literal["chat.completion.deleted"] = "chat.completion.deleted"
+    id: str
+    deleted: Literal[True] = True
 
 
 # --- completions ---

@@ -5,29 +5,49 @@ from contextlib import aclosing
 from typing import Any
 
 from apps.access.service import Route
+from apps.inference import stored
+from apps.inference.assembler import Assembler
 from apps.inference.protocol import ChatReply, CompletionReply
 from apps.inference.schemas import (
+    ChatCompletion,
+    ChatCompletionChunk,
     ChatCompletionRequest,
     CompletionRequest,
     EmbeddingRequest,
     EmbeddingResponse,
     GenerationRequest,
     ProviderModel,
+    completion_id,
 )
 from apps.registry.live import Live
 from llamastack.call import Call
+from llamastack.flusher import Flusher
 
+FOR_THE_STORE = ("store", "metadata")
 Operation = Callable[[Any], Any]  # a provider -> its method
 
 
 class InferenceService:
     """Satisfies `Inference`. The model named in replies is the name the client asked for."""
 
-    def __init__(self, live: Live) -> None:
+    def __init__(self, live: Live, flusher: Flusher) -> None:
         self.live = live
+        self.flusher = flusher
 
     async def post_chat_completion(self, call: Call, request: ChatCompletionRequest) -> ChatReply:
-        reply: ChatReply = await self._generated(call, request, lambda provider: provider.post_chat_completion)
+        """The completion is stored unless `store` is false: before its last byte leaves where it is true.
+
+        Its id is ours then, since a vendor's need not be unique (Ollama draws from 999).
+        """
+        reply: ChatReply = await self._generated(
+            call, _unstored(request), lambda provider: provider.post_chat_completion
+        )
+        if request.store is False:
+            return reply
+        if not isinstance(reply, ChatCompletion):
+            return self._stored_stream(call, request, reply)
+        reply.id = completion_id()
+        await self._store(call, request, reply)
         return reply
 
     async def post_completion(self, call: Call, request: CompletionRequest) -> CompletionReply:
@@ -59,6 +79,33 @@ class InferenceService:
                     chunk.model = request.model
                     yield chunk
 
+    async def _stored_stream(
+        self, call: Call, request: ChatCompletionRequest, chunks: AsyncIterator[ChatCompletionChunk]
+    ) -> AsyncIterator[ChatCompletionChunk]:
+        """The chunks, the last of them held back until all have come and are stored."""
+        assembler, own_id = Assembler(request.choices), completion_id()
+        held: list[ChatCompletionChunk] = []
+        async with aclosing(chunks):  # type: ignore[type-var]  # an async generator, which its protocol does not say
+            async for chunk in chunks:
+                chunk.id = own_id
+                assembler.add(chunk)
+                if assembler.finished:
+                    held.append(chunk)
+                else:
+                    yield chunk
+        if completion := assembler.completion():
+            await self._store(call, request, completion)
+        for chunk in held:
+            yield chunk
+
+    async def _store(self, call: Call, request: ChatCompletionRequest, completion: ChatCompletion) -> None:
+        row = stored.row(call.principal, request, completion)
+        size = len(row.input_messages) + len(row.completion)
+        if request.store:
+            await self.flusher.commit(row, size)
+        else:
+            self.flusher.offer(row, size)
+
     async def get_models(self, call: Call) -> list[ProviderModel]:
         """Every model the caller may use, under its registered name."""
         models = self.live.snapshot.models_of(call.principal.tenant)
@@ -71,5 +118,12 @@ class InferenceService:
 
 
 def _inner(route: Route, request: Any) -> Any:
-    """The request as the provider sees it: under the provider's own id of the model."""
+    """The request as the provider sees it: under its own id of the model."""
     return request.model_copy(update={"model": route.model.provider_model_id})
+
+
+def _unstored(request: ChatCompletionRequest) -> ChatCompletionRequest:
+    """The request without what is for our store alone: no vendor shall store a second time, or refuse it."""
+    inner = request.model_copy(update=dict.fromkeys(FOR_THE_STORE))
+    inner.model_fields_set.difference_update(FOR_THE_STORE)  # so that it is not sent as null either
+    return inner

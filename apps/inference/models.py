@@ -1,0 +1,66 @@
+"""Chat completions that were stored."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+from django.db import models
+from django.db.models import F, Func, Q, Value
+from django.db.models.lookups import Exact
+
+from apps.access.models import Owned, OwnedQuerySet
+from llamastack.call import Principal
+from llamastack.pagination import Order
+
+
+class Entry(Func):
+    """The text under a key of a JSON object. Django's own key lookups read digits as places in a list."""
+
+    output_field = models.TextField()
+
+    def as_postgresql(self, compiler: Any, connection: Any) -> Any:
+        return self.as_sql(compiler, connection, function="jsonb_extract_path_text")
+
+    def as_sqlite(self, compiler: Any, connection: Any, **_: Any) -> Any:
+        template = "(SELECT value FROM json_each(%(expressions)s))"
+        return self.as_sql(compiler, connection, template=template, arg_joiner=") WHERE key = (")
+
+
+class StoredCompletionQuerySet(OwnedQuerySet):
+    def visible_to(self, principal: Principal) -> Self:
+        """Rows of the principal's tenant: what was said is never shared with all."""
+        return self.filter(tenant=principal.tenant)
+
+    def of_model(self, model: str) -> Self:
+        return self.filter(model=model)
+
+    def with_metadata(self, entries: Mapping[str, str]) -> Self:
+        return self.filter(*(Exact(Entry(F("metadata"), Value(key)), Value(text)) for key, text in entries.items()))
+
+    def following(self, row: "StoredCompletion", order: Order) -> Self:
+        """The rows that come after `row` in this order."""
+        side = "gt" if order == "asc" else "lt"
+        later = Q(**{f"created_at__{side}": row.created_at}) | Q(**{f"id__{side}": row.id})
+        return self.filter(later, **{f"created_at__{side}e": row.created_at})
+
+    def in_order(self, order: Order) -> Self:
+        return self.order_by("created_at", "id") if order == "asc" else self.order_by("-created_at", "-id")
+
+
+class StoredCompletion(Owned):
+    """A chat completion as it left the server, and the messages it answered.
+
+    Both are JSON in text columns, which hold what jsonb refuses (a NUL) and are written and read without a detour.
+    `completion` carries `schema`, the version of the form of both.
+    """
+
+    id = models.CharField(primary_key=True, max_length=64)
+    created_at = models.DateTimeField()
+    model = models.CharField(max_length=255)
+    metadata = models.JSONField(default=dict)
+    input_messages = models.TextField()
+    completion = models.TextField()
+
+    objects: ClassVar[Any] = StoredCompletionQuerySet.as_manager()
+
+    class Meta:
+        indexes = [models.Index(fields=("tenant", "created_at", "id"), name="stored_completion_cursor")]
