@@ -48,6 +48,8 @@ class SamplingParams:
     presence_penalty: float = 0.0
     repetition_penalty: float = 1.0
     logit_bias: tuple[tuple[int, float], ...] = ()
+    logprobs: int | None = None  # how many of the likeliest tokens to name beside each; None: say no logprobs
+    prompt_logprobs: bool = False
 
 
 def strategy(temperature: float | None, top_p: float | None, top_k: int | None = None, min_p: float = 0.0) -> Strategy:

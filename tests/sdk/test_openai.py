@@ -1,6 +1,7 @@
 """The openai package against the real server and a real model."""
 
 import math
+from typing import Any
 
 import openai
 import pytest
@@ -106,8 +107,21 @@ def test_bad_input(client: openai.OpenAI) -> None:
 
 def test_a_parameter_the_engine_cannot_honour(client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
-        client.chat.completions.create(model=CHAT, messages=QUESTION, logprobs=True)
-    assert (caught.value.code, caught.value.param) == ("unsupported_parameter", "logprobs")
+        client.chat.completions.create(model=CHAT, messages=QUESTION, modalities=["text", "audio"])
+    assert (caught.value.code, caught.value.param) == ("unsupported_parameter", "modalities")
+
+
+def test_logprobs(client: openai.OpenAI) -> None:
+    """As https://cookbook.openai.com/examples/using_logprobs reads them."""
+    asked: Any = {"model": CHAT, "messages": QUESTION, "logprobs": True, "top_logprobs": 2, "max_tokens": 6}
+    choice = client.chat.completions.create(**asked).choices[0]
+    assert choice.logprobs
+    assert choice.logprobs.content
+    assert "".join(one.token for one in choice.logprobs.content) == choice.message.content
+    assert all(one.top_logprobs[0].logprob >= one.logprob for one in choice.logprobs.content)
+    chunks = list(client.chat.completions.create(**asked, stream=True))
+    parts = [one.choices[0].logprobs for one in chunks if one.choices and one.choices[0].logprobs]
+    assert [one for part in parts for one in part.content or ()] == choice.logprobs.content
 
 
 def test_a_prompt_over_the_context(client: openai.OpenAI) -> None:

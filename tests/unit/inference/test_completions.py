@@ -166,7 +166,7 @@ def test_text_goes_on_from_what_stands_before_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("suffix", "end"), ("logprobs", 0), ("best_of", 3), ("use_beam_search", True), ("tools", [])]
+    ("field", "value"), [("suffix", "end"), ("best_of", 3), ("use_beam_search", True), ("tools", [])]
 )
 def test_what_cannot_be_honoured_is_refused_by_name(field: str, value: object) -> None:
     with pytest.raises(UnsupportedParameter) as refused:
@@ -185,7 +185,7 @@ def test_fewer_candidates_than_answers_contradict_each_other() -> None:
 
 
 def test_neutral_values_pass() -> None:
-    refuse_unsupported(request(n=2, best_of=2, suffix="", logprobs=None, echo=True, logit_bias={}, user="u", top_k=4))
+    refuse_unsupported(request(n=2, best_of=2, suffix="", logprobs=2, echo=True, logit_bias={}, user="u", top_k=4))
 
 
 # --- on the local engine: what it says ---

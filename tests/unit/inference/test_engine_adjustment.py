@@ -94,8 +94,9 @@ async def test_each_row_has_its_own_and_the_models_logits_are_kept() -> None:
     strategies: list[Strategy] = [Greedy(), Greedy(), TopP(0.01), TopP(0.01)]
     biases = [(), ((0, 100.0),), (), ((1, -100.0),)]
     generations = [
-        Generation([1], strategy, 9, Random(1), adjustment(SamplingParams(logit_bias=bias), [1]))
+        Generation([1], sampling, 9, Random(1), adjustment(sampling, [1]))
         for strategy, bias in zip(strategies, biases, strict=True)
+        for sampling in [SamplingParams(strategy=strategy, logit_bias=bias)]
     ]
     assert choose(logits, generations).tolist() == [1, 0, 1, 3]
     assert logits.tolist() == [LOGITS] * 4

@@ -47,8 +47,6 @@ def rendered(*messages: dict[str, Any]) -> str:
     [
         ("tools", [TOOL]),
         ("response_format", {"type": "json_object"}),
-        ("logprobs", True),
-        ("top_logprobs", 3),
         ("modalities", ["text", "audio"]),
         ("reasoning_effort", "high"),
         ("functions", []),
@@ -84,6 +82,8 @@ def test_sampling_follows_the_request() -> None:
     assert (adjusted.frequency_penalty, adjusted.presence_penalty) == (0.5, -1)
     assert adjusted.logit_bias == ((5, 10.0),)
     assert sampling(request(repetition_penalty=1.2)).repetition_penalty == 1.2
+    assert (sampling(request()).logprobs, sampling(request(logprobs=True)).logprobs) == (None, 0)
+    assert sampling(request(logprobs=True, top_logprobs=3)).logprobs == 3
 
 
 def test_the_providers_defaults_hold_where_a_request_names_none() -> None:

@@ -9,7 +9,7 @@ import torch
 
 from apps.inference.providers.inline.meta_reference.generation import Generation
 from apps.inference.providers.inline.meta_reference.sampler import choose
-from llamastack.sampling import Greedy, Strategy, TopK, TopP
+from llamastack.sampling import Greedy, SamplingParams, Strategy, TopK, TopP
 
 PROBABILITIES = [0.05, 0.4, 0.1, 0.3, 0.15]
 DRAWS = 20_000
@@ -17,7 +17,7 @@ DRAWS = 20_000
 
 async def shares(strategy: Strategy) -> dict[int, float]:
     logits = torch.tensor(PROBABILITIES).log().expand(DRAWS, -1)
-    generations = [Generation([1], strategy, 1, Random(str(draw))) for draw in range(DRAWS)]
+    generations = [Generation([1], SamplingParams(strategy), 1, Random(str(draw))) for draw in range(DRAWS)]
     counts = Counter((await asyncio.to_thread(choose, logits, generations)).tolist())
     return {token: count / DRAWS for token, count in counts.items()}
 
@@ -44,5 +44,5 @@ async def test_tokens_come_as_often_as_they_should(strategy: Strategy, expected:
 async def test_each_row_follows_its_own_strategy() -> None:
     logits = torch.tensor(PROBABILITIES).log().expand(3, -1)
     strategies: list[Strategy] = [Greedy(), TopK(1, 2.0), TopP(1.0, 1e-6)]
-    generations = [Generation([1], strategy, 1, Random(1)) for strategy in strategies]
+    generations = [Generation([1], SamplingParams(strategy), 1, Random(1)) for strategy in strategies]
     assert choose(logits, generations).tolist() == [1, 1, 1]

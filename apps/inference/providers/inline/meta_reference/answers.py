@@ -6,6 +6,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from apps.inference.providers.inline.meta_reference.logprobs import TokenLogprob, Waiting, Wording, of_prompt
 from apps.inference.providers.inline.meta_reference.text import Detokenizer, StopFilter
 from apps.inference.schemas import FinishReason, Usage
 from llamastack.errors import BadRequest
@@ -20,11 +21,12 @@ Tokens = Sequence[int]
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Some text of one answer; with a finish reason, its last."""
+    """Some text of one answer, with the logprobs of its tokens where they are asked for; the last has a reason."""
 
     index: int
     text: str
     finish_reason: FinishReason | None = None
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 class Answers:
@@ -36,9 +38,11 @@ class Answers:
         prompts: Sequence[Tokens],
         sampling: SamplingParams,
         choices: int,
-        goes_on: bool = False,
+        echoes: Sequence[str] | None = None,
     ) -> None:
-        """With `goes_on`, an answer continues its prompt's text, and a space where they meet is kept.
+        """With `echoes`, an answer goes on from its prompt's text, and a space where they meet is kept.
+
+        They are what each answer begins with.
 
         Raises BadRequest for more answers than the engine can ever take at once.
         """
@@ -46,22 +50,21 @@ class Answers:
         self._prompts = prompts
         self._sampling = sampling
         self._choices = choices
-        self._goes_on = goes_on
+        self._echoes = echoes
+        self.wording = None if sampling.logprobs is None else Wording(loaded.tokenizer)
         self._completion_tokens = 0
         self.count = len(prompts) * choices
         if self.count > (most := loaded.engine.capacity):
             field = "n" if len(prompts) == 1 else "prompt"
             raise BadRequest(f"{self.count} answers are asked for; this provider takes {most} at once.", param=field)
 
-    async def whole(self) -> tuple[list[str], list[FinishReason | None]]:
-        """Every answer's text and finish reason."""
-        texts = [""] * self.count
-        reasons: list[FinishReason | None] = [None] * self.count
+    async def whole(self) -> list[Piece]:
+        """Every answer in one piece."""
+        parts: list[list[Piece]] = [[] for _ in range(self.count)]
         async with aclosing(self.pieces()) as pieces:
             async for piece in pieces:
-                texts[piece.index] += piece.text
-                reasons[piece.index] = piece.finish_reason
-        return texts, reasons
+                parts[piece.index].append(piece)
+        return [_joined(one) for one in parts]
 
     def usage(self) -> Usage:
         """Of what was generated until now; a prompt counts once, however many answers it has."""
@@ -69,9 +72,9 @@ class Answers:
         return Usage(prompt_tokens=prompt, completion_tokens=completion, total_tokens=prompt + completion)
 
     async def pieces(self) -> AsyncGenerator[Piece, None]:
-        if self._sampling.max_tokens == 0:
+        if self._sampling.max_tokens == 0 and not self._sampling.prompt_logprobs:
             for index in range(self.count):
-                yield Piece(index, "", "length")
+                yield Piece(index, self._echo(index), "length")
             return
         generations: list[Generation] = []
         try:
@@ -86,18 +89,36 @@ class Answers:
                 await generation.aclose()
 
     async def _answer(self, index: int, generation: "Generation") -> AsyncGenerator[Piece, None]:
-        before = self._prompt(index) if self._goes_on else ()
+        before = () if self._echoes is None else self._prompt(index)
         detokenizer, stops = Detokenizer(self._loaded.tokenizer, before), StopFilter(self._sampling.stop)
+        echo = self._echo(index)
+        if echo or self._sampling.prompt_logprobs:
+            await generation.begun()
+            yield Piece(index, echo, logprobs=await self._prompt_logprobs(index, generation))
+        waiting = Waiting(len(echo))
         async for token in generation:
             self._completion_tokens += 1
-            text = stops.feed(detokenizer.feed(token))
+            decoded = detokenizer.feed(token)
+            text = stops.feed(decoded)
+            logprobs = waiting.feed(token, generation.logprob, decoded, text) if generation.logprob else ()
             if stops.found:
                 await generation.aclose()
-                yield Piece(index, text, "stop")
+                yield Piece(index, text, "stop", logprobs)
                 return
-            yield Piece(index, text)
+            yield Piece(index, text, logprobs=logprobs)
         rest = stops.feed(detokenizer.flush()) + stops.flush()
-        yield Piece(index, rest, "stop" if stops.found else generation.finish_reason)
+        reason = "stop" if stops.found else generation.finish_reason
+        yield Piece(index, rest, reason, waiting.show(rest) + (waiting.rest() if reason == "length" else ()))
+
+    async def _prompt_logprobs(self, index: int, generation: "Generation") -> tuple[TokenLogprob, ...]:
+        if not self._sampling.prompt_logprobs:
+            return ()
+        return await asyncio.to_thread(
+            of_prompt, self._loaded.tokenizer, self._prompt(index), generation.prompt_logprobs
+        )
+
+    def _echo(self, index: int) -> str:
+        return self._echoes[index] if self._echoes else ""
 
     def _prompt(self, index: int) -> Tokens:
         return self._prompts[index // self._choices]
@@ -106,6 +127,11 @@ class Answers:
         """Each of a prompt's answers has a seed of its own, and alike prompts are answered alike."""
         seed = self._sampling.seed
         return self._sampling if seed is None else replace(self._sampling, seed=seed + index % self._choices)
+
+
+def _joined(pieces: Sequence[Piece]) -> Piece:
+    logprobs = tuple(one for piece in pieces for one in piece.logprobs)
+    return replace(pieces[-1], text="".join(piece.text for piece in pieces), logprobs=logprobs)
 
 
 async def merged(sources: Sequence[AsyncGenerator[Piece, None]]) -> AsyncGenerator[Piece, None]:

@@ -1,9 +1,10 @@
 """Answers as they travel: chat completions and completions, whole and in chunks."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from apps.inference.providers.inline.meta_reference.answers import Answers
+from apps.inference.providers.inline.meta_reference.answers import Answers, Piece
+from apps.inference.providers.inline.meta_reference.logprobs import Wire
 from apps.inference.schemas import (
     AssistantMessage,
     ChatCompletion,
@@ -22,16 +23,23 @@ from apps.inference.schemas import (
 
 
 async def whole_chat(answers: Answers, model: str) -> ChatCompletion:
-    texts, reasons = await answers.whole()
     choices = [
-        Choice(index=index, message=AssistantMessage(content=text), finish_reason=reason)
-        for index, (text, reason) in enumerate(zip(texts, reasons, strict=True))
+        Choice(
+            index=answer.index,
+            message=AssistantMessage(content=answer.text),
+            finish_reason=answer.finish_reason,
+            logprobs=_chat_logprobs(answers, answer),
+        )
+        for answer in await answers.whole()
     ]
     return ChatCompletion(model=model, choices=choices, usage=answers.usage())
 
 
 async def stream_chat(answers: Answers, model: str, wants_usage: bool) -> AsyncGenerator[ChatCompletionChunk, None]:
-    """A choice begins with its role, goes on with text, ends with its finish reason; usage comes last of all."""
+    """A choice begins with its role, goes on with text, ends with its finish reason; usage comes last of all.
+
+    The logprobs of tokens come with the chunk that has their text.
+    """
     envelope = ChatCompletionChunk(id=completion_id(), created=now(), model=model)
     begun: set[int] = set()
     async with aclosing(answers.pieces()) as pieces:
@@ -39,42 +47,49 @@ async def stream_chat(answers: Answers, model: str, wants_usage: bool) -> AsyncG
             if piece.index not in begun:
                 begun.add(piece.index)
                 yield _delta(envelope, piece.index, Delta(role="assistant", content=""))
-            if piece.text:
-                yield _delta(envelope, piece.index, Delta(content=piece.text))
+            if piece.text or piece.logprobs:
+                yield _delta(envelope, piece.index, Delta(content=piece.text), logprobs=_chat_logprobs(answers, piece))
             if piece.finish_reason:
                 yield _delta(envelope, piece.index, Delta(), piece.finish_reason)
     if wants_usage:
         yield envelope.model_copy(update={"usage": answers.usage()})
 
 
-async def whole_text(answers: Answers, model: str, echoes: Sequence[str]) -> Completion:
-    """`echoes` holds what each choice begins with."""
-    texts, reasons = await answers.whole()
-    choices = [
-        CompletionChoice(index=index, text=echo + text, finish_reason=reason)
-        for index, (echo, text, reason) in enumerate(zip(echoes, texts, reasons, strict=True))
-    ]
+async def whole_text(answers: Answers, model: str) -> Completion:
+    choices = [_text_choice(answers, answer) for answer in await answers.whole()]
     return Completion(model=model, choices=choices, usage=answers.usage())
 
 
-async def stream_text(
-    answers: Answers, model: str, echoes: Sequence[str], wants_usage: bool
-) -> AsyncGenerator[CompletionChunk, None]:
+async def stream_text(answers: Answers, model: str, wants_usage: bool) -> AsyncGenerator[CompletionChunk, None]:
     """A choice begins with its echo, goes on with text, ends with its finish reason; usage comes last of all."""
     envelope = CompletionChunk(id=text_completion_id(), created=now(), model=model)
-    ahead = dict(enumerate(echoes))
     async with aclosing(answers.pieces()) as pieces:
         async for piece in pieces:
-            text = ahead.pop(piece.index, "") + piece.text
-            if text or piece.finish_reason:
-                choice = CompletionChoice(index=piece.index, text=text, finish_reason=piece.finish_reason)
-                yield envelope.model_copy(update={"choices": [choice]})
+            if piece.text or piece.logprobs or piece.finish_reason:
+                yield envelope.model_copy(update={"choices": [_text_choice(answers, piece)]})
     if wants_usage:
         yield envelope.model_copy(update={"usage": answers.usage()})
 
 
+def _chat_logprobs(answers: Answers, piece: Piece) -> Wire | None:
+    return answers.wording.chat(piece.logprobs) if answers.wording else None
+
+
+def _text_choice(answers: Answers, piece: Piece) -> CompletionChoice:
+    return CompletionChoice(
+        index=piece.index,
+        text=piece.text,
+        finish_reason=piece.finish_reason,
+        logprobs=answers.wording.completion(piece.logprobs) if answers.wording else None,
+    )
+
+
 def _delta(
-    envelope: ChatCompletionChunk, index: int, delta: Delta, reason: FinishReason | None = None
+    envelope: ChatCompletionChunk,
+    index: int,
+    delta: Delta,
+    reason: FinishReason | None = None,
+    logprobs: Wire | None = None,
 ) -> ChatCompletionChunk:
-    choice = ChunkChoice(index=index, delta=delta, finish_reason=reason)
+    choice = ChunkChoice(index=index, delta=delta, finish_reason=reason, logprobs=logprobs)
     return envelope.model_copy(update={"choices": [choice]})

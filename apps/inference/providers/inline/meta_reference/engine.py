@@ -23,6 +23,7 @@ from typing import Any, Protocol
 import torch
 from transformers import DynamicCache
 
+from apps.inference.providers.inline.meta_reference import likelihood
 from apps.inference.providers.inline.meta_reference.adjustment import adjustment
 from apps.inference.providers.inline.meta_reference.generation import Event, Finish, Generation, publish
 from apps.inference.providers.inline.meta_reference.rows import Rows
@@ -88,8 +89,8 @@ class Engine:
         """Queue a generation. Raises BadRequest for too long a prompt, RateLimited where the queue is full."""
         room = self.room(tokens)
         seed = self._seeds.getrandbits(64) if sampling.seed is None else sampling.seed
-        limit = min(room, sampling.max_tokens or room)
-        generation = Generation(tokens, sampling.strategy, limit, Random(str(seed)), adjustment(sampling, tokens))
+        limit = room if sampling.max_tokens is None else min(room, sampling.max_tokens)
+        generation = Generation(tokens, sampling, limit, Random(str(seed)), adjustment(sampling, tokens))
         self._enqueue(generation)
         return generation
 
@@ -189,12 +190,15 @@ class Engine:
             inputs["attention_mask"] = (columns >= offsets).long()
             inputs["position_ids"] = (columns - offsets).clamp(min=0)
         cache = DynamicCache()
-        logits = self.model(**inputs, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
+        if newcomers[0].sampling.prompt_logprobs:
+            logits = likelihood.prefill(self.model, inputs, cache, newcomers)
+        else:
+            logits = self.model(**inputs, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
         chosen = choose(logits, newcomers).tolist()
         self._rows.join(cache, starts)
         self._running += newcomers
         self._last += chosen
-        self._advance(newcomers, chosen)
+        self._advance(newcomers, chosen, logits)
 
     def _decode(self, generations: list[Generation]) -> None:
         device = self.model.device
@@ -206,16 +210,20 @@ class Engine:
             use_cache=True,
         ).logits[:, -1]
         self._last = choose(logits, generations).tolist()
-        self._advance(generations, self._last)
+        self._advance(generations, self._last, logits)
 
-    def _advance(self, generations: list[Generation], tokens: list[int]) -> None:
+    def _advance(self, generations: list[Generation], tokens: list[int], logits: torch.Tensor) -> None:
         """Count and publish a token for each generation; those that have ended leave."""
         events = []
-        for generation, token in zip(generations, tokens, strict=True):
+        logprobs = likelihood.of_step(logits, tokens, generations)
+        for generation, token, logprob in zip(generations, tokens, logprobs, strict=True):
+            if not generation.limit:  # only its prompt was wanted
+                events.append(Event(generation, finish_reason="length"))
+                continue
             generation.count += 1
             if generation.adjustment:
                 generation.adjustment.count(token)
-            events.append(Event(generation, token, self._finish(generation, token)))
+            events.append(Event(generation, token, logprob, self._finish(generation, token)))
         ended = {id(event.generation) for event in events if event.finish_reason}
         self._retain([row for row, generation in enumerate(self._running) if id(generation) not in ended])
         publish(events)
@@ -234,6 +242,8 @@ class Engine:
 
 
 def _go_together(generations: list[Generation]) -> bool:
+    if len({generation.sampling.prompt_logprobs for generation in generations}) > 1:
+        return False
     lengths = [len(generation.tokens) for generation in generations]
     padded = max(lengths) * len(lengths)
     return padded <= CHEAP_TOKENS or padded <= min(PREFILL_TOKENS, PADDING * sum(lengths))

@@ -8,7 +8,7 @@ from random import Random
 from typing import TYPE_CHECKING, Literal
 
 from llamastack.errors import StackError
-from llamastack.sampling import Strategy
+from llamastack.sampling import SamplingParams
 
 if TYPE_CHECKING:
     from apps.inference.providers.inline.meta_reference.adjustment import Adjustment
@@ -16,22 +16,32 @@ if TYPE_CHECKING:
 Finish = Literal["stop", "length"]
 
 
+@dataclass(frozen=True, slots=True)
+class Logprob:
+    """How likely a token was, as the natural logarithm; `top` are the likeliest ones, each with its own."""
+
+    value: float
+    top: tuple[tuple[int, float], ...] = ()
+
+
 class Generation:
     """Yields tokens as the engine finds them, the end-of-sequence token included.
 
-    `finish_reason` is set when the iterator has ended by itself. `aclose` takes effect before the next step.
+    `logprob` is that of the token yielded last, and `prompt_logprobs` are there once `begun`: one a token of the prompt
+    but its first. Both only where the sampling parameters ask. `finish_reason` is set when the iterator has ended by
+    itself. `aclose` takes effect before the next step.
     """
 
     def __init__(
         self,
         tokens: Sequence[int],
-        strategy: Strategy,
+        sampling: SamplingParams,
         limit: int,
         random: Random,
         adjustment: "Adjustment | None" = None,
     ) -> None:
         self.tokens = tokens
-        self.strategy = strategy
+        self.sampling = sampling
         self.limit = limit
         self.random = random
         self.adjustment = adjustment
@@ -39,7 +49,9 @@ class Generation:
         self.cancelled = False
         self.finish_reason: Finish | None = None
         self.loop = asyncio.get_running_loop()
-        self._ready: deque[int] = deque()
+        self.logprob: Logprob | None = None
+        self.prompt_logprobs: list[Logprob] = []
+        self._ready: deque[tuple[int, Logprob | None]] = deque()
         self._error: StackError | None = None
         self._changed = asyncio.Event()
 
@@ -47,16 +59,19 @@ class Generation:
         return self
 
     async def __anext__(self) -> int:
-        while not self.cancelled:
-            if self._ready:
-                return self._ready.popleft()
+        await self.begun()
+        if self.cancelled or not self._ready:
+            raise StopAsyncIteration
+        token, self.logprob = self._ready.popleft()
+        return token
+
+    async def begun(self) -> None:
+        """Wait until there is a token or the end. Raises the error that came instead."""
+        while not (self.cancelled or self._ready or self.finish_reason):
             if self._error is not None:
                 raise self._error
-            if self.finish_reason is not None:
-                break
             self._changed.clear()
             await self._changed.wait()
-        raise StopAsyncIteration
 
     async def aclose(self) -> None:
         """Stop the generation. Harmless to repeat."""
@@ -66,7 +81,7 @@ class Generation:
     def receive(self, event: "Event") -> None:
         """Take what a step has brought; called on this generation's loop."""
         if event.token is not None:
-            self._ready.append(event.token)
+            self._ready.append((event.token, event.logprob))
         self.finish_reason = event.finish_reason
         self._error = event.error
         self._changed.set()
@@ -74,10 +89,11 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What a step did for one generation: a token, perhaps the last; or an error."""
+    """What a step did for one generation: a token, perhaps the last; or an error, or the end without a token."""
 
     generation: Generation
     token: int | None = None
+    logprob: Logprob | None = None
     finish_reason: Finish | None = None
     error: StackError | None = None
 

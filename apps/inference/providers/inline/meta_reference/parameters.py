@@ -25,14 +25,12 @@ HARMLESS = {
     "top_k",
 }
 NEUTRAL_IN_CHATS: dict[str, Any] = {
-    "logprobs": False,
     "modalities": ["text"],
     "reasoning_effort": None,
     "response_format": {"type": "text"},
     "tools": [],
-    "top_logprobs": 0,
 }
-NEUTRAL_IN_COMPLETIONS: dict[str, Any] = {"logprobs": None, "suffix": ""}
+NEUTRAL_IN_COMPLETIONS: dict[str, Any] = {"suffix": ""}
 REMEDIES = {"suffix": "It writes what follows a prompt, and cannot fill a gap; leave it out."}
 
 
@@ -64,7 +62,7 @@ def _refuse_best_of(request: CompletionRequest) -> None:
 
 
 def sampling(
-    request: GenerationRequest, temperature: float | None = None, max_tokens: int | None = None
+    request: ChatCompletionRequest | CompletionRequest, temperature: float | None = None, max_tokens: int | None = None
 ) -> SamplingParams:
     """The request's sampling parameters; `temperature` and `max_tokens` hold for a request that names none."""
     heat = temperature if request.temperature is None else request.temperature
@@ -77,6 +75,8 @@ def sampling(
         presence_penalty=request.presence_penalty or 0.0,
         repetition_penalty=_number(request, "repetition_penalty", 0.01, 100, 1),
         logit_bias=tuple((_token(name), bias) for name, bias in (request.logit_bias or {}).items()),
+        logprobs=_logprobs(request),
+        prompt_logprobs=isinstance(request, CompletionRequest) and bool(request.echo) and request.logprobs is not None,
     )
 
 
@@ -85,6 +85,12 @@ def refuse_foreign_tokens(sampling: SamplingParams, vocabulary: int) -> None:
     largest = max((token for token, _ in sampling.logit_bias), default=0)
     if largest >= vocabulary:
         raise BadRequest(f"Token {largest} is none: the model has {vocabulary} tokens.", param="logit_bias")
+
+
+def _logprobs(request: ChatCompletionRequest | CompletionRequest) -> int | None:
+    if isinstance(request, CompletionRequest):
+        return request.logprobs
+    return request.top_logprobs or 0 if request.logprobs else None
 
 
 def _token(name: str) -> int:

@@ -69,11 +69,11 @@ class MetaReference(Provider):
         prompts = await asyncio.to_thread(prompt.encode_prompts, loaded.tokenizer, request, loaded.vocabulary)
         for tokens in prompts:
             loaded.engine.room(tokens, "prompt")
-        job = answers.Answers(loaded, prompts, sampling, request.choices, goes_on=True)
         echoes = prompt.echoes(loaded.tokenizer, request)
+        job = answers.Answers(loaded, prompts, sampling, request.choices, echoes)
         if request.stream:
-            return completion.stream_text(job, request.model, echoes, request.wants_usage)
-        return await completion.whole_text(job, request.model, echoes)
+            return completion.stream_text(job, request.model, request.wants_usage)
+        return await completion.whole_text(job, request.model)
 
     async def post_embedding(self, call: Call, request: EmbeddingRequest) -> EmbeddingResponse:
         raise NotSupported("inline::meta-reference does not embed; use a model of inline::sentence-transformers.")

@@ -14,7 +14,9 @@ COLDEST = 1e-5  # below this a temperature divides to infinity, and the choice i
 def choose(logits: torch.Tensor, generations: Sequence[Generation]) -> torch.Tensor:
     """One token id a row. A row's draw depends on its own logits and its own random numbers alone."""
     chosen = logits.argmax(dim=-1)
-    rows = [row for row, one in enumerate(generations) if one.adjustment or not isinstance(one.strategy, Greedy)]
+    rows = [
+        row for row, one in enumerate(generations) if one.adjustment or not isinstance(one.sampling.strategy, Greedy)
+    ]
     if rows:
         chosen[rows] = _choose(logits[rows].float(), [generations[row] for row in rows])
     return chosen
@@ -25,7 +27,7 @@ def _choose(logits: torch.Tensor, generations: Sequence[Generation]) -> torch.Te
     for row, generation in zip(logits, generations, strict=True):
         if generation.adjustment:
             generation.adjustment.apply(row)
-    warm = [row for row, generation in enumerate(generations) if not isinstance(generation.strategy, Greedy)]
+    warm = [row for row, generation in enumerate(generations) if not isinstance(generation.sampling.strategy, Greedy)]
     if len(warm) == len(generations):
         return _sample(logits, generations)
     chosen = logits.argmax(dim=-1)
@@ -35,7 +37,7 @@ def _choose(logits: torch.Tensor, generations: Sequence[Generation]) -> torch.Te
 
 
 def _sample(logits: torch.Tensor, generations: Sequence[Generation]) -> torch.Tensor:
-    strategies = [cast(TopP | TopK, generation.strategy) for generation in generations]
+    strategies = [cast(TopP | TopK, generation.sampling.strategy) for generation in generations]
     heat = logits.new_tensor([max(strategy.temperature, COLDEST) for strategy in strategies])
     probabilities = torch.softmax(logits / heat[:, None], dim=-1)
     draws = logits.new_tensor([generation.random.random() for generation in generations])
