@@ -1,5 +1,6 @@
 """The server: the lifespan starts and stops the Stack; requests pass the guards, then go to Django or to Channels."""
 
+import asyncio
 import logging
 import os
 from typing import Any
@@ -45,11 +46,24 @@ async def http(scope: Any, receive: Any, send: Any) -> None:
             return
         await stack.start()  # for servers without a lifespan; done already elsewhere
         counted = guards.Counted(receive)
-        await django(scope, counted, send)
+        await answer(scope, counted, send)
         if counted.exceeded:
             raise guards.too_large()
     except StackError as error:
         await guards.refuse(error, send)
+
+
+async def answer(scope: Any, counted: guards.Counted, send: Any) -> None:
+    """Have Django answer, in a task of its own, since it leaves its view running when it is cancelled itself.
+
+    A server that stops cancels what takes too long. Django is told then that the client has gone, and ends the view.
+    """
+    answering = asyncio.create_task(django(scope, counted, send))
+    try:
+        await asyncio.shield(answering)
+    except asyncio.CancelledError:
+        counted.leave()
+        await answering
 
 
 async def websocket(scope: Any, receive: Any, send: Any) -> None:

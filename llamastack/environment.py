@@ -53,6 +53,13 @@ def prepare(config: StackConfig, *, logs: bool = True) -> None:
 
     Without `logs`, logging stays as the host program has it.
     """
+    pass_on(config)
+    os.environ["DJANGO_SETTINGS_MODULE"] = SETTINGS
+    _set_up(logs)
+
+
+def pass_on(config: StackConfig) -> None:
+    """What the configuration says to Django's settings, in the environment, where they read it."""
     if os.environ.get("LLAMA_STACK_AUTH", "") not in AUTHENTICATION:
         raise EnvironmentFault("LLAMA_STACK_AUTH is 'required', or it is not set.")
     url = database_url(config)
@@ -63,8 +70,6 @@ def prepare(config: StackConfig, *, logs: bool = True) -> None:
         _make_folder(file.parent)
     if config.server.cors is not None:
         os.environ.setdefault("LLAMA_STACK_ALLOWED_ORIGINS", ",".join(config.server.cors.allow_origins))
-    os.environ["DJANGO_SETTINGS_MODULE"] = SETTINGS
-    _set_up(logs)
 
 
 def _set_up(logs: bool) -> None:

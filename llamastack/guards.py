@@ -4,7 +4,8 @@ Pages of LLAMA_STACK_ALLOWED_ORIGINS may call the API from a browser: their pref
 answers of the API carry what lets such a page read them.
 """
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -113,6 +114,14 @@ def too_large() -> TooLarge:
     return TooLarge(f"The request body is larger than {settings.MAX_BODY_BYTES} bytes.")
 
 
+DISCONNECT = {"type": "http.disconnect"}
+
+
+async def gone() -> Any:
+    """The `receive` of a client that has gone."""
+    return DISCONNECT
+
+
 class Counted:
     """`receive`, which counts the body's bytes, whatever its stated length, and cuts it off once it is too large.
 
@@ -120,13 +129,29 @@ class Counted:
     """
 
     def __init__(self, receive: ASGIReceiveCallable) -> None:
-        self.receive = receive
+        self.receive: Callable[[], Awaitable[Any]] = receive
         self.total = 0
+        self.waiting: asyncio.Task[Any] | None = None
 
     async def __call__(self) -> Any:
-        message: Any = await self.receive()
+        self.waiting = waiting = asyncio.current_task()
+        try:
+            message = await self.receive()
+        except asyncio.CancelledError:
+            if self.receive is not gone or waiting is None:
+                raise
+            waiting.uncancel()
+            return DISCONNECT
+        finally:
+            self.waiting = None
         self.total += len(message.get("body", b""))
-        return {"type": "http.disconnect"} if self.exceeded else message
+        return DISCONNECT if self.exceeded else message
+
+    def leave(self) -> None:
+        """Say from now on that the client has gone, also to whoever waits for it."""
+        self.receive = gone
+        if self.waiting is not None:
+            self.waiting.cancel()
 
     @property
     def exceeded(self) -> bool:
@@ -136,7 +161,10 @@ class Counted:
 async def refuse(error: StackError, send: ASGISendCallable) -> None:
     """Answer an HTTP request with an error."""
     status, body = render(error)
+    content = orjson.dumps(body)
     asked = [(name.lower().encode(), value.encode()) for name, value in headers(error).items()]
-    told: Iterable[tuple[bytes, bytes]] = [(b"content-type", b"application/json"), (b"connection", b"close"), *asked]
+    length = (b"content-length", str(len(content)).encode())
+    kind = (b"content-type", b"application/json")
+    told: Iterable[tuple[bytes, bytes]] = [kind, length, (b"connection", b"close"), *asked]
     await send({"type": "http.response.start", "status": status, "headers": told, "trailers": False})
-    await send({"type": "http.response.body", "body": orjson.dumps(body), "more_body": False})
+    await send({"type": "http.response.body", "body": content, "more_body": False})

@@ -34,15 +34,22 @@ def is_api(path: str) -> bool:
 
 @async_only_middleware
 def api_responses(get_response: Any) -> Any:
-    """What all answers of the API have: a request's id, and Django's own errors in the API's shape."""
+    """What all answers of the API have: a request's id, their length, and Django's own errors in the API's shape.
+
+    HEAD is GET, whose body the server leaves out.
+    """
 
     async def middleware(request: HttpRequest) -> Any:
+        if request.method == "HEAD" and is_api(request.path_info):
+            request.method = "GET"
         response = await get_response(request)
-        if isinstance(call := vars(request).get("auth"), Call):
-            response.headers["X-Request-Id"] = call.request_id
         if response.status_code == 405 and is_api(request.path_info):
             error = MethodNotAllowed(f"{request.method} is not possible here; allowed: {response['Allow']}.")
-            return JsonResponse(render(error)[1], status=error.status, headers={"Allow": response["Allow"]})
+            response = JsonResponse(render(error)[1], status=error.status, headers={"Allow": response["Allow"]})
+        if isinstance(call := vars(request).get("auth"), Call):
+            response.headers["X-Request-Id"] = call.request_id
+        if not response.streaming:
+            response.headers["Content-Length"] = str(len(response.content))
         return response
 
     return middleware

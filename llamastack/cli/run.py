@@ -7,6 +7,7 @@ import signal
 import sys
 from enum import StrEnum
 from functools import partial
+from importlib import import_module
 from types import FrameType
 from typing import Annotated
 
@@ -36,6 +37,8 @@ class ServerName(StrEnum):
     daphne = "daphne"
 
 
+SERVERS = {ServerName.uvicorn: "llamastack.cli.on_uvicorn", ServerName.daphne: "llamastack.cli.on_daphne"}
+
 Config = Annotated[str, typer.Argument(help="A distribution's name, or a file.", envvar=CONFIG_VARIABLES)]
 Port = Annotated[int | None, typer.Option(help="0 takes a free one.", envvar="LLAMA_STACK_PORT", min=0, max=65535)]
 Host = Annotated[str | None, typer.Option(help=f"The address to listen on; {DEFAULT_HOST} unless the file says more.")]
@@ -60,9 +63,8 @@ def run(
     prepare(stack, config)
     fetch_missing(stack)
 
-    from llamastack.cli.serve import SERVERS  # uvicorn is worth its import only from here on
-
-    SERVERS[server](address, partial(announce, address, stack))
+    # A server, and Django's settings with it, are worth their import only from here on.
+    import_module(SERVERS[server]).serve(address, partial(announce, address, stack))
 
 
 def leave(number: int, frame: FrameType | None) -> None:

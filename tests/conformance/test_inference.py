@@ -1,7 +1,9 @@
-"""One contract for every inference provider that can run here: vendors on a small upstream, engines on real models."""
+"""One contract for every inference provider that can run here: vendors on a small upstream, engines on real models,
+and our own server on uvicorn and on daphne, which is a vendor like any other to whoever calls it.
+"""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +24,7 @@ from llamastack.apis import Api
 from llamastack.call import ANONYMOUS_ADMIN, Call
 from llamastack.errors import NotSupported, StackError
 from llamastack.providers import Provider, load, specs
+from tests.live import EMBEDDING, SERVERS, Live
 from tests.upstream import serving
 
 CALL = Call(ANONYMOUS_ADMIN)
@@ -41,19 +44,23 @@ class Served:
     provider: Provider
     inference: Inference
     model: str
+    embedding: str
 
 
-async def started(provider_type: str, stack: AsyncExitStack) -> Served:
-    if provider_type in LOCAL:
-        model, config = LOCAL[provider_type], {"model": LOCAL[provider_type]}
+async def started(kind: str, servers: Callable[[str], Live], stack: AsyncExitStack) -> Served:
+    if kind in LOCAL:
+        provider_type, model, config = kind, LOCAL[kind], {"model": LOCAL[kind]}
+    elif kind in SERVERS:
+        ours = await asyncio.to_thread(servers, kind)
+        provider_type, model, config = "remote::openai", "openai/sky-1", {"base_url": f"{ours.url}/v1"}
     else:
         upstream = await stack.enter_async_context(serving())
-        model, config = "sky-1", {REMOTE[provider_type]: upstream.url}
+        provider_type, model, config = kind, "sky-1", {REMOTE[kind]: upstream.url}
     provider_class = load(specs(Api.inference)[provider_type])
     provider: Any = provider_class("under-test", provider_class.config_class.model_validate(config))
     await provider.start()
     stack.push_async_callback(provider.stop)
-    return Served(provider, provider, model)
+    return Served(provider, provider, model, EMBEDDING if kind in SERVERS else model)
 
 
 def each(*provider_types: str) -> Any:
@@ -64,14 +71,14 @@ def each(*provider_types: str) -> Any:
 
 
 @pytest.fixture
-async def served(request: pytest.FixtureRequest) -> AsyncIterator[Served]:
+async def served(request: pytest.FixtureRequest, servers: Callable[[str], Live]) -> AsyncIterator[Served]:
     async with AsyncExitStack() as stack:
-        yield await started(request.param, stack)
+        yield await started(request.param, servers, stack)
 
 
-CHATS = pytest.mark.parametrize("served", each("inline::meta-reference", *REMOTE), indirect=True)
-EMBEDS = pytest.mark.parametrize("served", each("inline::sentence-transformers", *REMOTE), indirect=True)
-ALL = pytest.mark.parametrize("served", each(*LOCAL, *REMOTE), indirect=True)
+CHATS = pytest.mark.parametrize("served", each("inline::meta-reference", *REMOTE, *SERVERS), indirect=True)
+EMBEDS = pytest.mark.parametrize("served", each("inline::sentence-transformers", *REMOTE, *SERVERS), indirect=True)
+ALL = pytest.mark.parametrize("served", each(*LOCAL, *REMOTE, *SERVERS), indirect=True)
 
 
 def request(model: str, **fields: Any) -> ChatCompletionRequest:
@@ -189,7 +196,7 @@ async def test_what_only_embeds_says_so(served: Served) -> None:
 
 @EMBEDS
 async def test_each_input_gets_its_vector_in_order(served: Served) -> None:
-    body = EmbeddingRequest.model_validate({"model": served.model, "input": ["one", "two", "three"]})
+    body = EmbeddingRequest.model_validate({"model": served.embedding, "input": ["one", "two", "three"]})
     reply = await served.inference.post_embedding(CALL, body)
     assert [item.index for item in reply.data] == [0, 1, 2]
     assert len({len(item.embedding) for item in reply.data}) == 1
@@ -202,7 +209,7 @@ async def test_it_is_well_and_says_so(served: Served) -> None:
     assert (await served.provider.health()).ok
 
 
-@pytest.mark.parametrize("served", each(*LOCAL, "remote::openai", "remote::vllm"), indirect=True)
+@pytest.mark.parametrize("served", each(*LOCAL, "remote::openai", "remote::vllm", *SERVERS), indirect=True)
 async def test_it_lists_what_it_serves(served: Served) -> None:
     listed = {model.provider_model_id: model for model in await served.inference.get_models(CALL)}
     assert served.model in listed

@@ -1,19 +1,23 @@
-"""The real server with its local models, for the official clients. One for all tests: they only read."""
+"""The real server with its local models, for the official clients. One for all tests: they only read.
+
+Every test that asks for it runs on uvicorn and on daphne.
+"""
 
 from collections.abc import Iterator
 
 import openai
 import pytest
 
+from tests.live import SERVERS
 from tests.servers import Server, serving
 
 CHAT = "SmolLM2-135M-Instruct"
 EMBEDDING = "all-MiniLM-L6-v2"
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving("starter", home=tmp_path_factory.mktemp("sdk")) as running:
+@pytest.fixture(scope="session", params=SERVERS)
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serving("starter", "--server", request.param, home=tmp_path_factory.mktemp("sdk")) as running:
         yield running
 
 

@@ -1,0 +1,30 @@
+"""The real servers, for what must hold on each: started once, when the first test asks for one."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from tests.live import MAX_BODY, SERVERS, Live, live
+
+PAGE = "https://page.example"
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Live]]:
+    """A running server by its kind."""
+    variables = {"LLAMA_STACK_MAX_BODY_BYTES": str(MAX_BODY), "LLAMA_STACK_ALLOWED_ORIGINS": PAGE}
+    running: dict[str, Live] = {}
+    with ExitStack() as stack:
+
+        def get(kind: str) -> Live:
+            if kind not in running:
+                running[kind] = stack.enter_context(live(kind, tmp_path_factory.mktemp(kind), **variables))
+            return running[kind]
+
+        yield get
+
+
+@pytest.fixture(params=SERVERS)
+def server(request: pytest.FixtureRequest, servers: Callable[[str], Live]) -> Live:
+    return servers(request.param)
