@@ -200,7 +200,7 @@ def test_head_is_get_without_a_body(server: Live) -> None:
 
 
 def test_a_method_that_is_not_there_names_those_that_are(server: Live) -> None:
-    response = httpx.get(f"{server.url}{CHAT}")
+    response = httpx.get(f"{server.url}/v1/embeddings")
     assert (response.status_code, response.headers["allow"]) == (405, "POST")
     assert response.json()["error"]["code"] == "method_not_allowed"
     assert httpx.request("BREW", f"{server.url}/v1/models").status_code in (400, 405)
