@@ -13,8 +13,27 @@ THREADS = 8
 RETRY_SECONDS = 5
 T = TypeVar("T")
 P = ParamSpec("P")
-_pool = ThreadPoolExecutor(THREADS, thread_name_prefix="db")
-_under_way: set[Future[Any]] = set()
+
+
+class Threads:
+    """The pool. It is made anew when it is ended: a Stack inside another program may be started again."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="db")
+        self.under_way: set[Future[Any]] = set()
+
+    def submit(self, work: Callable[[], T]) -> "Future[T]":
+        future = self._pool.submit(work)
+        self.under_way.add(future)
+        future.add_done_callback(self.under_way.discard)
+        return future
+
+    def end(self) -> None:
+        ended, self._pool = self._pool, ThreadPoolExecutor(THREADS, thread_name_prefix="db")
+        ended.shutdown()
+
+
+_threads = Threads()
 
 
 async def db(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -22,15 +41,22 @@ async def db(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 
     Raises Unavailable (503 with Retry-After) while the database cannot be reached.
     """
-    future = _pool.submit(lambda: _guarded(lambda: work(*args, **kwargs)))
-    _under_way.add(future)
-    future.add_done_callback(_under_way.discard)
-    return await asyncio.wrap_future(future)
+    return await asyncio.wrap_future(_threads.submit(lambda: _guarded(lambda: work(*args, **kwargs))))
 
 
 async def settled() -> None:
     """Wait a while for what is under way, whose callers may have been cancelled: a thread cannot be."""
-    await asyncio.to_thread(wait, list(_under_way), RETRY_SECONDS)
+    await asyncio.to_thread(wait, list(_threads.under_way), RETRY_SECONDS)
+
+
+def end() -> None:
+    """End the threads, and those of PostgreSQL's pool; who uses the database after this has new ones."""
+    _threads.end()
+    connections.close_all()
+    wrappers: Any = connections.all(initialized_only=True)
+    for connection in wrappers:
+        if connection.vendor == "postgresql":
+            connection.close_pool()
 
 
 def _guarded(work: Callable[[], T]) -> T:

@@ -1,17 +1,19 @@
-"""The running, resolved whole: one typed attribute an API. The only global of a process."""
+"""The running, resolved whole: one typed attribute an API. The only global of a process.
+
+Importing this needs no Django that is set up; making a LlamaStack does.
+"""
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from apps.inference.protocol import Inference
-from apps.inference.service import InferenceService
-from apps.registry.live import Live
 from llamastack.apis import Api
-from llamastack.db import settled
 from llamastack.errors import Unavailable, UpstreamTimeout
-from llamastack.flusher import Flusher
-from llamastack.pool import ProviderPool
+
+if TYPE_CHECKING:
+    from apps.inference.protocol import Inference
 
 T = TypeVar("T")
 
@@ -20,6 +22,11 @@ class LlamaStack:
     """Composed, not inherited: `stack.inference` satisfies the protocol of the API of that name."""
 
     def __init__(self) -> None:
+        from apps.inference.service import InferenceService
+        from apps.registry.live import Live
+        from llamastack.flusher import Flusher
+        from llamastack.pool import ProviderPool
+
         services: dict[Api, object] = {}
         self.live = Live(ProviderPool(services))
         self.flusher = Flusher()
@@ -32,10 +39,28 @@ class LlamaStack:
         self.flusher.start()
 
     async def stop(self) -> None:
+        from llamastack.db import settled
+
         await self.live.stop()
         await self.live.pool.close()
         await self.flusher.stop()
         await settled()
+
+    @classmethod
+    @asynccontextmanager
+    async def running(cls, source: str | Path) -> AsyncIterator["LlamaStack"]:
+        """The Stack of a distribution or file on the caller's own loop, for Python code that calls it directly.
+
+        Raises ConfigError, or EnvironmentFault where this program cannot hold it.
+        """
+        from llamastack.embedded import PROCESS
+
+        await asyncio.to_thread(PROCESS.take, source)
+        try:
+            yield await start()
+        finally:
+            await stop()
+            PROCESS.free()
 
 
 _running: LlamaStack | None = None
@@ -47,6 +72,10 @@ def current() -> LlamaStack:
     if _running is None:
         raise Unavailable("The stack has not started.", retry_after=1)
     return _running
+
+
+def is_running() -> bool:
+    return _running is not None
 
 
 def run(work: Callable[[LlamaStack], Coroutine[Any, Any, T]], timeout: float = 10) -> T:

@@ -62,7 +62,9 @@ def test_each_distribution_loads(name: str) -> None:
 @pytest.mark.parametrize(
     ("imported", "absent"),
     [
-        ("llamastack", ("django", "torch", "aiohttp", "pydantic")),
+        ("llamastack", ("django", "torch", "aiohttp", "pydantic", "httpx", "asyncio")),
+        ("llamastack.stack", ("django", "torch", "aiohttp")),
+        ("llamastack.client", ("django.apps", "torch", "aiohttp", "openai", "uvicorn", "llamastack.cli")),
         ("llamastack.config", ("django", "torch", "transformers", "uvicorn")),
         ("llamastack.cli", ("django", "torch", "transformers", "aiohttp", "uvicorn")),
         ("llamastack.asgi", ("torch", "transformers", "celery")),

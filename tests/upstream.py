@@ -2,8 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +23,7 @@ class Upstream:
     headers: list[dict[str, str]] = field(default_factory=list)
     closed: asyncio.Event = field(default_factory=asyncio.Event)
     released: asyncio.Event = field(default_factory=asyncio.Event)
+    loop: asyncio.AbstractEventLoop | None = None
 
 
 UPSTREAM = web.AppKey("upstream", Upstream)
@@ -60,7 +62,11 @@ async def generate(request: web.Request) -> web.StreamResponse:
     if model == "nonsense":
         return web.Response(text="<html>not json</html>")
     if model == "held":
-        await upstream.released.wait()
+        try:
+            await upstream.released.wait()
+        except asyncio.CancelledError:
+            upstream.closed.set()
+            raise
     if body.get("stream"):
         with_usage = bool((body.get("stream_options") or {}).get("include_usage"))
         return await stream(request, upstream, model, chat, with_usage)
@@ -131,7 +137,7 @@ async def serving(upstream: Upstream | None = None, port: int = 0) -> AsyncItera
     app.router.add_post("/v1/completions", generate)
     app.router.add_post("/v1/embeddings", embeddings)
     app.router.add_get("/v1/models", models)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", port)
     await site.start()
@@ -142,3 +148,26 @@ async def serving(upstream: Upstream | None = None, port: int = 0) -> AsyncItera
     finally:
         upstream.released.set()
         await runner.cleanup()
+
+
+@contextmanager
+def in_thread() -> Iterator[Upstream]:
+    """The server on a loop and a thread of its own, for tests that block."""
+    loop = asyncio.new_event_loop()
+    upstream, ready = Upstream(loop=loop), threading.Event()
+    over = asyncio.Event()
+
+    async def serve() -> None:
+        async with serving(upstream):
+            ready.set()
+            await over.wait()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=[serve()], name="upstream")
+    thread.start()
+    ready.wait(10)
+    try:
+        yield upstream
+    finally:
+        loop.call_soon_threadsafe(over.set)
+        thread.join()
+        loop.close()
