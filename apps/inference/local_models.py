@@ -152,11 +152,12 @@ def _described(name: str, path: Path) -> LocalModel:
 
 
 def _type(path: Path) -> ModelType:
-    """Sentence-transformers' layout has modules.json; everything else that is not a causal model embeds too."""
+    """Causal models and those that write about images generate; all else embeds, as sentence-transformers' do."""
     if path.is_file():
         return "llm"
-    architectures = json.loads((path / "config.json").read_text()).get("architectures") or []
-    return "llm" if any(name.endswith("ForCausalLM") for name in architectures) else "embedding"
+    config = json.loads((path / "config.json").read_text())
+    generating = ("ForCausalLM", "ForConditionalGeneration") if "vision_config" in config else ("ForCausalLM",)
+    return "llm" if any(name.endswith(generating) for name in config.get("architectures") or []) else "embedding"
 
 
 def _remedy(model: str) -> str:

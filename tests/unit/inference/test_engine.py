@@ -9,7 +9,8 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from apps.inference.providers.inline.meta_reference.engine import Engine
+from apps.inference.providers.inline.meta_reference.engine import WAITING_PIXELS, Engine
+from apps.inference.providers.inline.meta_reference.seen import Seen
 from llamastack.errors import BadRequest, RateLimited, StackError, Unavailable
 from llamastack.sampling import Greedy, SamplingParams, TopK, TopP
 
@@ -161,6 +162,20 @@ async def test_a_full_queue_is_a_429_that_says_when_to_return(stepwise: Stepwise
     assert refused.value.retry_after
     stepwise.allowed.release(3)
     assert [len([token async for token in generation]) for generation in accepted] == [1, 1, 1]
+
+
+async def test_images_that_wait_are_bounded_by_their_bytes(stepwise: Stepwise, start: Start) -> None:
+    engine = start(stepwise)
+    running = await engine.submit([1, 2], SamplingParams(max_tokens=1))
+    large, other = (Seen([1, 2], {"pixel_values": torch.empty(WAITING_PIXELS + 1, dtype=torch.int8)}) for _ in range(2))
+    waiting = [await engine.submit(large, SamplingParams()) for _ in range(2)]
+    with pytest.raises(RateLimited, match="images") as refused:
+        await engine.submit(other, SamplingParams())
+    assert refused.value.retry_after
+    for generation in waiting:
+        await generation.aclose()
+    stepwise.allowed.release(1)
+    assert len([token async for token in running]) == 1
 
 
 async def test_a_closed_generation_stops_within_one_token(stepwise: Stepwise, start: Start) -> None:

@@ -194,9 +194,9 @@ async def test_refusals_and_missing_operations() -> None:
         await provider.post_embedding(CALL, EmbeddingRequest(model=SMOLLM, input="x"))
 
 
-async def test_an_image_for_a_model_that_reads_text_is_refused_before_it_loads() -> None:
+@local_model
+async def test_an_image_for_a_model_that_reads_text_is_refused_before_it_loads(provider: MetaReference) -> None:
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
-    provider = MetaReference("local", MetaReferenceConfig())
     with pytest.raises(UnsupportedParameter, match=rf"'{SMOLLM}' does not support.*ask a model that sees") as refused:
         await provider.post_chat_completion(CALL, request(messages=[{"role": "user", "content": [image]}]))
     assert refused.value.param == "messages[0].content[0].image_url"

@@ -71,11 +71,15 @@ def test_a_name_cannot_leave_the_models_folder(empty_home: Path) -> None:
 def test_installed_models_have_a_type_and_a_size(empty_home: Path) -> None:
     folder(models_dir() / "me" / "llm")
     folder(models_dir() / "bert", "BertModel")
+    folder(models_dir() / "t5", "T5ForConditionalGeneration")
+    seeing = folder(models_dir() / "llava", "LlavaForConditionalGeneration")
+    (seeing / "config.json").write_text(
+        json.dumps({"architectures": ["LlavaForConditionalGeneration"], "vision_config": {}})
+    )
     folder(models_dir() / ".fetch-abc" / "half")
     found = {model.name: (model.type, model.size) for model in installed()}
-    assert found.keys() == {"me/llm", "bert"}
-    assert found["bert"][0] == "embedding"
-    assert found["me/llm"][0] == "llm"
+    types = {name: kind for name, (kind, _) in found.items()}
+    assert types == {"me/llm": "llm", "bert": "embedding", "t5": "embedding", "llava": "llm"}
     assert all(size > 5 for _, size in found.values())
 
 

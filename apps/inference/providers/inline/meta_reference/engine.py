@@ -7,6 +7,7 @@ The life of a generation:
 1. `submit`, on the caller's loop, checks the prompt against the context and puts it into the queue.
 2. Before a step the engine takes from the queue what fits into the batch.
 3. `_prefill` computes the prompts' keys and values, several prompts at once where their lengths are alike.
+   A prompt with images is prefilled alone.
 4. The first token is chosen and published, and the rows join the batch.
 5. Each step decodes one token for every row.
 6. End of sequence, the limit, a cancel or an error ends it; its row is dropped before the next step.
@@ -28,6 +29,7 @@ from apps.inference.providers.inline.meta_reference.adjustment import adjustment
 from apps.inference.providers.inline.meta_reference.generation import Event, Finish, Generation, publish
 from apps.inference.providers.inline.meta_reference.rows import Rows
 from apps.inference.providers.inline.meta_reference.sampler import choose
+from apps.inference.providers.inline.meta_reference.seen import Seen
 from llamastack.errors import BadRequest, RateLimited, StackError, Unavailable
 from llamastack.sampling import SamplingParams
 
@@ -37,6 +39,7 @@ log = logging.getLogger(__name__)
 PREFILL_TOKENS = 4096
 CHEAP_TOKENS = 512
 PADDING = 1.5
+WAITING_PIXELS = 1 << 30  # bytes of images that wait for their prefill; the next one is answered 429
 GATHER = 0.002  # seconds an idle engine waits for requests that arrive together, to prefill them together
 
 
@@ -121,8 +124,15 @@ class Engine:
                 raise Unavailable("The model is being unloaded.", retry_after=1)
             if len(self._waiting) >= self.capacity - len(self._running):
                 raise RateLimited(f"{len(self._waiting)} generations are waiting already.", retry_after=5)
+            if isinstance(generation.tokens, Seen) and self._pixels_before(generation.tokens) > WAITING_PIXELS:
+                raise RateLimited("Too many images are waiting already.", retry_after=5)
             self._waiting.append(generation)
             self._changed.notify()
+
+    def _pixels_before(self, tokens: Seen) -> int:
+        """Bytes of the images that wait; several answers to one prompt share theirs."""
+        waiting = {id(other.tokens): other.tokens for other in self._waiting if isinstance(other.tokens, Seen)}
+        return sum(seen.nbytes for seen in waiting.values() if seen is not tokens)
 
     # --- below here, the engine's thread ---
 
@@ -189,6 +199,8 @@ class Engine:
             offsets = torch.tensor(starts, device=self.model.device)[:, None]
             inputs["attention_mask"] = (columns >= offsets).long()
             inputs["position_ids"] = (columns - offsets).clamp(min=0)
+        if isinstance(newcomers[0].tokens, Seen):
+            inputs |= newcomers[0].tokens.on(self.model.device)
         cache = DynamicCache()
         if newcomers[0].sampling.prompt_logprobs:
             logits = likelihood.prefill(self.model, inputs, cache, newcomers)
@@ -244,6 +256,8 @@ class Engine:
 def _go_together(generations: list[Generation]) -> bool:
     if len({generation.sampling.prompt_logprobs for generation in generations}) > 1:
         return False
+    if any(isinstance(generation.tokens, Seen) for generation in generations):
+        return False  # each model pads and numbers images in its own way
     lengths = [len(generation.tokens) for generation in generations]
     padded = max(lengths) * len(lengths)
     return padded <= CHEAP_TOKENS or padded <= min(PREFILL_TOKENS, PADDING * sum(lengths))

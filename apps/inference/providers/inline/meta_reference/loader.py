@@ -1,18 +1,25 @@
 """A model from disk: weights, tokenizer, chat template, and the engine that runs it."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoTokenizer, GgufConfig
 from transformers.cache_utils import get_layer_types_and_kwargs
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as TEXT_MODELS
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES as IMAGE_MODELS
 
 from apps.inference.local_models import resolve
 from apps.inference.providers.inline import runtime
 from apps.inference.providers.inline.meta_reference.config import MetaReferenceConfig
 from apps.inference.providers.inline.meta_reference.engine import Engine
+from apps.inference.providers.inline.meta_reference.images import SEEING, sees
 from llamastack.providers import ProviderUnavailable
+
+if TYPE_CHECKING:
+    from apps.inference.providers.inline.meta_reference.vision import Eyes
 
 WHOLE_ATTENTION = {"full_attention"}
 WINDOWED_ATTENTION = {"sliding_attention", "chunked_attention"}
@@ -23,13 +30,17 @@ class LoadedModel:
     engine: Engine
     tokenizer: Any  # transformers' PreTrainedTokenizerFast
     vocabulary: int  # how many token ids the model knows
+    eyes: "Eyes | None" = None  # of a model that sees
 
 
 def load(name: str, config: MetaReferenceConfig) -> LoadedModel:
     """Load a model and start its engine. Takes seconds: call it in a thread. Raises ProviderUnavailable."""
     path = resolve(config.checkpoint_dir or name)
+    _require_type(name, path)
     try:
-        tokenizer, model = _tokenizer(path), _model(path, config)
+        model = _model(path, config)
+        eyes = _eyes(path, model) if sees(path) else None
+        tokenizer = _fast(eyes.tokenizer if eyes else AutoTokenizer.from_pretrained(**_source(path)), path)
     except ProviderUnavailable:
         raise
     except Exception as error:  # a damaged or foreign file can fail in any of three libraries, each in its own way
@@ -45,7 +56,7 @@ def load(name: str, config: MetaReferenceConfig) -> LoadedModel:
     )
     _warm_up(model)
     engine.start()
-    return LoadedModel(engine, tokenizer, model.get_input_embeddings().num_embeddings)
+    return LoadedModel(engine, tokenizer, model.get_input_embeddings().num_embeddings, eyes)
 
 
 def _source(path: Path) -> dict[str, Any]:
@@ -55,8 +66,7 @@ def _source(path: Path) -> dict[str, Any]:
     return {"pretrained_model_name_or_path": folder, "local_files_only": True, "trust_remote_code": False, **place}
 
 
-def _tokenizer(path: Path) -> Any:
-    tokenizer = AutoTokenizer.from_pretrained(**_source(path))
+def _fast(tokenizer: Any, path: Path) -> Any:
     if not tokenizer.is_fast:
         raise ProviderUnavailable(f"{path} has no tokenizer.json; convert its tokenizer to the fast format.")
     tokenizer.backend_tokenizer.no_truncation()
@@ -64,15 +74,36 @@ def _tokenizer(path: Path) -> Any:
     return tokenizer
 
 
+def _eyes(path: Path, model: Any) -> "Eyes":
+    from transformers import AutoProcessor  # imported for models that see alone, as pillow is
+
+    from apps.inference.providers.inline.meta_reference.vision import Eyes
+
+    eyes = Eyes(AutoProcessor.from_pretrained(**_source(path)), model.dtype)
+    eyes.try_out(model)
+    return eyes
+
+
 def _model(path: Path, config: MetaReferenceConfig) -> Any:
     device = runtime.device(config.device)
     form: dict[str, Any] = {"use_safetensors": True}
     if path.is_file():
         form = {"quantization_config": GgufConfig(dequantize=True)}  # otherwise it looks for kernels to download
-    model = AutoModelForCausalLM.from_pretrained(
+    kind = AutoModelForImageTextToText if sees(path) else AutoModelForCausalLM
+    model = kind.from_pretrained(
         **_source(path), **form, dtype=runtime.dtype(config.dtype, device), attn_implementation="sdpa"
     )
     return model.to(device).eval()
+
+
+def _require_type(name: str, path: Path) -> None:
+    """A model of images that neither sees here nor reads text alone says so before its weights are read."""
+    kind = "" if path.is_file() else json.loads((path / "config.json").read_text()).get("model_type", "")
+    if kind in IMAGE_MODELS and kind not in TEXT_MODELS and kind not in SEEING:
+        raise ProviderUnavailable(
+            f"'{name}' is of the type '{kind}', which this engine cannot run. Of the models that see it runs: "
+            f"{', '.join(sorted(SEEING))}."
+        )
 
 
 def _require_support(name: str, model: Any) -> None:

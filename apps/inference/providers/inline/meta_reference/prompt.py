@@ -5,21 +5,26 @@ from typing import Any
 from jinja2 import TemplateError
 
 from apps.inference.providers.inline.meta_reference.parameters import PROVIDER
-from apps.inference.schemas import CompletionRequest, Message, TextPart
+from apps.inference.schemas import CompletionRequest, ImagePart, Message, TextPart
 from llamastack.errors import BadRequest, UnsupportedParameter
 
 
 def encode(tokenizer: Any, messages: list[Message]) -> list[int]:
     """The conversation through the model's own chat template, ready for its answer."""
-    if not tokenizer.chat_template:
+    tokens: list[int] = tokenizer.encode(rendered(tokenizer, messages), add_special_tokens=False)
+    return tokens
+
+
+def rendered(template: Any, messages: list[Message], in_parts: bool = False) -> str:
+    """The conversation as text. `template` is a tokenizer, or a processor: its template takes contents `in_parts`."""
+    if not template.chat_template:
         raise BadRequest("This model has no chat template, so it cannot chat; use an instruct model.", param="model")
-    turns = [_turn(index, message) for index, message in enumerate(messages)]
+    turns = [_turn(index, message, in_parts) for index, message in enumerate(messages)]
     try:
-        text = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+        text: str = template.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
     except TemplateError as error:
         raise BadRequest(f"The model's chat template refuses these messages: {error}", param="messages") from error
-    tokens: list[int] = tokenizer.encode(text, add_special_tokens=False)
-    return tokens
+    return text
 
 
 def encode_prompts(tokenizer: Any, request: CompletionRequest, vocabulary: int) -> list[list[int]]:
@@ -65,22 +70,28 @@ def _checked(tokens: list[int], vocabulary: int) -> list[int]:
     return tokens
 
 
-def _turn(index: int, message: Message) -> dict[str, str]:
+def _turn(index: int, message: Message, in_parts: bool) -> dict[str, Any]:
     """A message as templates know it; `developer` is OpenAI's newer word for `system`."""
     if message.role in ("tool", "function") or message.tool_calls:
         raise UnsupportedParameter(f"messages[{index}]", PROVIDER, "This provider does not call tools.")
     role = "system" if message.role == "developer" else message.role
-    turn = {"role": role, "content": _content(index, message)}
+    parts = _parts(index, message)
+    content = parts if in_parts else "".join(part["text"] for part in parts)
+    turn = {"role": role, "content": content}
     return turn | {"name": message.name} if message.name else turn
 
 
-def _content(index: int, message: Message) -> str:
+def _parts(index: int, message: Message) -> list[dict[str, str]]:
+    """The content as templates of models that see take it: images are marked here, and handed over beside the text."""
     if not isinstance(message.content, list):
-        return message.content or ""
-    texts = []
+        return [{"type": "text", "text": message.content or ""}]
+    parts = []
     for place, part in enumerate(message.content):
-        if not isinstance(part, TextPart):
+        if isinstance(part, TextPart):
+            parts.append({"type": "text", "text": part.text})
+        elif isinstance(part, ImagePart):
+            parts.append({"type": "image"})
+        else:
             field = f"messages[{index}].content[{place}]"
-            raise UnsupportedParameter(field, PROVIDER, f"It reads text; this part is '{part.type}'.")
-        texts.append(part.text)
-    return "".join(texts)
+            raise UnsupportedParameter(field, PROVIDER, f"It cannot take a part of the type '{part.type}'.")
+    return parts

@@ -2,11 +2,15 @@
 
 import asyncio
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from pydantic import JsonValue
 
 from apps.inference.local_models import installed, resolve
 from apps.inference.protocol import ChatReply, CompletionReply
 from apps.inference.providers.inline.loads import Loads
+from apps.inference.providers.inline.meta_reference import images
 from apps.inference.providers.inline.meta_reference.config import MetaReferenceConfig
 from apps.inference.schemas import (
     ChatCompletionRequest,
@@ -32,6 +36,7 @@ class MetaReference(Provider):
     def __init__(self, provider_id: str, config: Any, **services: Any) -> None:
         super().__init__(provider_id, config, **services)
         self._loads: Loads[LoadedModel] = Loads(self._load)
+        self._looking = asyncio.Semaphore(1)  # images are large while they are decoded: those of one request at a time
 
     async def start(self) -> None:
         if self.config.model:
@@ -45,14 +50,19 @@ class MetaReference(Provider):
         return self._loads.health(self.config.model)
 
     async def post_chat_completion(self, call: Call, request: ChatCompletionRequest) -> ChatReply:
-        from apps.inference.providers.inline.meta_reference import answers, completion, images, parameters, prompt
+        from apps.inference.providers.inline.meta_reference import answers, completion, parameters, prompt
 
         parameters.refuse_unsupported(request)
-        images.refuse(images.places(request.messages), request.model)
+        if found := images.places(request.messages):
+            await asyncio.to_thread(self._require_sight, request.model, found)
         sampling = parameters.sampling(request, self.config.temperature, self.config.max_tokens)
         loaded = await self._loaded(request.model)
         parameters.refuse_foreign_tokens(sampling, loaded.vocabulary)
-        tokens = await asyncio.to_thread(prompt.encode, loaded.tokenizer, request.messages)
+        if loaded.eyes:
+            async with self._looking:
+                tokens = await asyncio.to_thread(loaded.eyes.encode, request.messages)
+        else:
+            tokens = await asyncio.to_thread(prompt.encode, loaded.tokenizer, request.messages)
         loaded.engine.room(tokens)
         job = answers.Answers(loaded, [tokens], sampling, request.choices)
         if request.stream:
@@ -85,22 +95,37 @@ class MetaReference(Provider):
         names = [model.name for model in installed() if model.type == "llm"]
         if self.config.model:
             names = [self.config.model]
-        return [
-            ProviderModel(provider_model_id=name, metadata={"context_length": self._context_length(name)})
-            for name in names
-        ]
+        return [ProviderModel(provider_model_id=name, metadata=self._facts(name)) for name in names]
 
-    def _context_length(self, name: str) -> int:
-        """The smaller of what is configured and what the model was made for, read without loading it."""
-        settings = resolve(self.config.checkpoint_dir or name) / "config.json"
+    def _facts(self, name: str) -> dict[str, JsonValue]:
+        """What is known of a model without loading it. A model that sees has `input_modalities`, as OpenRouter's do."""
+        path = self._path(name)
+        facts: dict[str, JsonValue] = {"context_length": self._context_length(path)}
+        return facts | {"input_modalities": ["text", "image"]} if images.sees(path) else facts
+
+    def _context_length(self, path: Path) -> int:
+        """The smaller of what is configured and what the model was made for."""
+        settings = path / "config.json"
         if not settings.is_file():
             return self.config.max_seq_len
-        longest: int = json.loads(settings.read_text()).get("max_position_embeddings", self.config.max_seq_len)
+        config = json.loads(settings.read_text())
+        longest: int = config.get("text_config", config).get("max_position_embeddings", self.config.max_seq_len)
         return min(self.config.max_seq_len, longest)
 
+    def _require_served(self, model: str) -> None:
+        if self.config.model and model != self.config.model:
+            raise NotFound(f"This provider serves '{self.config.model}' and no model '{model}'.", param="model")
+
+    def _require_sight(self, model: str, found: list[images.Place]) -> None:
+        self._require_served(model)
+        if not images.sees(self._path(model)):
+            images.refuse(found, model)
+
+    def _path(self, model: str) -> Path:
+        return resolve(self.config.checkpoint_dir or model)
+
     async def _loaded(self, name: str) -> "LoadedModel":
-        if self.config.model and name != self.config.model:
-            raise NotFound(f"This provider serves '{self.config.model}' and no model '{name}'.", param="model")
+        self._require_served(name)
         return await self._loads.get(name)
 
     def _load(self, name: str) -> "LoadedModel":
