@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -40,8 +40,13 @@ class Flusher:
     """
 
     def __init__(
-        self, max_rows: int = MAX_ROWS, max_bytes: int = MAX_BYTES, patience_seconds: float = PATIENCE_SECONDS
+        self,
+        write: Callable[[Sequence[models.Model]], None] | None = None,
+        max_rows: int = MAX_ROWS,
+        max_bytes: int = MAX_BYTES,
+        patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
+        self.write = write or insert
         self.max_rows = max_rows
         self.max_bytes = max_bytes
         self.patience_seconds = patience_seconds
@@ -63,6 +68,7 @@ class Flusher:
         """Write what is queued, and take no more."""
         self._stopping = True
         self._wanted.set()
+        self._room.set()
         if self._task:
             await self._task
 
@@ -121,8 +127,11 @@ class Flusher:
     # --- the writer ---
 
     async def _run(self) -> None:
-        while not self._stopping:
+        """Until the flusher stops; what is queued by then is still written."""
+        stopping = False
+        while not stopping:
             await self._wanted.wait()
+            stopping = self._stopping
             self._wanted.clear()
             if self._gathering:
                 self._gathering.cancel()
@@ -134,7 +143,7 @@ class Flusher:
     async def _write(self, group: list[Queued]) -> None:
         """Write a group, or, where a row of it is refused, each row on its own."""
         try:
-            await db(insert, [queued.row for queued in group])
+            await db(self.write, [queued.row for queued in group])
         except Unavailable as error:
             self._fail(group, error)
         except Exception as error:  # whatever is wrong with one row must not take the others down

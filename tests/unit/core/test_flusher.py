@@ -1,0 +1,223 @@
+"""The flusher: groups, their order, its bounds, and what becomes of rows that cannot be written."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from django.db import OperationalError
+from django.utils import timezone
+
+from apps.inference.models import StoredCompletion
+from llamastack.db import db
+from llamastack.errors import StackError, Unavailable
+from llamastack.flusher import Flusher
+
+SIZE = 10
+
+
+def row(name: str) -> StoredCompletion:
+    said = {"model": "m", "metadata": {}, "input_messages": "[]", "completion": "{}"}
+    return StoredCompletion(id=name, owner="me", created_at=timezone.now(), **said)
+
+
+class Writer:
+    """Takes the rows' names down; each group waits while `held` is set."""
+
+    def __init__(self) -> None:
+        self.groups: list[list[str]] = []
+        self.begun = threading.Event()
+        self.free = threading.Event()
+        self.free.set()
+        self.error: Exception | None = None
+
+    def hold(self) -> None:
+        self.free.clear()
+
+    def __call__(self, rows: Sequence[Any]) -> None:
+        self.begun.set()
+        assert self.free.wait(10)
+        if self.error:
+            raise self.error
+        self.groups.append([row.pk for row in rows])
+
+
+@asynccontextmanager
+async def running(**options: Any) -> AsyncIterator[Flusher]:
+    flusher = Flusher(**options)
+    flusher.start()
+    yield flusher
+    await flusher.stop()
+
+
+async def queued(flusher: Flusher, *names: str) -> list[asyncio.Task[None]]:
+    """Commits under way, each of which has put its row into the queue or waits for room."""
+    tasks = [asyncio.create_task(flusher.commit(row(name), SIZE)) for name in names]
+    await asyncio.sleep(0)
+    return tasks
+
+
+async def blocked(flusher: Flusher, writer: Writer) -> list[asyncio.Task[None]]:
+    """A first row that is being written, and is not let go."""
+    writer.hold()
+    tasks = await queued(flusher, "first")
+    await asyncio.to_thread(writer.begun.wait, 10)
+    return tasks
+
+
+async def outcome(task: asyncio.Task[None]) -> StackError:
+    with pytest.raises(StackError) as caught:
+        await task
+    return caught.value
+
+
+async def names() -> set[str]:
+    return set(await db(lambda: list(StoredCompletion.objects.values_list("pk", flat=True))))
+
+
+# --- with a database ---
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_row_that_was_committed_is_there() -> None:
+    async with running() as flusher:
+        await flusher.commit(row("a"), SIZE)
+        assert await names() == {"a"}
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_row_that_nobody_waits_for_is_there_within_a_second() -> None:
+    async with running() as flusher:
+        flusher.offer(row("a"), SIZE)
+        async with asyncio.timeout(1):
+            while await names() != {"a"}:
+                await asyncio.sleep(0.02)
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_stopping_writes_what_is_queued() -> None:
+    async with running() as flusher:
+        flusher.offer(row("a"), SIZE)
+        await flusher.stop()
+        assert await names() == {"a"}
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_row_that_is_refused_takes_no_other_down() -> None:
+    async with running() as flusher:
+        await flusher.commit(row("twice"), SIZE)
+        before, twice, after = await queued(flusher, "before", "twice", "after")
+        assert (await outcome(twice)).status == 500
+        await asyncio.gather(before, after)
+        assert await names() == {"twice", "before", "after"}
+
+
+# --- with a writer that does as told ---
+
+
+async def test_rows_that_gather_while_a_group_is_written_become_the_next_group() -> None:
+    writer = Writer()
+    async with running(write=writer) as flusher:
+        tasks = await blocked(flusher, writer)
+        tasks += await queued(flusher, "second", "third")
+        writer.free.set()
+        await asyncio.gather(*tasks)
+    assert writer.groups == [["first"], ["second", "third"]]
+
+
+async def test_rows_that_somebody_waits_for_come_first() -> None:
+    writer = Writer()
+    async with running(write=writer) as flusher:
+        tasks = await blocked(flusher, writer)
+        flusher.offer(row("offered"), SIZE)
+        tasks += await queued(flusher, "awaited")
+        writer.free.set()
+        await asyncio.gather(*tasks)
+    assert writer.groups == [["first"], ["awaited", "offered"]]
+
+
+async def test_with_the_database_gone_who_waits_is_told_and_other_rows_are_dropped(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    writer = Writer()
+    writer.error = OperationalError("gone")
+    async with running(write=writer) as flusher:
+        flusher.offer(row("offered"), SIZE)
+        (task,) = await queued(flusher, "awaited")
+        error = await outcome(task)
+        assert (error.status, error.retry_after) == (503, 5)
+        writer.error = None
+        await flusher.commit(row("later"), SIZE)
+    assert writer.groups == [["later"]]
+    assert flusher.dropped == 1
+    assert "1 rows that nobody waited for were dropped" in caplog.text
+
+
+@pytest.mark.parametrize("bound", [{"max_rows": 2}, {"max_bytes": 2 * SIZE}])
+async def test_rows_that_nobody_waits_for_take_half_the_room_and_are_dropped_beyond(bound: dict[str, int]) -> None:
+    writer = Writer()
+    async with running(write=writer, **bound) as flusher:
+        tasks = await blocked(flusher, writer)
+        for name in "abc":
+            flusher.offer(row(name), SIZE)
+        tasks += await queued(flusher, "awaited")
+        writer.free.set()
+        await asyncio.gather(*tasks)
+    assert writer.groups == [["first"], ["awaited", "a"]]
+    assert flusher.dropped == 2
+
+
+async def test_a_full_queue_lets_the_next_row_in_as_soon_as_there_is_room() -> None:
+    writer = Writer()
+    async with running(write=writer, max_rows=1) as flusher:
+        tasks = await blocked(flusher, writer)
+        tasks += await queued(flusher, "second", "third")
+        writer.free.set()
+        await asyncio.gather(*tasks)
+    assert writer.groups == [["first"], ["second"], ["third"]]
+
+
+async def test_who_waits_too_long_is_told_and_the_row_is_not_written() -> None:
+    writer = Writer()
+    async with running(write=writer, max_rows=1, patience_seconds=0.05) as flusher:
+        tasks = await blocked(flusher, writer)
+        tasks += await queued(flusher, "in the queue", "without room")
+        errors = [await outcome(task) for task in tasks]
+        assert {(type(error), error.retry_after) for error in errors} == {(Unavailable, 5)}
+        writer.free.set()
+    assert writer.groups == [["first"]]
+
+
+async def test_a_client_that_is_gone_waits_no_more_and_its_row_is_not_written() -> None:
+    writer = Writer()
+    async with running(write=writer) as flusher:
+        tasks = await blocked(flusher, writer)
+        (gone,) = await queued(flusher, "gone")
+        gone.cancel()
+        await asyncio.wait([gone])
+        writer.free.set()
+        await asyncio.gather(*tasks)
+    assert writer.groups == [["first"]]
+
+
+async def test_after_the_stop_nothing_is_taken() -> None:
+    writer = Writer()
+    async with running(write=writer) as flusher:
+        await flusher.stop()
+        flusher.offer(row("offered"), SIZE)
+        assert (await outcome((await queued(flusher, "late"))[0])).status == 503
+    assert (writer.groups, flusher.dropped) == ([], 1)
+
+
+async def test_who_waits_for_room_when_the_server_stops_is_told() -> None:
+    writer = Writer()
+    async with running(write=writer, max_rows=1) as flusher:
+        tasks = await blocked(flusher, writer)
+        queue, room = await queued(flusher, "queued", "without room")
+        stopping = asyncio.create_task(flusher.stop())
+        writer.free.set()
+        await asyncio.gather(*tasks, queue, stopping)
+        assert (await outcome(room)).status == 503
+    assert writer.groups == [["first"], ["queued"]]
