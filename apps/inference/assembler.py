@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from apps.inference.schemas import ChatCompletion, ChatCompletionChunk, ChunkChoice
+from apps.inference.schemas import ChatCompletionChunk, ChunkChoice
 
 JSON = dict[str, Any]
 # What a tool call or an audio delta sends in fragments; everything else in them comes whole.
@@ -25,7 +25,7 @@ class Assembler:
             self.choices.setdefault(choice.index, AssembledChoice(choice.index)).add(choice)
         beyond = chunk.model_dump(exclude=OF_EACH_CHUNK, exclude_none=True)
         if chunk.usage:
-            beyond["usage"] = chunk.usage
+            beyond["usage"] = chunk.usage.model_dump()
         self.beyond.update(beyond)
 
     @property
@@ -34,20 +34,21 @@ class Assembler:
         ended = sum(choice.finish_reason is not None for choice in self.choices.values())
         return ended >= self.expected
 
-    def completion(self) -> ChatCompletion | None:
-        """The whole of it; None where nothing came."""
+    def completion(self) -> JSON | None:
+        """The whole of it, as the JSON of a `ChatCompletion`; None where nothing came."""
         if self.first is None:
             return None
+        head = {"id": self.first.id, "object": "chat.completion", "created": self.first.created}
         choices = [self.choices[index].whole() for index in sorted(self.choices)]
-        head = {"id": self.first.id, "created": self.first.created, "model": self.first.model}
-        return ChatCompletion.model_validate(head | {"choices": choices} | self.beyond)
+        return head | {"model": self.first.model, "choices": choices} | self.beyond
 
 
 class AssembledChoice:
     def __init__(self, index: int) -> None:
         self.index = index
         self.texts: dict[str, list[str]] = {}  # fields of the message that come in pieces
-        self.tool_calls: dict[int, JSON] = {}
+        self.tool_calls: list[JSON] = []
+        self.places: dict[int, int] = {}  # of the tool calls, by their index in the chunks
         self.others: JSON = {}
         self.finish_reason: str | None = None
         self.logprobs: JSON | None = None
@@ -67,17 +68,20 @@ class AssembledChoice:
             self.logprobs = joined(self.logprobs, choice.logprobs)
 
     def _add_call(self, call: JSON) -> None:
-        """Some vendors leave the index out: a call with an id is a new one then, and the rest belongs to the last."""
-        index = call.pop("index", None)
-        if index is None:
-            index = len(self.tool_calls) - (not call.get("id") and bool(self.tool_calls))
-        self.tool_calls[index] = joined(self.tool_calls.get(index), call)
+        """Some vendors give all calls the index 0: one that has another id is another call."""
+        index = call.pop("index")
+        known = self.tool_calls[self.places[index]] if index in self.places else None
+        if known is None or (known.get("id") and call.get("id") and known["id"] != call["id"]):
+            self.places[index] = len(self.tool_calls)
+            self.tool_calls.append(call)
+        else:
+            self.tool_calls[self.places[index]] = joined(known, call)
 
     def whole(self) -> JSON:
-        message: JSON = {"role": "assistant", "content": None} | self.others
+        message: JSON = {"role": "assistant", "content": None, "refusal": None} | self.others
         message |= {name: "".join(pieces) for name, pieces in self.texts.items()}
         if self.tool_calls:
-            message["tool_calls"] = [self.tool_calls[index] for index in sorted(self.tool_calls)]
+            message["tool_calls"] = self.tool_calls
             message["content"] = message["content"] or None
         ended = {"finish_reason": self.finish_reason, "logprobs": self.logprobs}
         return {"index": self.index, "message": message, **ended}

@@ -47,7 +47,7 @@ class InferenceService:
         if not isinstance(reply, ChatCompletion):
             return self._stored_stream(call, request, reply)
         reply.id = completion_id()
-        await self._store(call, request, reply)
+        await self._store(call, request, reply.model_dump(mode="json"))
         return reply
 
     async def post_completion(self, call: Call, request: CompletionRequest) -> CompletionReply:
@@ -98,7 +98,7 @@ class InferenceService:
         for chunk in held:
             yield chunk
 
-    async def _store(self, call: Call, request: ChatCompletionRequest, completion: ChatCompletion) -> None:
+    async def _store(self, call: Call, request: ChatCompletionRequest, completion: dict[str, Any]) -> None:
         row = stored.row(call.principal, request, completion)
         size = len(row.input_messages) + len(row.completion)
         if request.store:

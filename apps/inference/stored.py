@@ -8,28 +8,28 @@ from django.utils import timezone
 from pydantic import TypeAdapter
 
 from apps.inference.models import StoredCompletion
-from apps.inference.schemas import ChatCompletion, ChatCompletionRequest, Message
-from llamastack import sse
+from apps.inference.schemas import ChatCompletionRequest, Message
 from llamastack.call import Principal
 from llamastack.errors import NotFound
 from llamastack.pagination import NewestFirst, OldestFirst, Page, unknown_cursor
 
 JSON = dict[str, Any]
-SCHEMA = b'{"schema":1,'
+SCHEMA = 1
 SHOWN_PARTS = ("text", "image_url")
 MESSAGES = TypeAdapter(list[Message])
 
 
-def row(principal: Principal, request: ChatCompletionRequest, completion: ChatCompletion) -> StoredCompletion:
+def row(principal: Principal, request: ChatCompletionRequest, completion: JSON) -> StoredCompletion:
+    """The row of an answer, given as the JSON of a `ChatCompletion`."""
     return StoredCompletion(
-        id=completion.id,
+        id=completion["id"],
         tenant=principal.tenant,
         owner=principal.name,
         created_at=timezone.now(),
-        model=completion.model,
+        model=completion["model"],
         metadata=request.metadata or {},
         input_messages=MESSAGES.dump_json(request.messages, exclude_unset=True).decode(),
-        completion=(SCHEMA + sse.dump(completion)[1:]).decode(),
+        completion=orjson.dumps({"schema": SCHEMA, **completion}).decode(),
     )
 
 
