@@ -3,14 +3,13 @@
 from llamastack.providers import ProviderSpec
 
 LOCAL = ("torch", "transformers", "tokenizers", "safetensors", "gguf")
-CONSTRAINED = ("llguidance", "numpy")
 INLINE = "apps.inference.providers.inline"
 REMOTE = "apps.inference.providers.remote"
 
 PROVIDERS = {
     "inline::meta-reference": ProviderSpec(
         f"{INLINE}.meta_reference.MetaReference",
-        pip_packages=(*LOCAL, *CONSTRAINED),
+        pip_packages=LOCAL,
         requirements="requirements/local.txt",
         exclusive=True,
     ),

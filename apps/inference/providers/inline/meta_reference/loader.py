@@ -14,7 +14,6 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 from apps.inference.local_models import resolve
 from apps.inference.providers.inline import runtime
 from apps.inference.providers.inline.meta_reference.config import MetaReferenceConfig
-from apps.inference.providers.inline.meta_reference.constraint import Grammars
 from apps.inference.providers.inline.meta_reference.engine import Engine
 from apps.inference.providers.inline.meta_reference.images import SEEING, sees
 from llamastack.providers import ProviderUnavailable
@@ -39,28 +38,25 @@ def load(name: str, config: MetaReferenceConfig) -> LoadedModel:
     path = resolve(config.checkpoint_dir or name)
     _require_type(name, path)
     try:
-        processor = _processor(path) if sees(path) else None
-        tokenizer = _fast(processor.tokenizer if processor else AutoTokenizer.from_pretrained(**_source(path)), path)
         model = _model(path, config)
-        eyes = _eyes(processor, model) if processor else None
+        eyes = _eyes(path, model) if sees(path) else None
+        tokenizer = _fast(eyes.tokenizer if eyes else AutoTokenizer.from_pretrained(**_source(path)), path)
     except ProviderUnavailable:
         raise
     except Exception as error:  # a damaged or foreign file can fail in any of three libraries, each in its own way
         raise ProviderUnavailable(f"Cannot load '{name}' from {path}: {error}") from error
     _require_support(name, model)
-    ends, vocabulary = _ends(model, tokenizer), model.get_input_embeddings().num_embeddings
     engine = Engine(
         model,
         context=min(config.max_seq_len, _longest(model.config)),
-        ends=ends,
+        ends=_ends(model, tokenizer),
         max_batch_size=config.max_batch_size,
         max_waiting=config.max_waiting,
         seed=config.torch_seed,
-        grammars=Grammars(tokenizer, vocabulary, ends),
     )
     _warm_up(model)
     engine.start()
-    return LoadedModel(engine, tokenizer, vocabulary, eyes)
+    return LoadedModel(engine, tokenizer, model.get_input_embeddings().num_embeddings, eyes)
 
 
 def _source(path: Path) -> dict[str, Any]:
@@ -78,16 +74,12 @@ def _fast(tokenizer: Any, path: Path) -> Any:
     return tokenizer
 
 
-def _processor(path: Path) -> Any:
+def _eyes(path: Path, model: Any) -> "Eyes":
     from transformers import AutoProcessor  # imported for models that see alone, as pillow is
 
-    return AutoProcessor.from_pretrained(**_source(path))
-
-
-def _eyes(processor: Any, model: Any) -> "Eyes":
     from apps.inference.providers.inline.meta_reference.vision import Eyes
 
-    eyes = Eyes(processor, model.dtype)
+    eyes = Eyes(AutoProcessor.from_pretrained(**_source(path)), model.dtype)
     eyes.try_out(model)
     return eyes
 

@@ -1,22 +1,18 @@
 """A request's parameters as the engine needs them: how to sample. What cannot be honoured is refused here."""
 
-from collections.abc import Iterator
-from typing import Any, TypeVar
+from typing import Any
 
-from apps.inference.providers.inline.meta_reference import formats
-from apps.inference.providers.unsupported import REMEDY, GeneratesConfig, to_drop
 from apps.inference.schemas import ChatCompletionRequest, CompletionRequest, GenerationRequest
 from llamastack.errors import BadRequest, UnsupportedParameter
 from llamastack.sampling import SamplingParams, strategy
 
-R = TypeVar("R", ChatCompletionRequest, CompletionRequest)
 PROVIDER = "inline::meta-reference"
 MAX_DIGITS = 12  # of a token id
 MAX_STOP = 1000  # characters of one stop string
 COMPLETION_TOKENS = 16  # of a completion that names none, as the API reference says
 
 # Fields without a meaning for the tokens of an answer, and values that say the same as leaving a field out.
-HARMLESS = formats.FIELDS | {
+HARMLESS = {
     "metadata",
     "min_p",
     "parallel_tool_calls",
@@ -31,45 +27,38 @@ HARMLESS = formats.FIELDS | {
 NEUTRAL_IN_CHATS: dict[str, Any] = {
     "modalities": ["text"],
     "reasoning_effort": None,
+    "response_format": {"type": "text"},
     "tools": [],
 }
 NEUTRAL_IN_COMPLETIONS: dict[str, Any] = {"suffix": ""}
-REMEDIES = {"suffix": f"It writes what follows a prompt, and cannot fill a gap. {REMEDY}"}
+REMEDIES = {"suffix": "It writes what follows a prompt, and cannot fill a gap; leave it out."}
 
 
-def honoured(request: R, config: GeneratesConfig) -> R:
-    """The request with nothing in it that cannot be honoured. Raises UnsupportedParameter, as the config says."""
-    dropped = to_drop(unsupported(request), config)
-    if not dropped:
-        return request
-    return type(request).model_validate(request.model_dump(exclude_unset=True, exclude=dropped))
-
-
-def unsupported(request: ChatCompletionRequest | CompletionRequest) -> Iterator[UnsupportedParameter]:
-    """A refusal of each field that is set, matters, and cannot be honoured."""
+def refuse_unsupported(request: ChatCompletionRequest | CompletionRequest) -> None:
+    """Raise UnsupportedParameter for the first field that is set, matters, and cannot be honoured."""
     chat = isinstance(request, ChatCompletionRequest)
     neutral = NEUTRAL_IN_CHATS if chat else NEUTRAL_IN_COMPLETIONS
     fields = {name: getattr(request, name) for name in neutral if name in type(request).model_fields}
     for name, value in (fields | (request.model_extra or {})).items():
         if value is not None and name not in HARMLESS and value != neutral.get(name):
-            yield UnsupportedParameter(name, PROVIDER, REMEDIES.get(name, REMEDY))
+            raise UnsupportedParameter(name, PROVIDER, REMEDIES.get(name, "Leave it out."))
     if isinstance(request, ChatCompletionRequest):
-        yield from _other_tool_choice(request)
+        _refuse_tool_choice(request)
     else:
-        yield from _other_best_of(request)
+        _refuse_best_of(request)
 
 
-def _other_tool_choice(request: ChatCompletionRequest) -> Iterator[UnsupportedParameter]:
+def _refuse_tool_choice(request: ChatCompletionRequest) -> None:
     if request.tool_choice not in (None, "none", "auto"):
-        yield UnsupportedParameter("tool_choice", PROVIDER, REMEDY)
+        raise UnsupportedParameter("tool_choice", PROVIDER)
 
 
-def _other_best_of(request: CompletionRequest) -> Iterator[UnsupportedParameter]:
+def _refuse_best_of(request: CompletionRequest) -> None:
     best_of = request.best_of or request.choices
     if best_of < request.choices:
         raise BadRequest(f"'best_of' is {best_of}, and 'n' asks for {request.choices} of them.", param="best_of")
     if best_of > request.choices:
-        yield UnsupportedParameter("best_of", PROVIDER, f"It ranks no answers. {REMEDY}")
+        raise UnsupportedParameter("best_of", PROVIDER, "It ranks no answers; leave it out.")
 
 
 def sampling(
@@ -88,7 +77,6 @@ def sampling(
         logit_bias=tuple((_token(name), bias) for name, bias in (request.logit_bias or {}).items()),
         logprobs=_logprobs(request),
         prompt_logprobs=isinstance(request, CompletionRequest) and bool(request.echo) and request.logprobs is not None,
-        constraint=formats.constraint(request, PROVIDER),
     )
 
 
