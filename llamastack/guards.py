@@ -34,7 +34,8 @@ def check_head(scope: Any) -> None:
     check_origin(headers)
     if b"%00" in scope["query_string"]:  # no database holds it, and Django's admin answers 500
         raise BadRequest("The query holds a NUL character (%00). Leave it out.")
-    if scope["type"] == "http" and is_api(scope["path"]) and scope["method"] in BODY_METHODS:
+    spoken = is_api(scope["path"]) or scope["path"].startswith("/manage/")
+    if scope["type"] == "http" and spoken and scope["method"] in BODY_METHODS:
         check_content(headers)
 
 
@@ -106,7 +107,8 @@ def check_content(headers: dict[str, str]) -> None:
     if length.isdecimal() and int(length) > settings.MAX_BODY_BYTES:
         raise too_large()
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-    if length != "0" and kind != "application/json":
+    empty = length in ("", "0") and "transfer-encoding" not in headers
+    if not empty and kind != "application/json":
         raise BadRequest(f"Send JSON with 'Content-Type: application/json', not '{kind[:100]}'.")
 
 

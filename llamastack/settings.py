@@ -1,12 +1,14 @@
 """Django's settings. What an operator may set comes from the environment; docs/concepts.md lists it."""
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from django.urls import reverse_lazy
 
+from llamastack import __version__
 from llamastack.encryption import kept
 from llamastack.home import home
 
@@ -21,6 +23,12 @@ def listed(name: str, default: list[str]) -> list[str]:
     """A comma-separated environment variable."""
     text = os.environ.get(name, "")
     return [item.strip() for item in text.split(",") if item.strip()] or default
+
+
+def folder(package: str) -> Path:
+    """Where a package lies, which is not imported for that."""
+    spec = find_spec(package)
+    return Path(str(spec and spec.origin)).parent
 
 
 def database(url: str) -> dict[str, Any]:
@@ -106,21 +114,33 @@ AXES_LOCKOUT_CALLABLE = "llamastack.admin.locked_out"
 
 ROOT_URLCONF = "llamastack.urls"
 ASGI_APPLICATION = "llamastack.asgi.application"
-TEMPLATES = [
+CONTEXT = [
+    "django.template.context_processors.request",
+    "django.contrib.auth.context_processors.auth",
+    "django.contrib.messages.context_processors.messages",
+]
+# Django REST framework is no app here, since Django imports the template tags of apps, and with them most of it, at
+# once. Its templates and static files are found all the same.
+REST = folder("rest_framework")
+TEMPLATES: list[dict[str, Any]] = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
         "DIRS": [BASE_DIR / "templates"],
         "APP_DIRS": True,
+        "OPTIONS": {"context_processors": CONTEXT},
+    },
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "NAME": "manage",
+        "DIRS": [BASE_DIR / "apps/registry/rest/templates", REST / "templates", BASE_DIR / "templates"],
         "OPTIONS": {
-            "context_processors": [
-                "django.template.context_processors.request",
-                "django.contrib.auth.context_processors.auth",
-                "django.contrib.messages.context_processors.messages",
-            ]
+            "context_processors": CONTEXT,
+            "libraries": {"rest_framework": "rest_framework.templatetags.rest_framework"},
         },
-    }
+    },
 ]
 STATIC_URL = "/static/"
+STATICFILES_DIRS = [REST / "static"]
 
 DATABASE_URL = os.environ.get("DATABASE_URL") or f"sqlite:///{home() / 'llamastack.db'}"
 DATABASES = {"default": database(DATABASE_URL)}
@@ -153,6 +173,32 @@ CSRF_COOKIE_NAME = "llamastack_csrf"
 X_FRAME_OPTIONS = "DENY"
 # asgi.py counts the body's bytes itself, and answers 413 in our own shape.
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
+
+# /manage/ (apps/registry/rest), whose modules are imported when it is first asked for.
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["apps.registry.rest.access.Operators"],
+    "DEFAULT_SCHEMA_CLASS": "apps.registry.rest.description.Description",
+    "EXCEPTION_HANDLER": "apps.registry.rest.errors.answered",
+    "URL_FORMAT_OVERRIDE": None,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Llama Stack: management",
+    "DESCRIPTION": "Providers, models and API keys, for operators' scripts.",
+    "VERSION": __version__,
+    "SERVE_URLCONF": "apps.registry.rest.urls",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_AUTHENTICATION": [],
+    "SCHEMA_PATH_PREFIX": "/manage/",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_NAME_OVERRIDES": {
+        "ProviderStateEnum": "apps.registry.rest.providers.STATES",
+        "KeyStateEnum": "apps.registry.rest.keys.STATES",
+    },
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "apps.registry.rest.description.with_errors",
+    ],
+}
 
 LOGGING = {
     "version": 1,

@@ -3,6 +3,7 @@
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.views.decorators.csrf import ensure_csrf_cookie
 
 from llamastack import __version__
 
@@ -18,11 +19,17 @@ def playground(request: HttpRequest) -> HttpResponse:
 
 def docs(request: HttpRequest) -> HttpResponse:
     """The API's description in Swagger UI, which django-ninja brings along."""
-    return _page(request, "console/docs.html", DOCS)
+    return _page(request, "console/docs.html", DOCS, described="/openapi.json")
 
 
-def _page(request: HttpRequest, template: str, policy: str) -> HttpResponse:
-    context = {"auth_required": settings.AUTH_REQUIRED, "version": __version__}
+@ensure_csrf_cookie  # for who tries it out in a session
+def manage_docs(request: HttpRequest) -> HttpResponse:
+    """The description of /manage/."""
+    return _page(request, "console/docs.html", DOCS, described="/manage/openapi.json")
+
+
+def _page(request: HttpRequest, template: str, policy: str, **more: str) -> HttpResponse:
+    context = {"auth_required": settings.AUTH_REQUIRED, "version": __version__, **more}
     response = render(request, template, context)
     response.headers["Content-Security-Policy"] = policy
     return response

@@ -1,0 +1,77 @@
+"""The URLs of /manage/, whole: `llamastack.urls` resolves them here, so that DRF is imported on first use."""
+
+from typing import Any
+
+from django.urls import path
+from drf_spectacular.utils import extend_schema
+from drf_spectacular.views import SpectacularAPIView
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from apps.registry.rest.access import IsOperator
+from apps.registry.rest.base import Shown
+from apps.registry.rest.description import DescriptionJSON
+from apps.registry.rest.keys import KeyViewSet
+from apps.registry.rest.models import ModelViewSet
+from apps.registry.rest.providers import ProviderViewSet
+from llamastack.errors import NotFound
+
+LISTS = ("providers", "models", "keys")
+
+
+@extend_schema(exclude=True)
+class Root(Shown):
+    """What operators' scripts manage. The same is in the admin, for people."""
+
+    permission_classes = (IsOperator,)
+
+    def get_view_name(self) -> str:
+        return "Manage"
+
+    def get(self, request: Request) -> Response:
+        links = {name: request.build_absolute_uri(f"/manage/{name}") for name in (*LISTS, "docs", "openapi.json")}
+        return Response(links)
+
+
+@extend_schema(exclude=True)
+class Missing(Shown):
+    """Whatever else is asked for."""
+
+    permission_classes = (IsOperator,)
+
+    def get(self, request: Request, **kwargs: Any) -> Response:
+        raise NotFound(
+            f"There is no endpoint {request.path[:200]}. GET /manage/ shows what there is.", code="unknown_url"
+        )
+
+    post = put = patch = delete = get
+
+
+def rows(viewset: Any, name: str) -> Any:
+    return viewset.as_view({"get": "list", "post": "create"}, detail=False, name=name)
+
+
+def row(viewset: Any, name: str, **methods: str) -> Any:
+    return viewset.as_view(methods, detail=True, name=name)
+
+
+CHANGED = {"get": "retrieve", "put": "update", "patch": "partial_update", "delete": "destroy"}
+PROVIDER = "manage/providers/<str:api>/<str:provider_id>"
+KEY = "manage/keys/<str:prefix>"
+
+urlpatterns = [
+    path("manage/", Root.as_view()),
+    path("manage/openapi.json", SpectacularAPIView.as_view(renderer_classes=[DescriptionJSON])),
+    path("manage/providers", rows(ProviderViewSet, "Providers")),
+    path(PROVIDER, row(ProviderViewSet, "Provider", **CHANGED)),
+    path(f"{PROVIDER}/test", row(ProviderViewSet, "Test a provider", post="test")),
+    path(f"{PROVIDER}/discover", row(ProviderViewSet, "Discover a provider's models", post="discover")),
+    path(f"{PROVIDER}/enable", row(ProviderViewSet, "Enable a provider", post="enable")),
+    path(f"{PROVIDER}/disable", row(ProviderViewSet, "Disable a provider", post="disable")),
+    path("manage/models", rows(ModelViewSet, "Models")),
+    path("manage/models/<path:model_id>", row(ModelViewSet, "Model", **CHANGED)),
+    path("manage/keys", rows(KeyViewSet, "API keys")),
+    path(KEY, row(KeyViewSet, "API key", get="retrieve")),
+    path(f"{KEY}/revoke", row(KeyViewSet, "Revoke an API key", post="revoke")),
+    path("manage/<path:rest>", Missing.as_view()),
+]
