@@ -23,6 +23,7 @@ A message says what happened and what to do about it. Nothing reads a message to
 from typing import Any
 
 Body = dict[str, Any]
+SHOWN = 200  # characters of a field's name that a client made up
 
 
 class StackError(Exception):
@@ -61,7 +62,8 @@ class UnsupportedParameter(BadRequest):
     code = "unsupported_parameter"
 
     def __init__(self, parameter: str, provider: str, remedy: str = "Leave it out.") -> None:
-        super().__init__(f"{provider} does not support '{parameter}'. {remedy}", param=parameter)
+        name = parameter[:SHOWN]
+        super().__init__(f"{provider} does not support '{name}'. {remedy}", param=name)
 
 
 class AuthenticationError(StackError):

@@ -28,3 +28,8 @@ def test_the_body_has_openais_error_and_llama_stacks_detail() -> None:
 def test_retry_after_is_at_least_a_second() -> None:
     assert headers(RateLimited("slow down", retry_after=0.2)) == {"Retry-After": "1"}
     assert headers(RateLimited("slow down")) == {}
+
+
+def test_a_name_that_a_client_made_up_is_cut() -> None:
+    error = UnsupportedParameter("x" * 1_000_000, "Provider 'x'")
+    assert len(error.message) + len(error.param or "") < 1000

@@ -11,6 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from apps.inference.providers.inline.meta_reference import likelihood
 from apps.inference.providers.inline.meta_reference.engine import Engine
 from apps.inference.providers.inline.meta_reference.generation import Generation, Logprob
+from llamastack.errors import BadRequest
 from llamastack.sampling import SamplingParams, TopP
 
 PROMPTS = [[5, 9, 3, 100, 42], list(range(1, 31)), [7]]
@@ -141,6 +142,15 @@ async def test_a_prompt_alone_makes_no_token(engine: Engine) -> None:
     assert (tokens, generation.count, generation.finish_reason) == ([], 0, "length")
     assert len(generation.prompt_logprobs) == len(PROMPTS[0]) - 1
     assert len(beside[0]) == 20
+
+
+async def test_a_prompt_alone_may_fill_the_context(model: LlamaForCausalLM, engine: Engine) -> None:
+    prompt = [(7 * place) % 131 for place in range(600)]
+    asked: dict[str, Any] = {"max_tokens": 0, "logprobs": 1, "prompt_logprobs": True}
+    _, _, generation = await run(engine, prompt, **asked)
+    assert_alike(generation.prompt_logprobs, expected(model, prompt)[:-1], prompt[1:], 1)
+    with pytest.raises(BadRequest, match="has 601 tokens; this model takes 1 to 600"):
+        await run(engine, [*prompt, 1], **asked)
 
 
 async def test_an_impossible_token_has_a_number_that_json_can_write() -> None:

@@ -90,7 +90,7 @@ class Engine:
 
     async def submit(self, tokens: Sequence[int], sampling: SamplingParams) -> Generation:
         """Queue a generation. Raises BadRequest for too long a prompt, RateLimited where the queue is full."""
-        room = self.room(tokens)
+        room = self.room(tokens, least=0 if sampling.max_tokens == 0 else 1)
         seed = self._seeds.getrandbits(64) if sampling.seed is None else sampling.seed
         limit = room if sampling.max_tokens is None else min(room, sampling.max_tokens)
         generation = Generation(tokens, sampling, limit, Random(str(seed)), adjustment(sampling, tokens))
@@ -107,11 +107,11 @@ class Engine:
         """How many generations can be in the batch and in the queue."""
         return self.max_batch_size + self.max_waiting
 
-    def room(self, tokens: Sequence[int], field: str = "messages") -> int:
-        """How many tokens can follow a prompt: at least one, or BadRequest of the field it came in."""
-        if not tokens or len(tokens) >= self.context:
+    def room(self, tokens: Sequence[int], field: str = "messages", least: int = 1) -> int:
+        """How many tokens can follow a prompt: at least so many, or BadRequest of the field it came in."""
+        if not tokens or len(tokens) > self.context - least:
             raise BadRequest(
-                f"The prompt has {len(tokens)} tokens; this model takes 1 to {self.context - 1} "
+                f"The prompt has {len(tokens)} tokens; this model takes 1 to {self.context - least} "
                 f"(its context is {self.context} tokens, completion included).",
                 param=field,
                 code="context_length_exceeded",

@@ -86,11 +86,7 @@ class Wording:
 
     def text(self, token: int) -> str:
         """The token's characters; bytes that are no whole character as OpenAI writes them: `\\xe6\\x97`."""
-        data = self.bytes(token)
-        try:
-            return data.decode()
-        except UnicodeDecodeError:
-            return "".join(f"\\x{byte:02x}" for byte in data)
+        return _written(self.bytes(token))
 
     def chat(self, tokens: Sequence[TokenLogprob]) -> Wire:
         return {"content": [self._chat(one.token, one.logprob) for one in tokens if one.logprob], "refusal": None}
@@ -109,7 +105,8 @@ class Wording:
         return self._entry(token, logprob.value) | {"top_logprobs": likeliest}
 
     def _entry(self, token: int, value: float) -> Wire:
-        return {"token": self.text(token), "logprob": value, "bytes": list(self.bytes(token))}
+        data = self.bytes(token)
+        return {"token": _written(data), "logprob": value, "bytes": list(data)}
 
     def _top(self, token: int, logprob: "Logprob | None") -> dict[str, float] | None:
         """The likeliest tokens and, where it is not one of them, the token itself."""
@@ -119,6 +116,13 @@ class Wording:
         for other, value in [*logprob.top, (token, logprob.value)]:
             found.setdefault(self.text(other), value)
         return found
+
+
+def _written(data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return "".join(f"\\x{byte:02x}" for byte in data)
 
 
 def _is_byte_level(tokenizer: Any) -> bool:

@@ -78,7 +78,7 @@ class MetaReference(Provider):
         parameters.refuse_foreign_tokens(sampling, loaded.vocabulary)
         prompts = await asyncio.to_thread(prompt.encode_prompts, loaded.tokenizer, request, loaded.vocabulary)
         for tokens in prompts:
-            loaded.engine.room(tokens, "prompt")
+            loaded.engine.room(tokens, "prompt", least=0 if sampling.max_tokens == 0 else 1)
         echoes = prompt.echoes(loaded.tokenizer, request)
         job = answers.Answers(loaded, prompts, sampling, request.choices, echoes)
         if request.stream:
