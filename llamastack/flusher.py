@@ -145,7 +145,7 @@ class Flusher:
         try:
             await db(self.write, [queued.row for queued in group])
         except Unavailable as error:
-            self._fail(group, error)
+            self._fail([*group, *self._taken()], error)  # the next group would only wait as long for the same
         except Exception as error:  # whatever is wrong with one row must not take the others down
             if len(group) == 1:
                 self._fail(group, refused(error))

@@ -11,6 +11,7 @@ from llamastack.config.sections import (
     KeyValueStore,
     MongodbBackend,
     PostgresBackend,
+    QueuedSqlStore,
     RedisBackend,
     SqliteBackend,
     SqlStore,
@@ -84,6 +85,11 @@ def storage_notes(storage: Storage) -> Iterator[str]:
     if len({_product(backend) for backend in storage.backends.values()} & {"sqlite", "postgres"}) == 2:
         chosen = deciding_backend(storage)
         yield f"storage: all stores live in one database; that of the metadata store is taken ({_product(chosen)})"
+    defaults = QueuedSqlStore(backend="")
+    store = storage.stores.inference or defaults
+    for name in ("max_write_queue_size", "num_writers"):
+        if getattr(store, name) != getattr(defaults, name):
+            yield f"storage.stores.inference.{name} has no effect: one writer commits all that has gathered at once"
 
 
 def _product(backend: Backend | None) -> str:

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -22,7 +23,13 @@ BACK_SECONDS = 5
 DATABASE = "database_gone"
 CHAT = {"model": "sky/sky-1", "messages": [{"role": "user", "content": "Hello"}]}
 MODEL = {"model_id": "later", "provider_id": "sky"}
-NEED_A_DATABASE = [("GET", "/v1/providers"), ("POST", "/v1/models"), ("GET", "/admin/registry/provider/add/")]
+NEED_A_DATABASE: list[tuple[str, str, Any]] = [
+    ("GET", "/v1/providers", None),
+    ("POST", "/v1/models", MODEL),
+    ("POST", "/v1/chat/completions", CHAT | {"store": True}),
+    ("GET", "/v1/chat/completions", None),
+    ("GET", "/admin/registry/provider/add/", None),
+]
 RUN = """
 version: 2
 image_name: chaos
@@ -123,9 +130,12 @@ async def test_chats_go_on_without_a_database_and_all_else_soon_after_it_is_back
         gone = time.monotonic()
         while time.monotonic() - gone < GONE_SECONDS:
             assert (await http.post("/v1/chat/completions", json=CHAT)).status_code == 200
-            for method, path in NEED_A_DATABASE:
-                answer = await http.request(method, path, json=MODEL if method == "POST" else None)
+            for method, path, body in NEED_A_DATABASE:
+                answer = await http.request(method, path, json=body)
                 assert (answer.status_code, answer.headers["retry-after"]) == (503, "5"), path
         await link.open()
         await until(http, "/v1/providers", BACK_SECONDS)
+        answer = await http.post("/v1/chat/completions", json=CHAT | {"store": True})
+        assert answer.status_code == 200
+        assert (await http.get(f"/v1/chat/completions/{answer.json()['id']}")).status_code == 200
         await until(http, "/admin/registry/provider/", BACK_SECONDS)

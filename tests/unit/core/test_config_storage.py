@@ -80,6 +80,14 @@ def test_redis_and_mongodb_map_to_the_database_with_a_note(kind: str) -> None:
     assert read.notes == [f"storage.backends.kv: kv_{kind} is not used; what it would hold lives in the database"]
 
 
+def test_the_queue_of_the_inference_store_is_ours_with_a_note() -> None:
+    store = "backends: {{sql: {{type: sql_sqlite}}}}\nstores: {{inference: {{backend: sql, num_writers: {}}}}}\n"
+    assert config(store.format(4)).notes == []
+    assert config(store.format(8)).notes == [
+        "storage.stores.inference.num_writers has no effect: one writer commits all that has gathered at once"
+    ]
+
+
 @pytest.mark.parametrize(
     ("storage", "error"),
     [

@@ -155,6 +155,19 @@ async def test_with_the_database_gone_who_waits_is_told_and_other_rows_are_dropp
     assert "1 rows that nobody waited for were dropped" in caplog.text
 
 
+async def test_all_that_is_queued_fails_at_once_with_the_database_gone() -> None:
+    writer = Writer()
+    async with running(write=writer) as flusher:
+        tasks = await blocked(flusher, writer)
+        tasks += await queued(flusher, "second")
+        flusher.offer(row("offered"), SIZE)
+        writer.error = OperationalError("gone")
+        writer.begun.clear()
+        writer.free.set()
+        assert [(await outcome(task)).status for task in tasks] == [503, 503]
+    assert (writer.begun.is_set(), flusher.dropped) == (False, 1)
+
+
 @pytest.mark.parametrize("bound", [{"max_rows": 2}, {"max_bytes": 2 * SIZE}])
 async def test_rows_that_nobody_waits_for_take_half_the_room_and_are_dropped_beyond(bound: dict[str, int]) -> None:
     writer = Writer()
