@@ -16,6 +16,7 @@ MAX_ROWS = 10_000
 MAX_BYTES = 64 * 1024 * 1024
 GROUP_ROWS = 500
 GATHER_SECONDS = 0.5  # how long a row that nobody waits for may lie until others have gathered
+GROUP_SECONDS = 0.01  # from one group to the next: a transaction costs as much as many rows
 PATIENCE_SECONDS = 10.0
 UNAWAITED_SHARE = 0.5  # of the room, so that rows that nobody waits for never keep out the others
 logger = logging.getLogger(__name__)
@@ -128,7 +129,7 @@ class Flusher:
 
     async def _run(self) -> None:
         """Until the flusher stops; what is queued by then is still written."""
-        stopping = False
+        loop, stopping = asyncio.get_running_loop(), False
         while not stopping:
             await self._wanted.wait()
             stopping = self._stopping
@@ -136,12 +137,16 @@ class Flusher:
             if self._gathering:
                 self._gathering.cancel()
                 self._gathering = None
-            while group := self._group():
-                await self._write(group)
+            while self._awaited or self._unawaited:
+                began = loop.time()
+                await self._write(self._group())
+                await asyncio.sleep(began + GROUP_SECONDS - loop.time())
             self._tell()
 
     async def _write(self, group: list[Queued]) -> None:
         """Write a group, or, where a row of it is refused, each row on its own."""
+        if not group:  # everybody has given up
+            return
         try:
             await db(self.write, [queued.row for queued in group])
         except Unavailable as error:
