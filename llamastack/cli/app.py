@@ -21,11 +21,11 @@ def versioned(version: Version = False) -> None:
     """One API for every AI capability."""
 
 
-def group(help: str) -> typer.Typer:
-    return typer.Typer(help=help, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+def group(help: str, *, completion: bool = False) -> typer.Typer:
+    return typer.Typer(help=help, no_args_is_help=True, add_completion=completion, pretty_exceptions_enable=False)
 
 
-app = group("Llama Stack on Django: one API for every AI capability.")
+app = group("Llama Stack on Django: one API for every AI capability.", completion=True)
 app.callback()(versioned)
 app.command("chat")(chat.chat)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from llamastack.cli import complete
 from llamastack.cli.console import notes
 from llamastack.errors import BadRequest, NotFound, StackError
 from llamastack.near import did_you_mean
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
 # What a model says must not steer the terminal: of the control characters, line breaks and tabs pass.
 CONTROLS = dict.fromkeys(code for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t")
 
-ModelName = Annotated[str | None, typer.Argument(metavar="[MODEL]", help="The server's default, or asked for.")]
+ModelName = Annotated[
+    str | None,
+    typer.Argument(metavar="[MODEL]", help="The server's default, or asked for.", autocompletion=complete.served),
+]
 Url = Annotated[str, typer.Option(help="The server. A key for it is read from LLAMA_STACK_API_KEY.")]
 System = Annotated[str | None, typer.Option(help="What the model is told before the conversation.")]
 
@@ -56,9 +60,9 @@ class Conversation:
                     show(text)
 
 
-def chat(model: ModelName = None, url: Url = "http://127.0.0.1:8321", system: System = None) -> None:
+def chat(model: ModelName = None, url: Url = complete.URL, system: System = None) -> None:
     """Talk with a model of a running server. Ctrl-C stops an answer, Ctrl-D leaves; a pipe is one question."""
-    base = f"{url.rstrip('/').removesuffix('/v1')}/v1"
+    base = base_of(url)
     question = None if sys.stdin.isatty() else piped()
     conversation = Conversation(base, model or choose(asyncio.run(chat_models(base)), asking=question is None))
     if system:
@@ -67,6 +71,11 @@ def chat(model: ModelName = None, url: Url = "http://127.0.0.1:8321", system: Sy
         converse(conversation)
     else:
         conversation.ask(question)
+
+
+def base_of(url: str) -> str:
+    """The address of the API, whether or not it was given with /v1."""
+    return f"{url.rstrip('/').removesuffix('/v1')}/v1"
 
 
 @asynccontextmanager

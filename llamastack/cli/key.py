@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llamastack import database
-from llamastack.cli import environment
+from llamastack.cli import complete, environment
 from llamastack.cli.console import table
 from llamastack.cli.run import CONFIG_VARIABLES
 from llamastack.config import StackConfig
@@ -21,13 +21,22 @@ UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 LONGEST = timedelta(days=36_500)
 
 Config = Annotated[
-    str, typer.Option("--config", help="The distribution or file whose database is meant.", envvar=CONFIG_VARIABLES)
+    str,
+    typer.Option(
+        "--config",
+        help="The distribution or file whose database is meant.",
+        envvar=CONFIG_VARIABLES,
+        autocompletion=complete.distributions,
+    ),
 ]
 Name = Annotated[str, typer.Argument(help="What the key is for.")]
 Owner = Annotated[str | None, typer.Option(help="Who owns what is made with it; the name unless given.")]
 Admin = Annotated[bool, typer.Option("--admin", help="It may register and change providers and models.")]
 Expires = Annotated[str | None, typer.Option(metavar="30d", help="After minutes (m), hours (h), days (d), weeks (w).")]
-Prefix = Annotated[str, typer.Argument(help="The beginning of the key, as `llama key list` shows it.")]
+Prefix = Annotated[
+    str,
+    typer.Argument(help="The beginning of the key, as `llama key list` shows it.", autocompletion=complete.keys),
+]
 
 
 def create(

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from llamastack.apis import SERVED, Api
+from llamastack.cli import complete
 from llamastack.cli.console import output, table
 from llamastack.config import KNOWN_APIS, distributions
 from llamastack.config.lookup import find
@@ -13,7 +14,9 @@ from llamastack.errors import NotFound, StackError
 from llamastack.near import did_you_mean
 from llamastack.providers import ProviderSpec, load, specs
 
-ApiName = Annotated[str | None, typer.Argument(metavar="[API]", help="One API; all of them without it.")]
+ApiName = Annotated[
+    str | None, typer.Argument(metavar="[API]", help="One API; all of them without it.", autocompletion=complete.apis)
+]
 
 
 def list_apis() -> None:

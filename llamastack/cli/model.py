@@ -7,12 +7,15 @@ import typer
 
 from apps.inference import local_models
 from apps.inference.local_models import LocalModel
+from llamastack.cli import complete
 from llamastack.cli.console import table
 from llamastack.errors import NotFound
 from llamastack.home import models_dir
 from llamastack.near import did_you_mean
 
-Name = Annotated[str, typer.Argument(help="A model's name, as `llama model list` shows it.")]
+Name = Annotated[
+    str, typer.Argument(help="A model's name, as `llama model list` shows it.", autocompletion=complete.local)
+]
 
 
 def list_models() -> None:

@@ -8,7 +8,7 @@ import typer
 import yaml
 
 from llamastack import database
-from llamastack.cli import environment
+from llamastack.cli import complete, environment
 from llamastack.cli.console import say, table, warn
 from llamastack.cli.key import Config, open_database
 from llamastack.cli.run import CONFIG_VARIABLES
@@ -21,10 +21,18 @@ if TYPE_CHECKING:
 
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="The file to write; stdout without it.")]
 
-File = Annotated[str, typer.Argument(metavar="FILE", help="A run.yaml, or a distribution's name.")]
+File = Annotated[
+    str,
+    typer.Argument(metavar="FILE", help="A run.yaml, or a distribution's name.", autocompletion=complete.distributions),
+]
 Target = Annotated[
     str | None,
-    typer.Option("--config", help="Whose database is meant; FILE's own unless given.", envvar=CONFIG_VARIABLES),
+    typer.Option(
+        "--config",
+        help="Whose database is meant; FILE's own unless given.",
+        envvar=CONFIG_VARIABLES,
+        autocompletion=complete.distributions,
+    ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")]
 

@@ -17,7 +17,7 @@ from rich.markup import escape
 from llamastack import __version__, database
 from llamastack.apis import Api
 from llamastack.cli import address as addresses
-from llamastack.cli import environment
+from llamastack.cli import complete, environment
 from llamastack.cli.console import say, warn
 from llamastack.cli.weights import fetch_missing
 from llamastack.config import ProviderEntry, StackConfig
@@ -39,7 +39,12 @@ class ServerName(StrEnum):
 
 SERVERS = {ServerName.uvicorn: "llamastack.cli.on_uvicorn", ServerName.daphne: "llamastack.cli.on_daphne"}
 
-Config = Annotated[str, typer.Argument(help="A distribution's name, or a file.", envvar=CONFIG_VARIABLES)]
+Config = Annotated[
+    str,
+    typer.Argument(
+        help="A distribution's name, or a file.", envvar=CONFIG_VARIABLES, autocompletion=complete.distributions
+    ),
+]
 Port = Annotated[int | None, typer.Option(help="0 takes a free one.", envvar="LLAMA_STACK_PORT", min=0, max=65535)]
 Host = Annotated[str | None, typer.Option(help=f"The address to listen on; {DEFAULT_HOST} unless the file says more.")]
 ServerOption = Annotated[ServerName, typer.Option("--server", help="The ASGI server.")]
