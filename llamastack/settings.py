@@ -255,6 +255,10 @@ UNFOLD = {
                 ],
             },
             {
+                "title": "Inference",
+                "items": [_page("Stored completions", "forum", "inference_storedcompletion")],
+            },
+            {
                 "title": "Access",
                 "items": [
                     _page("API keys", "key", "access_apikey"),
