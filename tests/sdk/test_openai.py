@@ -124,6 +124,18 @@ def test_logprobs(client: openai.OpenAI) -> None:
     assert [one for part in parts for one in part.content or ()] == choice.logprobs.content
 
 
+def test_a_prompt_is_scored(client: openai.OpenAI) -> None:
+    """What evaluations send: the prompt back, no new tokens, and how likely each of its own was."""
+    reply = client.completions.create(model=CHAT, prompt="Paris is in France.", echo=True, max_tokens=0, logprobs=1)
+    found = reply.choices[0].logprobs
+    assert found
+    assert found.tokens
+    assert found.token_logprobs
+    assert "".join(found.tokens) == reply.choices[0].text == "Paris is in France."
+    assert found.token_logprobs[0] is None
+    assert all(-30 < value < 0 for value in found.token_logprobs[1:])
+
+
 def test_a_prompt_over_the_context(client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError, match="4096"):
         client.chat.completions.create(model=CHAT, messages=[{"role": "user", "content": "word " * 6000}])
