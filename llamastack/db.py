@@ -53,7 +53,7 @@ def end() -> None:
     """End the threads, and those of PostgreSQL's pool; who uses the database after this has new ones."""
     _threads.end()
     connections.close_all()
-    wrappers: Any = connections.all(initialized_only=True)
+    wrappers: Any = connections.all()
     for connection in wrappers:
         if connection.vendor == "postgresql":
             connection.close_pool()

@@ -48,7 +48,7 @@ def prepare(source: str | Path) -> None:
 def _refuse_other_settings() -> None:
     from django.conf import settings
 
-    module = settings.SETTINGS_MODULE if settings.configured else os.environ.get("DJANGO_SETTINGS_MODULE", SETTINGS)
+    module = settings.SETTINGS_MODULE if settings.configured else os.environ.get("DJANGO_SETTINGS_MODULE") or SETTINGS
     if module != SETTINGS:
         named = f"with {module}" if module else "by settings.configure()"
         raise EnvironmentFault(
@@ -120,7 +120,7 @@ class Embedded:
         exchange = Exchange(self.loop, scope, body, inbox)
         with self._lock:
             if self._closing:
-                raise Closed("This library client has been closed; make a new one.")
+                raise Closed("The library client has been closed; make a new one.")
             self.loop.call_soon_threadsafe(self._spawn, exchange)
         return exchange
 
@@ -232,6 +232,7 @@ class Process:
             self._taken = path
 
     def free(self) -> None:
+        _leave_database()
         self._taken = None
 
     def close(self) -> None:

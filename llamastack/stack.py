@@ -55,12 +55,14 @@ class LlamaStack:
         """
         from llamastack.embedded import PROCESS
 
-        await asyncio.to_thread(PROCESS.take, source)
+        taking = asyncio.create_task(asyncio.to_thread(PROCESS.take, source))
         try:
+            await asyncio.shield(taking)
             yield await start()
         finally:
+            await taking  # a thread goes on where its caller was cancelled
             await stop()
-            PROCESS.free()
+            await asyncio.to_thread(PROCESS.free)
 
 
 _running: LlamaStack | None = None

@@ -1,9 +1,12 @@
 """The library clients, on the run's database and a small upstream: what a program that embeds a Stack meets."""
 
 import asyncio
+import json
 import os
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +132,11 @@ def wait_until_closed(upstream: Upstream) -> None:
     asyncio.run_coroutine_threadsafe(asyncio.wait_for(upstream.closed.wait(), SOON), upstream.loop).result()
 
 
+def wait_until_asked(upstream: Upstream, model: str) -> None:
+    while model not in [request["model"] for request in upstream.requests]:
+        time.sleep(0.01)
+
+
 def test_a_stream_that_is_closed_stops_the_generation(client: LlamaStackAsLibraryClient, upstream: Upstream) -> None:
     chunks = client.chat.completions.create(model="endless", messages=QUESTION, stream=True)
     next(iter(chunks))
@@ -164,8 +172,7 @@ async def test_a_task_that_is_cancelled_before_the_answer_stops_the_request(
     async_client: AsyncLlamaStackAsLibraryClient, upstream: Upstream
 ) -> None:
     task = asyncio.create_task(async_client.chat.completions.create(model="held", messages=QUESTION))
-    while not upstream.requests:
-        await asyncio.sleep(0.01)
+    await asyncio.to_thread(wait_until_asked, upstream, "held")
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -205,6 +212,16 @@ def test_one_async_client_on_two_loops_one_after_another(config: Path) -> None:
     assert stack_threads() == set()
 
 
+async def test_a_creation_that_is_cancelled_leaves_nothing_behind(config: Path) -> None:
+    task = asyncio.create_task(AsyncLlamaStackAsLibraryClient.create(config))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not stack.is_running()
+    assert "llama-stack" not in stack_threads()
+
+
 # --- one Stack a process ---
 
 
@@ -218,6 +235,31 @@ def test_two_clients_share_one_stack_until_the_last_is_closed(config: Path) -> N
         first.models.list()
     second.close()
     assert not stack.is_running()
+    assert stack_threads() == set()
+
+
+def test_clients_that_start_at_once_share_one_stack(config: Path) -> None:
+    with ThreadPoolExecutor(4) as threads:
+        clients = list(threads.map(lambda _: LlamaStackAsLibraryClient(config, **FAST), range(4)))
+        replies = threads.map(lambda client: client.chat.completions.create(model="sky-1", messages=QUESTION), clients)
+        assert {reply.choices[0].message.content for reply in replies} == {SAID}
+        assert [thread.name for thread in threading.enumerate()].count("llama-stack") == 1
+        list(threads.map(lambda client: client.close(), clients))
+    assert stack_threads() == set()
+
+
+def test_closing_ends_what_other_threads_still_wait_for(config: Path, upstream: Upstream) -> None:
+    client = LlamaStackAsLibraryClient(config, **FAST)
+    chunks = iter(client.as_openai(**FAST).chat.completions.create(model="endless", messages=QUESTION, stream=True))
+    next(chunks)
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(client.chat.completions.create, model="held", messages=QUESTION)
+        wait_until_asked(upstream, "held")
+        client.close()
+        with pytest.raises(llama_stack_client.APIConnectionError):
+            waiting.result(5)
+    with pytest.raises(openai.APIConnectionError):
+        list(chunks)
     assert stack_threads() == set()
 
 
@@ -263,6 +305,22 @@ def test_a_copy_has_other_options_and_the_same_stack(client: LlamaStackAsLibrary
     copied = client.with_options(timeout=5, max_retries=1)
     assert (copied.timeout, copied.max_retries) == (5, 1)
     assert copied.models.list()
+
+
+def test_an_option_that_is_unknown_leaves_nothing_running(config: Path) -> None:
+    with pytest.raises(TypeError, match="colour"):
+        LlamaStackAsLibraryClient(config, colour="blue")
+    assert not stack.is_running()
+
+
+def test_provider_data_goes_along_with_every_request(config: Path) -> None:
+    def sent(client: Any) -> str:
+        return str(client.models.with_raw_response.list().http_request.headers["X-LlamaStack-Provider-Data"])
+
+    with LlamaStackAsLibraryClient(config, provider_data={"tavily_search_api_key": "t"}) as client:
+        assert json.loads(sent(client)) == {"tavily_search_api_key": "t"}
+        assert sent(client.with_options(timeout=5)) == sent(client)
+        assert sent(client.as_openai(default_headers={"x-mine": "1"})) == sent(client)
 
 
 def test_the_environment_of_the_program_stays_as_it_was(config: Path) -> None:
