@@ -9,10 +9,12 @@ import logging
 import os
 import threading
 from collections.abc import Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from asgiref.sync import ThreadSensitiveContext
 
 from llamastack import environment
 from llamastack.config import StackConfig, database_url
@@ -101,6 +103,7 @@ class Embedded:
         self._ready: Future[None] = Future()
         self._exchanges: set[asyncio.Task[None]] = set()
         self._under_way: set[Exchange] = set()
+        self._idle_threads: list[ThreadPoolExecutor] = []
         self._thread = threading.Thread(target=self._run, name="llama-stack", daemon=True)
 
     def start(self) -> None:
@@ -161,19 +164,30 @@ class Embedded:
             await stack.stop()
 
     def _spawn(self, exchange: Exchange) -> None:
-        from llamastack.asgi import application
-
-        task = self.loop.create_task(exchange.run(application))
+        task = self.loop.create_task(self._answer(exchange))
         self._exchanges.add(task)
         self._under_way.add(exchange)
         task.add_done_callback(lambda _: self._under_way.discard(exchange))
         task.add_done_callback(self._exchanges.discard)
+
+    async def _answer(self, exchange: Exchange) -> None:
+        """Django does some of each request in a thread of its own. Threads are kept here: a new one costs 0.3 ms."""
+        from llamastack.asgi import application
+
+        thread = self._idle_threads.pop() if self._idle_threads else ThreadPoolExecutor(1, "llama-stack-request")
+        try:
+            async with ThreadSensitiveContext(executor=thread):
+                await exchange.run(application)
+        finally:
+            self._idle_threads.append(thread)
 
     async def _end_exchanges(self) -> None:
         for exchange in self._under_way:
             exchange.leave()
         if self._exchanges:
             await asyncio.wait(self._exchanges, timeout=GRACE_SECONDS)
+        for thread in self._idle_threads:
+            thread.shutdown()
 
 
 def _host() -> bytes:
