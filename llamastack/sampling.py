@@ -37,6 +37,18 @@ Strategy = Greedy | TopP | TopK
 
 
 @dataclass(frozen=True, slots=True)
+class Constraint:
+    """What an answer's text must be: JSON of a schema, a whole match of a regular expression, or of a Lark grammar.
+
+    `field` is where the request says so; errors name it.
+    """
+
+    type: Literal["json_schema", "regex", "grammar"]
+    text: str
+    field: str
+
+
+@dataclass(frozen=True, slots=True)
 class SamplingParams:
     """What an engine needs to know about one generation. `max_tokens` counts generated tokens."""
 
@@ -50,6 +62,7 @@ class SamplingParams:
     logit_bias: tuple[tuple[int, float], ...] = ()
     logprobs: int | None = None  # how many of the likeliest tokens to name beside each; None: say no logprobs
     prompt_logprobs: bool = False
+    constraint: Constraint | None = None
 
 
 def strategy(temperature: float | None, top_p: float | None, top_k: int | None = None, min_p: float = 0.0) -> Strategy:

@@ -226,6 +226,37 @@ class StreamOptions(Wire):
     include_usage: bool | None = None
 
 
+class PlainFormat(Wire):
+    """Text, or any JSON object."""
+
+    type: Literal["text", "json_object"]
+
+
+class JsonSchema(Wire):
+    """A schema under a name. Without a schema, any JSON object will do; with or without `strict`, it is followed."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    name: str = Field(pattern="^[a-zA-Z0-9_-]{1,64}$")
+    description: str | None = None
+    json_schema: dict[str, JsonValue] | None = Field(None, alias="schema")
+    strict: bool | None = None
+
+
+class JsonSchemaFormat(Wire):
+    type: Literal["json_schema"]
+    json_schema: JsonSchema
+
+
+class OtherFormat(Wire):
+    """A format that is not OpenAI's: for vendors that know it."""
+
+    type: Literal["structural_tag", "grammar", "regex"]
+
+
+ResponseFormat = Annotated[PlainFormat | JsonSchemaFormat | OtherFormat, Field(discriminator="type")]
+
+
 class GenerationRequest(Wire):
     """What chat completions and completions share: how to generate."""
 
@@ -242,6 +273,7 @@ class GenerationRequest(Wire):
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
     presence_penalty: float | None = Field(None, ge=-2, le=2)
     logit_bias: Annotated[dict[str, Bias], BeforeValidator(few)] | None = None
+    response_format: ResponseFormat | None = None
 
     @property
     def choices(self) -> int:
@@ -275,7 +307,6 @@ class ChatCompletionRequest(GenerationRequest):
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     reasoning_effort: str | None = Field(None, max_length=100)
-    response_format: dict[str, JsonValue] | None = None
     store: bool | None = None
     metadata: Metadata | None = None
 

@@ -3,13 +3,14 @@
 from llamastack.providers import ProviderSpec
 
 LOCAL = ("torch", "transformers", "tokenizers", "safetensors", "gguf")
+CONSTRAINED = ("llguidance", "numpy")
 INLINE = "apps.inference.providers.inline"
 REMOTE = "apps.inference.providers.remote"
 
 PROVIDERS = {
     "inline::meta-reference": ProviderSpec(
         f"{INLINE}.meta_reference.MetaReference",
-        pip_packages=LOCAL,
+        pip_packages=(*LOCAL, *CONSTRAINED),
         requirements="requirements/local.txt",
         exclusive=True,
     ),

@@ -25,7 +25,8 @@ def config(tmp_path: Path, *providers: dict[str, object]) -> str:
 def test_deps_only_is_one_pinned_requirement_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert llama("stack", "list-deps", "starter", "--format", "deps-only") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert {line.partition("==")[0] for line in lines} == {"torch", "transformers", "tokenizers", "safetensors", "gguf"}
+    named = {"torch", "transformers", "tokenizers", "safetensors", "gguf", "llguidance", "numpy"}
+    assert {line.partition("==")[0] for line in lines} == named
     assert set(lines) <= pinned_in("requirements/local.txt")
 
 

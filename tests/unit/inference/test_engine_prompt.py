@@ -46,7 +46,6 @@ def rendered(*messages: dict[str, Any]) -> str:
     ("field", "value"),
     [
         ("tools", [TOOL]),
-        ("response_format", {"type": "json_object"}),
         ("modalities", ["text", "audio"]),
         ("reasoning_effort", "high"),
         ("functions", []),

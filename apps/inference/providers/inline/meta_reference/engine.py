@@ -26,11 +26,12 @@ from transformers import DynamicCache
 
 from apps.inference.providers.inline.meta_reference import likelihood
 from apps.inference.providers.inline.meta_reference.adjustment import adjustment
-from apps.inference.providers.inline.meta_reference.generation import Event, Finish, Generation, publish
+from apps.inference.providers.inline.meta_reference.constraint import Grammars, Matcher
+from apps.inference.providers.inline.meta_reference.generation import Event, Finish, Generation, Logprob, publish
 from apps.inference.providers.inline.meta_reference.rows import Rows
 from apps.inference.providers.inline.meta_reference.sampler import choose
 from apps.inference.providers.inline.meta_reference.seen import Seen
-from llamastack.errors import BadRequest, RateLimited, StackError, Unavailable
+from llamastack.errors import BadRequest, RateLimited, StackError, Unavailable, UnsupportedParameter
 from llamastack.sampling import SamplingParams
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,10 @@ class LanguageModel(Protocol):
 
 
 class Engine:
-    """Runs one model. `context` is the longest prompt and completion together; `ends` are end-of-sequence ids."""
+    """Runs one model. `context` is the longest prompt and completion together; `ends` are end-of-sequence ids.
+
+    Without `grammars` no generation can be constrained.
+    """
 
     def __init__(
         self,
@@ -63,12 +67,14 @@ class Engine:
         max_batch_size: int = 8,
         max_waiting: int = 256,
         seed: int | None = None,
+        grammars: Grammars | None = None,
     ) -> None:
         self.model = model
         self.context = context
         self.ends = ends
         self.max_batch_size = max_batch_size
         self.max_waiting = max_waiting
+        self._grammars = grammars
         self._seeds = Random(seed)
         self._waiting: deque[Generation] = deque()
         self._running: list[Generation] = []
@@ -87,13 +93,19 @@ class Engine:
             self._stopping = True
             self._changed.notify()
         self._thread.join()
+        if self._grammars is not None:
+            self._grammars.close()
 
     async def submit(self, tokens: Sequence[int], sampling: SamplingParams) -> Generation:
-        """Queue a generation. Raises BadRequest for too long a prompt, RateLimited where the queue is full."""
+        """Queue a generation.
+
+        Raises BadRequest for too long a prompt or an unusable constraint, RateLimited where the queue is full.
+        """
         room = self.room(tokens, least=0 if sampling.max_tokens == 0 else 1)
         seed = self._seeds.getrandbits(64) if sampling.seed is None else sampling.seed
         limit = room if sampling.max_tokens is None else min(room, sampling.max_tokens)
-        generation = Generation(tokens, sampling, limit, Random(str(seed)), adjustment(sampling, tokens))
+        matcher = await self._matcher(sampling)
+        generation = Generation(tokens, sampling, limit, Random(str(seed)), adjustment(sampling, tokens), matcher)
         self._enqueue(generation)
         return generation
 
@@ -117,6 +129,13 @@ class Engine:
                 code="context_length_exceeded",
             )
         return self.context - len(tokens)
+
+    async def _matcher(self, sampling: SamplingParams) -> Matcher | None:
+        if sampling.constraint is None:
+            return None
+        if self._grammars is None:
+            raise UnsupportedParameter(sampling.constraint.field, "This engine")
+        return await self._grammars.matcher(sampling.constraint)
 
     def _enqueue(self, generation: Generation) -> None:
         with self._changed:
@@ -235,13 +254,20 @@ class Engine:
             generation.count += 1
             if generation.adjustment:
                 generation.adjustment.count(token)
-            events.append(Event(generation, token, logprob, self._finish(generation, token)))
-        ended = {id(event.generation) for event in events if event.finish_reason}
+            events.append(self._event(generation, token, logprob))
+        ended = {id(event.generation) for event in events if event.finish_reason or event.error}
         self._retain([row for row, generation in enumerate(self._running) if id(generation) not in ended])
         publish(events)
 
+    def _event(self, generation: Generation, token: int, logprob: Logprob | None) -> Event:
+        if generation.matcher:
+            generation.matcher.take(token)
+            if error := generation.matcher.error:
+                return Event(generation, error=error)
+        return Event(generation, token, logprob, self._finish(generation, token))
+
     def _finish(self, generation: Generation, token: int) -> Finish | None:
-        if token in self.ends:
+        if token in self.ends or (generation.matcher and generation.matcher.ended):
             return "stop"
         return "length" if generation.count >= generation.limit else None
 

@@ -12,6 +12,7 @@ from llamastack.sampling import SamplingParams
 
 if TYPE_CHECKING:
     from apps.inference.providers.inline.meta_reference.adjustment import Adjustment
+    from apps.inference.providers.inline.meta_reference.constraint import Matcher
 
 Finish = Literal["stop", "length"]
 
@@ -39,12 +40,14 @@ class Generation:
         limit: int,
         random: Random,
         adjustment: "Adjustment | None" = None,
+        matcher: "Matcher | None" = None,
     ) -> None:
         self.tokens = tokens
         self.sampling = sampling
         self.limit = limit
         self.random = random
         self.adjustment = adjustment
+        self.matcher = matcher
         self.count = 0  # of tokens the engine has found
         self.cancelled = False
         self.finish_reason: Finish | None = None

@@ -14,6 +14,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 from apps.inference.local_models import resolve
 from apps.inference.providers.inline import runtime
 from apps.inference.providers.inline.meta_reference.config import MetaReferenceConfig
+from apps.inference.providers.inline.meta_reference.constraint import Grammars
 from apps.inference.providers.inline.meta_reference.engine import Engine
 from apps.inference.providers.inline.meta_reference.images import SEEING, sees
 from llamastack.providers import ProviderUnavailable
@@ -46,17 +47,19 @@ def load(name: str, config: MetaReferenceConfig) -> LoadedModel:
     except Exception as error:  # a damaged or foreign file can fail in any of three libraries, each in its own way
         raise ProviderUnavailable(f"Cannot load '{name}' from {path}: {error}") from error
     _require_support(name, model)
+    ends, vocabulary = _ends(model, tokenizer), model.get_input_embeddings().num_embeddings
     engine = Engine(
         model,
         context=min(config.max_seq_len, _longest(model.config)),
-        ends=_ends(model, tokenizer),
+        ends=ends,
         max_batch_size=config.max_batch_size,
         max_waiting=config.max_waiting,
         seed=config.torch_seed,
+        grammars=Grammars(tokenizer, vocabulary, ends),
     )
     _warm_up(model)
     engine.start()
-    return LoadedModel(engine, tokenizer, model.get_input_embeddings().num_embeddings, eyes)
+    return LoadedModel(engine, tokenizer, vocabulary, eyes)
 
 
 def _source(path: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from apps.inference.providers.inline.meta_reference import formats
 from apps.inference.schemas import ChatCompletionRequest, CompletionRequest, GenerationRequest
 from llamastack.errors import BadRequest, UnsupportedParameter
 from llamastack.sampling import SamplingParams, strategy
@@ -12,7 +13,7 @@ MAX_STOP = 1000  # characters of one stop string
 COMPLETION_TOKENS = 16  # of a completion that names none, as the API reference says
 
 # Fields without a meaning for the tokens of an answer, and values that say the same as leaving a field out.
-HARMLESS = {
+HARMLESS = formats.FIELDS | {
     "metadata",
     "min_p",
     "parallel_tool_calls",
@@ -27,7 +28,6 @@ HARMLESS = {
 NEUTRAL_IN_CHATS: dict[str, Any] = {
     "modalities": ["text"],
     "reasoning_effort": None,
-    "response_format": {"type": "text"},
     "tools": [],
 }
 NEUTRAL_IN_COMPLETIONS: dict[str, Any] = {"suffix": ""}
@@ -77,6 +77,7 @@ def sampling(
         logit_bias=tuple((_token(name), bias) for name, bias in (request.logit_bias or {}).items()),
         logprobs=_logprobs(request),
         prompt_logprobs=isinstance(request, CompletionRequest) and bool(request.echo) and request.logprobs is not None,
+        constraint=formats.constraint(request, PROVIDER),
     )
 
 

@@ -5,6 +5,7 @@ from typing import cast
 
 import torch
 
+from apps.inference.providers.inline.meta_reference.constraint import restrict
 from apps.inference.providers.inline.meta_reference.generation import Generation
 from llamastack.sampling import Greedy, TopK, TopP
 
@@ -14,19 +15,23 @@ COLDEST = 1e-5  # below this a temperature divides to infinity, and the choice i
 def choose(logits: torch.Tensor, generations: Sequence[Generation]) -> torch.Tensor:
     """One token id a row. A row's draw depends on its own logits and its own random numbers alone."""
     chosen = logits.argmax(dim=-1)
-    rows = [
-        row for row, one in enumerate(generations) if one.adjustment or not isinstance(one.sampling.strategy, Greedy)
-    ]
+    rows = [row for row, one in enumerate(generations) if not _is_plain(one)]
     if rows:
         chosen[rows] = _choose(logits[rows].float(), [generations[row] for row in rows])
     return chosen
 
 
+def _is_plain(generation: Generation) -> bool:
+    """Whether the likeliest token is chosen, as the model says it."""
+    return isinstance(generation.sampling.strategy, Greedy) and not generation.adjustment and not generation.matcher
+
+
 def _choose(logits: torch.Tensor, generations: Sequence[Generation]) -> torch.Tensor:
-    """As `choose`, of rows of which each is adjusted or sampled. `logits` is a copy, to be changed."""
+    """As `choose`, of rows that are not plain. `logits` is a copy, to be changed."""
     for row, generation in zip(logits, generations, strict=True):
         if generation.adjustment:
             generation.adjustment.apply(row)
+    restrict(logits, [generation.matcher for generation in generations])
     warm = [row for row, generation in enumerate(generations) if not isinstance(generation.sampling.strategy, Greedy)]
     if len(warm) == len(generations):
         return _sample(logits, generations)
