@@ -92,6 +92,14 @@ async def test_alone_and_in_one_batch_it_says_what_generate_says(loaded: LoadedM
     assert len({tuple(found) for found in expected}) == len(expected)
 
 
+async def test_in_bfloat16_it_looks_too(folder: Path) -> None:
+    loaded = await asyncio.to_thread(load, str(folder), CONFIG.model_copy(update={"dtype": "bfloat16"}))
+    first, second = await tokens(loaded, CONVERSATIONS["one image"]), await tokens(loaded, CONVERSATIONS["two images"])
+    assert first
+    assert first != second
+    await asyncio.to_thread(loaded.engine.stop)
+
+
 async def test_images_of_any_shape_are_taken(loaded: LoadedModel) -> None:
     assert loaded.eyes
     for width, height in ((1, 1), (3, 3), (1, 50), (50, 1), (3, 90), (333, 7)):

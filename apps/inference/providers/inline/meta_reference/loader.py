@@ -39,9 +39,10 @@ def load(name: str, config: MetaReferenceConfig) -> LoadedModel:
     path = resolve(config.checkpoint_dir or name)
     _require_type(name, path)
     try:
+        processor = _processor(path) if sees(path) else None
+        tokenizer = _fast(processor.tokenizer if processor else AutoTokenizer.from_pretrained(**_source(path)), path)
         model = _model(path, config)
-        eyes = _eyes(path, model) if sees(path) else None
-        tokenizer = _fast(eyes.tokenizer if eyes else AutoTokenizer.from_pretrained(**_source(path)), path)
+        eyes = _eyes(processor, model) if processor else None
     except ProviderUnavailable:
         raise
     except Exception as error:  # a damaged or foreign file can fail in any of three libraries, each in its own way
@@ -77,12 +78,16 @@ def _fast(tokenizer: Any, path: Path) -> Any:
     return tokenizer
 
 
-def _eyes(path: Path, model: Any) -> "Eyes":
+def _processor(path: Path) -> Any:
     from transformers import AutoProcessor  # imported for models that see alone, as pillow is
 
+    return AutoProcessor.from_pretrained(**_source(path))
+
+
+def _eyes(processor: Any, model: Any) -> "Eyes":
     from apps.inference.providers.inline.meta_reference.vision import Eyes
 
-    eyes = Eyes(AutoProcessor.from_pretrained(**_source(path)), model.dtype)
+    eyes = Eyes(processor, model.dtype)
     eyes.try_out(model)
     return eyes
 

@@ -94,4 +94,4 @@ def _parts(index: int, message: Message) -> list[dict[str, str]]:
         else:
             field = f"messages[{index}].content[{place}]"
             raise UnsupportedParameter(field, PROVIDER, f"It cannot take a part of the type '{part.type}'.")
-    return parts
+    return parts or [{"type": "text", "text": ""}]

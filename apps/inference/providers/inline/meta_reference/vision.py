@@ -20,8 +20,8 @@ class Eyes:
         self.tokenizer = processor.tokenizer
         self._processor = processor
         self._dtype = dtype
-        added = self.tokenizer.added_tokens_decoder.values()
-        self._controls = [token.content for token in added if token.special]
+        added = self.tokenizer.added_tokens_decoder.items()
+        self._controls = {processor.image_token_id, *(number for number, token in added if token.special)}
 
     def encode(self, messages: list[Message]) -> list[int]:
         """A prompt's tokens; with images, a Seen prompt, whose tokens count them. Raises BadRequest."""
@@ -60,13 +60,12 @@ class Eyes:
     def _refuse_controls(self, messages: list[Message]) -> None:
         """Beside images, a text that spells the token of an image would be taken for one that is not there."""
         for field, text in _texts(messages):
-            for control in self._controls:
-                if control in text:
-                    raise BadRequest(
-                        f"The text has '{control}', which means something else to this model: beside images, spell it "
-                        "another way.",
-                        param=field,
-                    )
+            for number in self._controls.intersection(self.tokenizer.encode(text, add_special_tokens=False)):
+                control = self.tokenizer.convert_ids_to_tokens(number)
+                raise BadRequest(
+                    f"The text has '{control}', a control token of this model: beside images, spell it another way.",
+                    param=field,
+                )
 
 
 def _texts(messages: list[Message]) -> Iterator[tuple[str, str]]:
