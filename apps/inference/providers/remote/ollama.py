@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import Field, SecretStr
 
-from apps.inference.providers.remote.openai_compatible import OpenAICompatible, OpenAICompatibleConfig
+from apps.inference.providers.remote.openai_compatible import OpenAICompatible, OpenAICompatibleConfig, Request
 from apps.registry.schemas import ProviderModel
 from llamastack.call import Call
 
@@ -32,12 +32,21 @@ class OllamaConfig(OpenAICompatibleConfig):
 class Ollama(OpenAICompatible):
     config_class = OllamaConfig
     config: OllamaConfig
+    # What its compatibility page leaves unticked (https://docs.ollama.com/api/openai-compatibility), and openai.go does
+    # not read; of `tool_choice` also https://github.com/ollama/ollama/issues/17921. `user` changes no answer.
+    ignored = {"best_of": (0, 1), "echo": (False,), "logit_bias": ({},), "n": (1,), "tool_choice": ("auto",)}
 
     def url(self) -> str:
         return self.config.base_url or f"{self.config.url.rstrip('/')}/v1"
 
     def api_key(self) -> SecretStr | None:
         return self.config.api_key or self.config.auth_credential
+
+    def body(self, request: Request) -> dict[str, Any]:
+        """It reads `max_tokens` alone (https://github.com/ollama/ollama/issues/7125)."""
+        body = super().body(request)
+        limit = body.pop("max_completion_tokens", None)
+        return body if limit is None else body | {"max_tokens": limit}
 
     async def get_models(self, call: Call) -> list[ProviderModel]:
         """Each model's type, dimension and context length, from `/api/show`."""

@@ -1,12 +1,13 @@
 """The base of every vendor that speaks the OpenAI dialect. A vendor states its URL and what differs."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import aclosing
 from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, Field, SecretStr, ValidationError
 
 from apps.inference.protocol import ChatReply, CompletionReply
+from apps.inference.providers.unsupported import REMEDY, GeneratesConfig, to_drop
 from apps.inference.schemas import (
     ChatCompletion,
     ChatCompletionChunk,
@@ -20,7 +21,7 @@ from apps.inference.schemas import (
 from apps.registry.schemas import ProviderModel
 from llamastack.call import Call
 from llamastack.egress import Egress
-from llamastack.errors import StackError, UpstreamError
+from llamastack.errors import StackError, UnsupportedParameter, UpstreamError
 from llamastack.providers import Health, Provider, ProviderConfig
 
 R = TypeVar("R", bound=BaseModel)
@@ -28,7 +29,7 @@ Request = ChatCompletionRequest | CompletionRequest | EmbeddingRequest
 BASE_URL = "Where its API begins, in most cases with /v1 at the end"
 
 
-class OpenAICompatibleConfig(ProviderConfig):
+class OpenAICompatibleConfig(GeneratesConfig):
     """A server that speaks the OpenAI dialect: its address, its key, and which of its models are offered here."""
 
     base_url: str | None = Field(description=BASE_URL)
@@ -44,8 +45,13 @@ class OpenAICompatibleConfig(ProviderConfig):
 
 
 class OpenAICompatible(Provider):
-    """Chats, completions, embeddings and the list of models, forwarded as they are and read with our own types."""
+    """Chats, completions, embeddings and the list of models, forwarded as they are and read with our own types.
 
+    `ignored` names the fields that a vendor's server takes and ignores in silence, each with the values that ask for
+    nothing else than leaving it out does; with any other value a request is refused (`drop_unsupported`).
+    """
+
+    ignored: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
     config_class: ClassVar[type[ProviderConfig]] = OpenAICompatibleConfig
     config: OpenAICompatibleConfig
 
@@ -117,7 +123,15 @@ class OpenAICompatible(Provider):
 
     def body(self, request: Request) -> dict[str, Any]:
         """What is sent: the fields the client set, under the vendor's name of the model."""
-        return request.model_dump(exclude_unset=True) | {"model": request.model}
+        body = request.model_dump(exclude_unset=True) | {"model": request.model}
+        dropped = to_drop(self._unsupported(body), self.config)
+        return {name: value for name, value in body.items() if name not in dropped}
+
+    def _unsupported(self, body: dict[str, Any]) -> Iterator[UnsupportedParameter]:
+        for name, neutral in self.ignored.items():
+            value = body.get(name)
+            if value is not None and value not in neutral:
+                yield UnsupportedParameter(name, f"Provider '{self.provider_id}'", REMEDY)
 
 
 def parsed(kind: type[R], answer: Any) -> R:

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, field_validator
 
+from apps.inference.providers.unsupported import GeneratesConfig
 from llamastack.providers import ProviderConfig
 
 # Distributions of 0.3.5 write `${env.INFERENCE_CHECKPOINT_DIR:=null}`, which arrives as a word.
@@ -18,7 +19,7 @@ class Quantization(ProviderConfig):
     type: Literal["bf16"]
 
 
-class MetaReferenceConfig(ProviderConfig):
+class MetaReferenceConfig(GeneratesConfig):
     """`model` is loaded at start; without it, models load when they are first asked for."""
 
     model: str | None = Field(None, description="A name in the models folder, or the path of a folder or .gguf file")

@@ -1,12 +1,15 @@
 """A request's parameters as the engine needs them: how to sample. What cannot be honoured is refused here."""
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, TypeVar
 
 from apps.inference.providers.inline.meta_reference import formats
+from apps.inference.providers.unsupported import REMEDY, GeneratesConfig, to_drop
 from apps.inference.schemas import ChatCompletionRequest, CompletionRequest, GenerationRequest
 from llamastack.errors import BadRequest, UnsupportedParameter
 from llamastack.sampling import SamplingParams, strategy
 
+R = TypeVar("R", ChatCompletionRequest, CompletionRequest)
 PROVIDER = "inline::meta-reference"
 MAX_DIGITS = 12  # of a token id
 MAX_STOP = 1000  # characters of one stop string
@@ -31,34 +34,42 @@ NEUTRAL_IN_CHATS: dict[str, Any] = {
     "tools": [],
 }
 NEUTRAL_IN_COMPLETIONS: dict[str, Any] = {"suffix": ""}
-REMEDIES = {"suffix": "It writes what follows a prompt, and cannot fill a gap; leave it out."}
+REMEDIES = {"suffix": f"It writes what follows a prompt, and cannot fill a gap. {REMEDY}"}
 
 
-def refuse_unsupported(request: ChatCompletionRequest | CompletionRequest) -> None:
-    """Raise UnsupportedParameter for the first field that is set, matters, and cannot be honoured."""
+def honoured(request: R, config: GeneratesConfig) -> R:
+    """The request with nothing in it that cannot be honoured. Raises UnsupportedParameter, as the config says."""
+    dropped = to_drop(unsupported(request), config)
+    if not dropped:
+        return request
+    return type(request).model_validate(request.model_dump(exclude_unset=True, exclude=dropped))
+
+
+def unsupported(request: ChatCompletionRequest | CompletionRequest) -> Iterator[UnsupportedParameter]:
+    """A refusal of each field that is set, matters, and cannot be honoured."""
     chat = isinstance(request, ChatCompletionRequest)
     neutral = NEUTRAL_IN_CHATS if chat else NEUTRAL_IN_COMPLETIONS
     fields = {name: getattr(request, name) for name in neutral if name in type(request).model_fields}
     for name, value in (fields | (request.model_extra or {})).items():
         if value is not None and name not in HARMLESS and value != neutral.get(name):
-            raise UnsupportedParameter(name, PROVIDER, REMEDIES.get(name, "Leave it out."))
+            yield UnsupportedParameter(name, PROVIDER, REMEDIES.get(name, REMEDY))
     if isinstance(request, ChatCompletionRequest):
-        _refuse_tool_choice(request)
+        yield from _other_tool_choice(request)
     else:
-        _refuse_best_of(request)
+        yield from _other_best_of(request)
 
 
-def _refuse_tool_choice(request: ChatCompletionRequest) -> None:
+def _other_tool_choice(request: ChatCompletionRequest) -> Iterator[UnsupportedParameter]:
     if request.tool_choice not in (None, "none", "auto"):
-        raise UnsupportedParameter("tool_choice", PROVIDER)
+        yield UnsupportedParameter("tool_choice", PROVIDER, REMEDY)
 
 
-def _refuse_best_of(request: CompletionRequest) -> None:
+def _other_best_of(request: CompletionRequest) -> Iterator[UnsupportedParameter]:
     best_of = request.best_of or request.choices
     if best_of < request.choices:
         raise BadRequest(f"'best_of' is {best_of}, and 'n' asks for {request.choices} of them.", param="best_of")
     if best_of > request.choices:
-        raise UnsupportedParameter("best_of", PROVIDER, "It ranks no answers; leave it out.")
+        yield UnsupportedParameter("best_of", PROVIDER, f"It ranks no answers. {REMEDY}")
 
 
 def sampling(

@@ -52,7 +52,7 @@ class MetaReference(Provider):
     async def post_chat_completion(self, call: Call, request: ChatCompletionRequest) -> ChatReply:
         from apps.inference.providers.inline.meta_reference import answers, completion, parameters, prompt
 
-        parameters.refuse_unsupported(request)
+        request = parameters.honoured(request, self.config)
         if found := images.places(request.messages):
             await asyncio.to_thread(self._require_sight, request.model, found)
         sampling = parameters.sampling(request, self.config.temperature, self.config.max_tokens)
@@ -72,7 +72,7 @@ class MetaReference(Provider):
     async def post_completion(self, call: Call, request: CompletionRequest) -> CompletionReply:
         from apps.inference.providers.inline.meta_reference import answers, completion, parameters, prompt
 
-        parameters.refuse_unsupported(request)
+        request = parameters.honoured(request, self.config)
         sampling = parameters.sampling(request, self.config.temperature, parameters.COMPLETION_TOKENS)
         loaded = await self._loaded(request.model)
         parameters.refuse_foreign_tokens(sampling, loaded.vocabulary)
