@@ -56,6 +56,10 @@ bench: $(BENCHMARKS) ## Measure everything: each file of benchmarks/ is a target
 $(BENCHMARKS): bench-%: .venv/stamps/dev .venv/stamps/package models
 	$(BIN)/python -m benchmarks.$*
 
+.PHONY: docs
+docs: .venv/stamps/dev .venv/stamps/package ## Write what is made of the code: docs/providers.md
+	$(BIN)/python -m docs.providers_page
+
 .PHONY: screenshots
 screenshots: .venv/stamps/dev .venv/stamps/package programs models ## Take the README's pictures anew
 	$(BIN)/python -m tests.browser.screenshots

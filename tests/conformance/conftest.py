@@ -28,3 +28,10 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str]
 @pytest.fixture(params=SERVERS)
 def server(request: pytest.FixtureRequest, servers: Callable[[str], Live]) -> Live:
     return servers(request.param)
+
+
+@pytest.fixture(scope="session")
+def starter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """Uvicorn with the local models and the small upstream."""
+    with live("uvicorn", tmp_path_factory.mktemp("starter"), "starter") as running:
+        yield running

@@ -15,7 +15,7 @@ from schemathesis.config import SchemathesisConfig
 from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance
 
 from tests.conformance.openai.cut import FILE
-from tests.live import EMBEDDING, live
+from tests.live import EMBEDDING, Live
 
 pytestmark = [pytest.mark.local_model, pytest.mark.slow]
 
@@ -49,10 +49,10 @@ class Target:
 
 
 @pytest.fixture(scope="module")
-def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
-    with live("uvicorn", tmp_path_factory.mktemp("home"), "starter") as running, requests.Session() as session:
+def target(starter: Live) -> Iterator[Target]:
+    with requests.Session() as session:
         session.trust_env = False
-        target = Target(f"{running.url}/v1", session)
+        target = Target(f"{starter.url}/v1", session)
         target.stored = [target.store() for _ in range(3)]
         yield target
 
