@@ -13,12 +13,15 @@ from apps.inference.providers.inline.meta_reference.parameters import (
     sampling,
 )
 from apps.inference.providers.inline.meta_reference.prompt import encode
+from apps.inference.providers.inline.meta_reference.tool_forms.talk import PLAIN
 from apps.inference.schemas import ChatCompletionRequest
 from llamastack.errors import BadRequest, UnsupportedParameter
 from llamastack.sampling import Greedy, TopK, TopP
 
 STRICT = MetaReferenceConfig()
-TOOL = {"type": "function", "function": {"name": "now"}}
+DROPPING = MetaReferenceConfig(drop_unsupported=True)
+FUNCTION = {"type": "function", "function": {"name": "now"}}
+CUSTOM = {"type": "custom", "custom": {"name": "c"}}
 
 
 def request(**fields: Any) -> ChatCompletionRequest:
@@ -41,21 +44,34 @@ class Plain:
 
 
 def rendered(*messages: dict[str, Any]) -> str:
-    return "".join(map(chr, encode(Plain(), request(messages=list(messages)).messages)))
+    return "".join(map(chr, encode(Plain(), request(messages=list(messages)).messages, PLAIN)))
 
 
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("tools", [TOOL]),
         ("modalities", ["text", "audio"]),
-        ("reasoning_effort", "high"),
         ("functions", []),
+        ("function_call", "auto"),
     ],
 )
 def test_what_cannot_be_honoured_is_refused_by_name(field: str, value: object) -> None:
     with pytest.raises(UnsupportedParameter) as refused:
         honoured(request(**{field: value}), STRICT)
+    assert refused.value.param == field
+
+
+@pytest.mark.parametrize(
+    ("field", "fields"),
+    [
+        ("tools[1]", {"tools": [FUNCTION, CUSTOM]}),
+        ("tool_choice", {"tools": [FUNCTION], "tool_choice": {"type": "custom", "custom": {"name": "c"}}}),
+        ("messages[0].tool_calls", {"messages": [{"role": "assistant", "tool_calls": [{"id": "1"} | CUSTOM]}]}),
+    ],
+)
+def test_only_functions_can_be_called(field: str, fields: dict[str, Any]) -> None:
+    with pytest.raises(UnsupportedParameter, match="function") as refused:
+        honoured(request(**fields), DROPPING)
     assert refused.value.param == field
 
 
@@ -72,16 +88,16 @@ def test_neutral_and_harmless_values_pass() -> None:
 
 def test_where_the_config_says_so_it_is_left_out_instead(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
-    asked = request(reasoning_effort="high", modalities=["text", "audio"], functions=[], seed=3, top_k=4)
-    taken = honoured(asked, MetaReferenceConfig(drop_unsupported=True))
+    asked = request(modalities=["text", "audio"], functions=[], seed=3, top_k=4)
+    taken = honoured(asked, DROPPING)
     left = {"model": "m", "messages": [{"role": "user", "content": "x"}], "seed": 3, "top_k": 4}
     assert taken.model_dump(exclude_unset=True) == left
-    assert "functions, modalities, reasoning_effort" in caplog.text
+    assert "functions, modalities" in caplog.text
 
 
 def test_a_refusal_names_that_way_out() -> None:
     with pytest.raises(UnsupportedParameter, match="Leave it out, or set 'drop_unsupported: true'"):
-        honoured(request(reasoning_effort="high"), STRICT)
+        honoured(request(modalities=["audio"]), STRICT)
 
 
 def test_sampling_follows_the_request() -> None:
@@ -162,8 +178,8 @@ def test_sound_is_refused_by_its_place() -> None:
     assert refused.value.param == "messages[0].content[1]"
 
 
-def test_tool_messages_are_refused() -> None:
-    with pytest.raises(UnsupportedParameter):
+def test_messages_of_functions_are_refused() -> None:
+    with pytest.raises(UnsupportedParameter, match="tool_calls"):
         rendered({"role": "user", "content": "x"}, {"role": "function", "name": "f", "content": "y"})
 
 
@@ -176,4 +192,4 @@ def test_a_model_without_a_template_cannot_chat() -> None:
     tokenizer = Plain()
     tokenizer.chat_template = None
     with pytest.raises(BadRequest, match="chat template"):
-        encode(tokenizer, request().messages)
+        encode(tokenizer, request().messages, PLAIN)

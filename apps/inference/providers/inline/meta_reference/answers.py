@@ -39,10 +39,11 @@ class Answers:
         sampling: SamplingParams,
         choices: int,
         echoes: Sequence[str] | None = None,
+        marks: frozenset[int] = frozenset(),
     ) -> None:
         """With `echoes`, an answer goes on from its prompt's text, and a space where they meet is kept.
 
-        They are what each answer begins with.
+        They are what each answer begins with. Of the special tokens, `marks` are shown as text.
 
         Raises BadRequest for more answers than the engine can ever take at once.
         """
@@ -51,6 +52,7 @@ class Answers:
         self._sampling = sampling
         self._choices = choices
         self._echoes = echoes
+        self._marks = marks
         self.wording = None if sampling.logprobs is None else Wording(loaded.tokenizer)
         self._completion_tokens = 0
         self.count = len(prompts) * choices
@@ -90,7 +92,8 @@ class Answers:
 
     async def _answer(self, index: int, generation: "Generation") -> AsyncGenerator[Piece, None]:
         before = () if self._echoes is None else self._prompt(index)
-        detokenizer, stops = Detokenizer(self._loaded.tokenizer, before), StopFilter(self._sampling.stop)
+        detokenizer = Detokenizer(self._loaded.tokenizer, before, self._marks)
+        stops = StopFilter(self._sampling.stop)
         echo = self._echo(index)
         if echo or self._sampling.prompt_logprobs:
             await generation.begun()

@@ -5,8 +5,10 @@ from contextlib import aclosing
 
 from apps.inference.providers.inline.meta_reference.answers import Answers, Piece
 from apps.inference.providers.inline.meta_reference.logprobs import Wire
+from apps.inference.providers.inline.meta_reference.tool_forms.reader import Reader
+from apps.inference.providers.inline.meta_reference.tool_forms.talk import Talk
+from apps.inference.providers.inline.meta_reference.tool_forms.wire import delta, finish_reason, whole_message
 from apps.inference.schemas import (
-    AssistantMessage,
     ChatCompletion,
     ChatCompletionChunk,
     Choice,
@@ -22,35 +24,43 @@ from apps.inference.schemas import (
 )
 
 
-async def whole_chat(answers: Answers, model: str) -> ChatCompletion:
-    choices = [
-        Choice(
-            index=answer.index,
-            message=AssistantMessage(content=answer.text),
-            finish_reason=answer.finish_reason,
-            logprobs=_chat_logprobs(answers, answer),
-        )
-        for answer in await answers.whole()
-    ]
+async def whole_chat(answers: Answers, talk: Talk, model: str) -> ChatCompletion:
+    choices = [_choice(answers, talk, answer) for answer in await answers.whole()]
     return ChatCompletion(model=model, choices=choices, usage=answers.usage())
 
 
-async def stream_chat(answers: Answers, model: str, wants_usage: bool) -> AsyncGenerator[ChatCompletionChunk, None]:
-    """A choice begins with its role, goes on with text, ends with its finish reason; usage comes last of all.
+def _choice(answers: Answers, talk: Talk, answer: Piece) -> Choice:
+    reader = talk.reader()
+    return Choice(
+        index=answer.index,
+        message=whole_message([*reader.feed(answer.text), *reader.flush()]),
+        finish_reason=finish_reason(reader, answer.finish_reason),
+        logprobs=_chat_logprobs(answers, answer),
+    )
 
-    The logprobs of tokens come with the chunk that has their text.
+
+async def stream_chat(
+    answers: Answers, talk: Talk, model: str, wants_usage: bool
+) -> AsyncGenerator[ChatCompletionChunk, None]:
+    """A choice begins with its role, goes on as it comes, ends with its finish reason; usage comes last of all.
+
+    The logprobs of tokens come with the chunk that has their text, or with one that has none yet.
     """
     envelope = ChatCompletionChunk(id=completion_id(), created=now(), model=model)
-    begun: set[int] = set()
+    readers: dict[int, Reader] = {}
     async with aclosing(answers.pieces()) as pieces:
         async for piece in pieces:
-            if piece.index not in begun:
-                begun.add(piece.index)
+            if piece.index not in readers:
+                readers[piece.index] = talk.reader()
                 yield _delta(envelope, piece.index, Delta(role="assistant", content=""))
-            if piece.text or piece.logprobs:
-                yield _delta(envelope, piece.index, Delta(content=piece.text), logprobs=_chat_logprobs(answers, piece))
+            reader = readers[piece.index]
+            events = [*reader.feed(piece.text), *(reader.flush() if piece.finish_reason else ())]
+            logprobs = _chat_logprobs(answers, piece) if piece.logprobs else None
+            for said in [delta(event) for event in events] or ([Delta(content="")] if logprobs else []):
+                yield _delta(envelope, piece.index, said, logprobs=logprobs)
+                logprobs = None
             if piece.finish_reason:
-                yield _delta(envelope, piece.index, Delta(), piece.finish_reason)
+                yield _delta(envelope, piece.index, Delta(), finish_reason(reader, piece.finish_reason))
     if wants_usage:
         yield envelope.model_copy(update={"usage": answers.usage()})
 

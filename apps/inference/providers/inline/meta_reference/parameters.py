@@ -5,7 +5,14 @@ from typing import Any, TypeVar
 
 from apps.inference.providers.inline.meta_reference import formats
 from apps.inference.providers.unsupported import REMEDY, GeneratesConfig, to_drop
-from apps.inference.schemas import ChatCompletionRequest, CompletionRequest, GenerationRequest
+from apps.inference.schemas import (
+    ChatCompletionRequest,
+    CompletionRequest,
+    GenerationRequest,
+    OtherTool,
+    OtherToolCall,
+    OtherToolChoice,
+)
 from llamastack.errors import BadRequest, UnsupportedParameter
 from llamastack.sampling import SamplingParams, strategy
 
@@ -30,11 +37,14 @@ HARMLESS = formats.FIELDS | {
 }
 NEUTRAL_IN_CHATS: dict[str, Any] = {
     "modalities": ["text"],
-    "reasoning_effort": None,
-    "tools": [],
 }
 NEUTRAL_IN_COMPLETIONS: dict[str, Any] = {"suffix": ""}
-REMEDIES = {"suffix": f"It writes what follows a prompt, and cannot fill a gap. {REMEDY}"}
+REMEDIES = {
+    "function_call": "Use 'tool_choice' in its place.",
+    "functions": "Use 'tools' in its place.",
+    "suffix": f"It writes what follows a prompt, and cannot fill a gap. {REMEDY}",
+}
+ONLY_FUNCTIONS = "It calls tools of the type 'function'."
 
 
 def honoured(request: R, config: GeneratesConfig) -> R:
@@ -54,14 +64,23 @@ def unsupported(request: ChatCompletionRequest | CompletionRequest) -> Iterator[
         if value is not None and name not in HARMLESS and value != neutral.get(name):
             yield UnsupportedParameter(name, PROVIDER, REMEDIES.get(name, REMEDY))
     if isinstance(request, ChatCompletionRequest):
-        yield from _other_tool_choice(request)
+        _refuse_other_tools(request)
     else:
         yield from _other_best_of(request)
 
 
-def _other_tool_choice(request: ChatCompletionRequest) -> Iterator[UnsupportedParameter]:
+def _refuse_other_tools(request: ChatCompletionRequest) -> None:
+    """Whatever the config says: without them, the request would be another one."""
+    for index, tool in enumerate(request.tools or ()):
+        if isinstance(tool, OtherTool):
+            raise UnsupportedParameter(f"tools[{index}]", PROVIDER, ONLY_FUNCTIONS)
+    if isinstance(request.tool_choice, OtherToolChoice):
+        raise UnsupportedParameter("tool_choice", PROVIDER, ONLY_FUNCTIONS)
     if request.tool_choice not in (None, "none", "auto"):
-        yield UnsupportedParameter("tool_choice", PROVIDER, REMEDY)
+        raise UnsupportedParameter("tool_choice", PROVIDER, "Use 'auto'.")
+    for index, message in enumerate(request.messages):
+        if any(isinstance(call, OtherToolCall) for call in message.tool_calls or ()):
+            raise UnsupportedParameter(f"messages[{index}].tool_calls", PROVIDER, ONLY_FUNCTIONS)
 
 
 def _other_best_of(request: CompletionRequest) -> Iterator[UnsupportedParameter]:

@@ -5,23 +5,24 @@ from typing import Any
 from jinja2 import TemplateError
 
 from apps.inference.providers.inline.meta_reference.parameters import PROVIDER
+from apps.inference.providers.inline.meta_reference.tool_forms.talk import Talk
 from apps.inference.schemas import CompletionRequest, ImagePart, Message, TextPart
 from llamastack.errors import BadRequest, UnsupportedParameter
 
 
-def encode(tokenizer: Any, messages: list[Message]) -> list[int]:
+def encode(tokenizer: Any, messages: list[Message], talk: Talk) -> list[int]:
     """The conversation through the model's own chat template, ready for its answer."""
-    tokens: list[int] = tokenizer.encode(rendered(tokenizer, messages), add_special_tokens=False)
+    tokens: list[int] = tokenizer.encode(rendered(tokenizer, messages, talk), add_special_tokens=False)
     return tokens
 
 
-def rendered(template: Any, messages: list[Message], in_parts: bool = False) -> str:
+def rendered(template: Any, messages: list[Message], talk: Talk, in_parts: bool = False) -> str:
     """The conversation as text. `template` is a tokenizer, or a processor: its template takes contents `in_parts`."""
     if not template.chat_template:
         raise BadRequest("This model has no chat template, so it cannot chat; use an instruct model.", param="model")
-    turns = [_turn(index, message, in_parts) for index, message in enumerate(messages)]
+    turns = talk.turns([_turn(index, message, in_parts) for index, message in enumerate(messages)], messages)
     try:
-        text: str = template.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+        text: str = template.apply_chat_template(turns, add_generation_prompt=True, tokenize=False, **talk.options)
     except TemplateError as error:
         raise BadRequest(f"The model's chat template refuses these messages: {error}", param="messages") from error
     return text
@@ -72,8 +73,8 @@ def _checked(tokens: list[int], vocabulary: int) -> list[int]:
 
 def _turn(index: int, message: Message, in_parts: bool) -> dict[str, Any]:
     """A message as templates know it; `developer` is OpenAI's newer word for `system`."""
-    if message.role in ("tool", "function") or message.tool_calls:
-        raise UnsupportedParameter(f"messages[{index}]", PROVIDER, "This provider does not call tools.")
+    if message.role == "function":
+        raise UnsupportedParameter(f"messages[{index}]", PROVIDER, "Use tool_calls, and messages of the role 'tool'.")
     role = "system" if message.role == "developer" else message.role
     parts = _parts(index, message)
     content = parts if in_parts else "".join(part["text"] for part in parts)

@@ -51,6 +51,7 @@ class MetaReference(Provider):
 
     async def post_chat_completion(self, call: Call, request: ChatCompletionRequest) -> ChatReply:
         from apps.inference.providers.inline.meta_reference import answers, completion, parameters, prompt
+        from apps.inference.providers.inline.meta_reference.tool_forms import talk as talks
 
         request = parameters.honoured(request, self.config)
         if found := images.places(request.messages):
@@ -58,16 +59,18 @@ class MetaReference(Provider):
         sampling = parameters.sampling(request, self.config.temperature, self.config.max_tokens)
         loaded = await self._loaded(request.model)
         parameters.refuse_foreign_tokens(sampling, loaded.vocabulary)
+        talk = talks.talk(loaded.tokenizer, request, self.config)
         if loaded.eyes:
             async with self._looking:
-                tokens = await asyncio.to_thread(loaded.eyes.encode, request.messages)
+                tokens = await asyncio.to_thread(loaded.eyes.encode, request.messages, talk)
         else:
-            tokens = await asyncio.to_thread(prompt.encode, loaded.tokenizer, request.messages)
+            tokens = await asyncio.to_thread(prompt.encode, loaded.tokenizer, request.messages, talk)
         loaded.engine.room(tokens)
-        job = answers.Answers(loaded, [tokens], sampling, request.choices)
+        talk = talk.prompted(loaded.tokenizer, tokens)
+        job = answers.Answers(loaded, [tokens], sampling, request.choices, marks=talk.marks(loaded.tokenizer))
         if request.stream:
-            return completion.stream_chat(job, request.model, request.wants_usage)
-        return await completion.whole_chat(job, request.model)
+            return completion.stream_chat(job, talk, request.model, request.wants_usage)
+        return await completion.whole_chat(job, talk, request.model)
 
     async def post_completion(self, call: Call, request: CompletionRequest) -> CompletionReply:
         from apps.inference.providers.inline.meta_reference import answers, completion, parameters, prompt

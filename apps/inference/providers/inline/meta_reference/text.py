@@ -10,9 +10,10 @@ BEFORE = 8  # how many tokens of a prompt are looked at; a character has at most
 class Detokenizer:
     """Decodes a window that begins before the unseen tokens, since what a token says depends on the one before it."""
 
-    def __init__(self, tokenizer: Any, before: Sequence[int] = ()) -> None:
-        """`before` are tokens whose text goes on here; it is not shown again."""
+    def __init__(self, tokenizer: Any, before: Sequence[int] = (), marks: frozenset[int] = frozenset()) -> None:
+        """`before` are tokens whose text goes on here; it is not shown again. Of special tokens, `marks` are shown."""
         self._tokenizer = tokenizer
+        self._hidden = special_tokens(tokenizer) - marks if marks else None
         self._tokens = list(before[-BEFORE:])
         self._start = 0
         self._shown = len(self._tokens)
@@ -37,8 +38,14 @@ class Detokenizer:
         return self._decode(self._tokens[self._start : self._shown]), self._decode(self._tokens[self._start :])
 
     def _decode(self, tokens: list[int]) -> str:
-        text: str = self._tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        skip = self._hidden is None
+        shown = tokens if self._hidden is None else [token for token in tokens if token not in self._hidden]
+        text: str = self._tokenizer.decode(shown, skip_special_tokens=skip, clean_up_tokenization_spaces=False)
         return text
+
+
+def special_tokens(tokenizer: Any) -> frozenset[int]:
+    return frozenset(token for token, entry in tokenizer.added_tokens_decoder.items() if entry.special)
 
 
 class StopFilter:

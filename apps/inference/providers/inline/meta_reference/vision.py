@@ -8,6 +8,7 @@ from PIL import Image
 
 from apps.inference.providers.inline.meta_reference import images, prompt
 from apps.inference.providers.inline.meta_reference.seen import Seen
+from apps.inference.providers.inline.meta_reference.tool_forms.talk import PLAIN, Talk
 from apps.inference.schemas import Message, TextPart
 from llamastack.errors import BadRequest
 
@@ -23,9 +24,9 @@ class Eyes:
         added = self.tokenizer.added_tokens_decoder.items()
         self._controls = {processor.image_token_id, *(number for number, token in added if token.special)}
 
-    def encode(self, messages: list[Message]) -> list[int]:
+    def encode(self, messages: list[Message], talk: Talk = PLAIN) -> list[int]:
         """A prompt's tokens; with images, a Seen prompt, whose tokens count them. Raises BadRequest."""
-        text = prompt.rendered(self._processor, messages, in_parts=True)
+        text = prompt.rendered(self._processor, messages, talk, in_parts=True)
         begun = self.tokenizer.bos_token is not None and text.startswith(self.tokenizer.bos_token)
         found = images.places(messages)
         if found:
