@@ -87,7 +87,9 @@ class ApiKeyAdmin(TenantAdmin):
         return ("name", "owner", "admin", "expires_at", *told)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        return ("owner", "beginning", "state", "tenant", "created_at", "revoked_at") if obj else ()
+        """Who is no superuser makes no admin's keys: such a key may more than its maker."""
+        told = ("owner", "beginning", "state", "tenant", "created_at", "revoked_at") if obj else ()
+        return told if request.user.is_superuser else ("admin", *told)
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         return {"owner": request.user.get_username()}

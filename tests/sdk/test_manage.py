@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests import upstream as dialect
+from tests.live import SERVERS
 from tests.servers import ROOT, Server, serving
 from tests.upstream import Upstream
 
@@ -24,11 +25,11 @@ async def upstream() -> AsyncIterator[Upstream]:
         yield running
 
 
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[Server]:
+@pytest.fixture(params=SERVERS)
+async def server(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Server]:
     with ExitStack() as stack:
-        env = {"LLAMA_STACK_AUTH": "required"}
-        yield await asyncio.to_thread(stack.enter_context, serving("remote-only", home=tmp_path, env=env))
+        running = serving("remote-only", "--server", request.param, home=tmp_path, env={"LLAMA_STACK_AUTH": "required"})
+        yield await asyncio.to_thread(stack.enter_context, running)
 
 
 def ran(script: str, key: str) -> "subprocess.CompletedProcess[str]":

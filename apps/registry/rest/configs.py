@@ -42,7 +42,8 @@ def known(row: Provider, settings: Mapping[str, Setting], name: str, place: str)
     if name not in settings:
         near = did_you_mean(name, settings) or "."
         raise BadRequest(
-            f"Providers of type '{row.provider_type}' have no setting '{name[:SHOWN]}' here{near}", param=place + name
+            f"Providers of type '{row.provider_type}' have no setting '{name[:SHOWN]}' here{near}",
+            param=(place + name)[:SHOWN],
         )
     if settings[name].locked:
         raise BadRequest(
@@ -58,6 +59,7 @@ def unmasked(value: Any, shown: Any, actual: Any, place: str) -> Any:
     if value == shown and actual is not None:
         return actual
     if value == MASK:
+        place = place[:SHOWN]
         raise BadRequest(f"'{place}': this is a mask. Send the secret, or leave the field out.", param=place)
     if isinstance(value, dict):
         return {

@@ -14,7 +14,7 @@ from apps.registry.effective import MODEL_DEFAULTS, shown_model
 from apps.registry.fields import YES_OR_NO
 from apps.registry.models import Model, Origin, Provider, from_environment, merged_is
 from apps.registry.rest.access import MayManage
-from apps.registry.rest.base import SHOWN, Managed, Strict, Switch
+from apps.registry.rest.base import SHOWN, Managed, Strict, Switch, unsealed
 from apps.registry.schemas import MOST_ALIASES, ModelType
 from llamastack.apis import Api
 from llamastack.call import SHARED_TENANT
@@ -22,7 +22,6 @@ from llamastack.errors import BadRequest
 from llamastack.near import did_you_mean
 
 TYPES = get_args(ModelType)
-LONGEST_METADATA = 100_000
 
 
 def name(**options: Any) -> serializers.RegexField:
@@ -69,9 +68,7 @@ class ModelSerializer(Strict):
         }
 
     def validate_metadata(self, metadata: dict[str, Any]) -> dict[str, Any]:
-        if len(str(metadata)) > LONGEST_METADATA:
-            raise serializers.ValidationError(f"Longer than {LONGEST_METADATA} characters.")
-        return metadata
+        return unsealed(metadata)
 
     def create(self, given: dict[str, Any]) -> Model:
         row = Model(identifier=given["model_id"])

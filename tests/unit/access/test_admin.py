@@ -182,3 +182,17 @@ async def test_staff_makes_no_superuser(ben: Browser) -> None:
     await ben.submit(f"/admin/access/user/{eve.pk}/change/", is_superuser="on", tenant="default", first_name="Eve")
     eve = await db(lambda: User.objects.get(username="eve"))
     assert (eve.first_name, eve.is_superuser, eve.tenant) == ("Eve", False, "blue")
+
+
+async def test_staff_make_no_admins_keys(browser: Browser) -> None:
+    """With one they could change what all tenants share, which they cannot themselves."""
+
+    def demote() -> None:
+        ada = User.objects.get(username="ada")
+        ada.is_superuser = False
+        ada.save()
+        ada.user_permissions.set(Permission.objects.filter(codename__endswith="_apikey"))
+
+    await db(demote)
+    await issued(browser, admin="on")
+    assert not (await db(ApiKey.objects.get)).admin

@@ -61,6 +61,7 @@ async def test_what_was_shown_comes_back_without_a_change(client: httpx.AsyncCli
         ({"aliases": ["x" * 256]}, 400, "aliases.0"),
         ({"metadata": "none"}, 400, "metadata"),
         ({"metadata": {"note": "x" * 100_001}}, 400, "metadata"),
+        ({"metadata": {"notes": ["enc:v1:stolen"]}}, 400, "metadata"),
         ({"model_id": "other"}, 400, "model_id"),
         ({"default": None}, 400, "default"),
         ({"alias": []}, 400, "alias"),
