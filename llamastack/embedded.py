@@ -101,8 +101,7 @@ class Embedded:
         self._closing = False
         self._over = asyncio.Event()
         self._ready: Future[None] = Future()
-        self._exchanges: set[asyncio.Task[None]] = set()
-        self._under_way: set[Exchange] = set()
+        self._exchanges: dict[asyncio.Task[None], Exchange] = {}
         self._idle_threads: list[ThreadPoolExecutor] = []
         self._thread = threading.Thread(target=self._run, name="llama-stack", daemon=True)
 
@@ -128,7 +127,9 @@ class Embedded:
         return exchange
 
     def close(self) -> None:
-        """End the answers under way, the Stack, the loop and the thread."""
+        """End the answers under way, the Stack, the loop and the thread. A forked child has none of them."""
+        if self.process != os.getpid():
+            return
         with self._lock:
             if not self._closing:
                 self._closing = True
@@ -165,10 +166,8 @@ class Embedded:
 
     def _spawn(self, exchange: Exchange) -> None:
         task = self.loop.create_task(self._answer(exchange))
-        self._exchanges.add(task)
-        self._under_way.add(exchange)
-        task.add_done_callback(lambda _: self._under_way.discard(exchange))
-        task.add_done_callback(self._exchanges.discard)
+        self._exchanges[task] = exchange
+        task.add_done_callback(self._exchanges.pop)
 
     async def _answer(self, exchange: Exchange) -> None:
         """Django does some of each request in a thread of its own. Threads are kept here: a new one costs 0.3 ms."""
@@ -182,7 +181,7 @@ class Embedded:
             self._idle_threads.append(thread)
 
     async def _end_exchanges(self) -> None:
-        for exchange in self._under_way:
+        for exchange in self._exchanges.values():
             exchange.leave()
         if self._exchanges:
             await asyncio.wait(self._exchanges, timeout=GRACE_SECONDS)

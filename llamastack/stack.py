@@ -48,14 +48,14 @@ class LlamaStack:
 
     @classmethod
     @asynccontextmanager
-    async def running(cls, source: str | Path) -> AsyncIterator["LlamaStack"]:
+    async def running(cls, config: str | Path) -> AsyncIterator["LlamaStack"]:
         """The Stack of a distribution or file on the caller's own loop, for Python code that calls it directly.
 
         Raises ConfigError, or EnvironmentFault where this program cannot hold it.
         """
         from llamastack.embedded import PROCESS
 
-        taking = asyncio.create_task(asyncio.to_thread(PROCESS.take, source))
+        taking = asyncio.create_task(asyncio.to_thread(PROCESS.take, config))
         try:
             await asyncio.shield(taking)
             yield await start()

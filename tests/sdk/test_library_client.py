@@ -1,6 +1,7 @@
 """The library client in programs of its own: the local model, what a host program keeps, what it is refused."""
 
 import json
+import re
 import signal
 import sqlite3
 import subprocess
@@ -36,7 +37,7 @@ def upstream() -> Iterator[Upstream]:
 def program(home: Path, code: str, upstream: Upstream | None = None, **variables: str) -> "subprocess.Popen[str]":
     """A Python program in a process of its own, in a folder that holds nothing of ours."""
     remote = {"OPENAI_API_KEY": "any", "OPENAI_BASE_URL": upstream.url} if upstream else {}
-    env = environment(home, PYTHONPATH=str(ROOT), PYTHONWARNINGS="error", **remote, **variables)
+    env = environment(home, PYTHONPATH=str(ROOT), **({"PYTHONWARNINGS": "error"} | remote | variables))
     command = [sys.executable, "-c", textwrap.dedent(code)]
     return subprocess.Popen(command, cwd=home, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
@@ -59,6 +60,20 @@ def test_the_example(home: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "'all-MiniLM-L6-v2'" in done.stdout
     assert done.stdout.count("Paris") == 2
+
+
+@pytest.mark.local_model
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("document", "said"), [("README.md", "all-MiniLM-L6-v2"), ("docs/concepts.md", "Paris")], ids=["README", "concepts"]
+)
+def test_the_lines_of_a_document(home: Path, document: str, said: str) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / document).read_text(), re.DOTALL)
+    code = next(block for block in blocks if "from llamastack import" in block)
+    process = program(home, code, PYTHONWARNINGS="default")
+    out, errors = process.communicate(timeout=TIMEOUT_SECONDS)
+    assert process.returncode == 0, errors
+    assert said in out
 
 
 def test_a_host_program_keeps_what_is_its_own(home: Path) -> None:
@@ -189,7 +204,8 @@ def test_a_fork_is_refused_with_advice(home: Path) -> None:
             except Exception as error:
                 said.append(str(error))
             print(json.dumps(said), flush=True)
-            os._exit(0)
+            client.close()
+            sys.exit()
         os.waitpid(child, 0)
         client.models.list()
         client.close()
