@@ -12,6 +12,8 @@ from django.core.asgi import get_asgi_application
 django = get_asgi_application()  # sets Django up: what follows needs its apps
 
 from channels.routing import URLRouter  # noqa: E402
+from django.core.signals import request_started  # noqa: E402
+from django.db import close_old_connections, reset_queries  # noqa: E402
 from django.urls import path  # noqa: E402
 
 from apps.console.static import static  # noqa: E402
@@ -22,6 +24,10 @@ from llamastack.errors import NotFound, StackError  # noqa: E402
 WEBSOCKET = "/ws/chat"
 websockets = URLRouter([path(WEBSOCKET[1:], ChatConsumer.as_asgi())])
 logger = logging.getLogger(__name__)
+# A request's connections are closed when it ends (CONN_MAX_AGE is 0). To look for old ones when it begins, too, would
+# take each request to a thread and back before it is read.
+for receiver in (close_old_connections, reset_queries):
+    request_started.disconnect(receiver)
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
