@@ -134,6 +134,8 @@ class Egress:
             raise UpstreamError(f"The address of {self.upstream} is not a valid URL: {self.address}") from error
         except UnicodeError as error:
             raise UpstreamError(f"The address of {self.upstream} has no valid host name: {self.address}") from error
+        except ValueError as error:  # such as a key beside credentials in the address
+            raise UpstreamError(f"{self.upstream} cannot be asked: {error}") from error
         except aiohttp.ClientConnectorError as error:
             raise UpstreamError(f"{self.upstream} cannot be reached at {self.address} ({error.os_error}).") from error
         except (aiohttp.ClientError, ConnectionError) as error:

@@ -169,6 +169,14 @@ async def test_the_line_break_at_the_end_of_a_key_is_not_sent() -> None:
         await keyed.close()
 
 
+async def test_a_key_beside_credentials_in_the_address_is_an_error_that_says_so() -> None:
+    keyed = Egress("http://user:password@127.0.0.1:9", "Provider 'x'", {"Authorization": "Bearer sk-1"}, SHORT)
+    with pytest.raises(UpstreamError, match="Provider 'x' cannot be asked") as told:
+        await keyed.get("models")
+    assert not [secret for secret in ("password", "sk-1") if secret in told.value.message]
+    await keyed.close()
+
+
 async def test_leaving_a_stream_closes_its_connection() -> None:
     gone = asyncio.Event()
 
