@@ -1,7 +1,8 @@
 """Inference over HTTP: parse, call the service, shape the answer."""
 
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ParamSpec
 
 import orjson
 from django.http import HttpResponse, StreamingHttpResponse
@@ -29,6 +30,7 @@ from llamastack.pagination import NewestFirst, OldestFirst, Page
 from llamastack.stack import current
 
 METADATA = re.compile(r"metadata\[.*\]", re.DOTALL)
+P = ParamSpec("P")
 router = Router(tags=["inference"])
 
 
@@ -47,13 +49,13 @@ async def create_chat_completion(request: Request, body: ChatCompletionRequest) 
 async def list_chat_completions(request: Request, paging: Query[StoredFilter]) -> Any:
     """Those of the caller's tenant, each with its input messages; `metadata[key]=text` finds by metadata."""
     metadata = {name[9:-1]: str(text) for name, text in request.GET.items() if METADATA.fullmatch(name)}
-    return json(await db(stored.listed, request.auth.principal, paging, paging.model, metadata))
+    return await found(stored.listed, request.auth.principal, paging, paging.model, metadata)
 
 
 @router.get("/chat/completions/{completion_id}", response=StoredChatCompletion, summary="Get a stored chat completion")
 async def get_chat_completion(request: Request, completion_id: str) -> Any:
     """A completion that was stored, with its input messages."""
-    return json(await db(stored.got, request.auth.principal, completion_id))
+    return await found(stored.got, request.auth.principal, completion_id)
 
 
 @router.post(
@@ -61,7 +63,7 @@ async def get_chat_completion(request: Request, completion_id: str) -> Any:
 )
 async def update_chat_completion(request: Request, completion_id: str, body: ChatCompletionUpdate) -> Any:
     """Replace its metadata."""
-    return json(await db(stored.updated, request.auth.principal, completion_id, body.metadata or {}))
+    return await found(stored.updated, request.auth.principal, completion_id, body.metadata or {})
 
 
 @router.delete(
@@ -79,7 +81,7 @@ async def delete_chat_completion(request: Request, completion_id: str) -> Any:
 )
 async def list_chat_completion_messages(request: Request, completion_id: str, paging: Query[OldestFirst]) -> Any:
     """The messages it answered, the first one first."""
-    return json(await db(stored.messages, request.auth.principal, completion_id, paging))
+    return await found(stored.messages, request.auth.principal, completion_id, paging)
 
 
 @router.post("/completions", response=Completion, summary="Create a completion")
@@ -95,9 +97,18 @@ async def create_embeddings(request: Request, body: EmbeddingRequest) -> Any:
     return json(await current().inference.post_embedding(request.auth, body))
 
 
-def json(reply: BaseModel | dict[str, Any]) -> HttpResponse:
-    data = sse.dump(reply) if isinstance(reply, BaseModel) else orjson.dumps(reply)
-    return HttpResponse(data, content_type="application/json")
+def json(reply: BaseModel) -> HttpResponse:
+    return HttpResponse(sse.dump(reply), content_type="application/json")
+
+
+async def found(work: Callable[P, BaseModel | dict[str, Any]], *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+    """What was stored, which may be long: made to JSON in the thread that read it."""
+
+    def dumped() -> bytes:
+        reply = work(*args, **kwargs)
+        return sse.dump(reply) if isinstance(reply, BaseModel) else orjson.dumps(reply)
+
+    return HttpResponse(await db(dumped), content_type="application/json")
 
 
 async def stream(request: Request, chunks: Any) -> StreamingHttpResponse:

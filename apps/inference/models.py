@@ -1,10 +1,13 @@
 """Chat completions that were stored."""
 
+from bisect import bisect
 from collections.abc import Mapping
+from itertools import accumulate
 from typing import Any, ClassVar, Self
 
 from django.db import models
 from django.db.models import F, Func, Q, Value
+from django.db.models.functions import Length
 from django.db.models.lookups import Exact
 
 from apps.access.models import Owned, OwnedQuerySet
@@ -44,6 +47,15 @@ class StoredCompletionQuerySet(OwnedQuerySet):
 
     def in_order(self, order: Order) -> Self:
         return self.order_by("created_at", "id") if order == "asc" else self.order_by("-created_at", "-id")
+
+    def page(self, limit: int, most: int) -> tuple[list["StoredCompletion"], bool]:
+        """At most `limit` rows and about `most` characters, though one row at least; and whether there are more."""
+        sizes = Length("input_messages") + Length("completion")
+        first = list(self.values_list("pk", sizes)[: limit + 1])
+        totals = list(accumulate(size for _, size in first[1:limit]))
+        taken = [pk for pk, _ in first[: 1 + bisect(totals, most)]]
+        rows = self.in_bulk(taken)
+        return [rows[pk] for pk in taken if pk in rows], len(first) > len(taken)
 
 
 class StoredCompletion(Owned):

@@ -15,6 +15,7 @@ from llamastack.pagination import NewestFirst, OldestFirst, Page, unknown_cursor
 
 JSON = dict[str, Any]
 SCHEMA = 1
+PAGE_CHARACTERS = 16 * 1024 * 1024  # chats may hold images: a page ends sooner then, and says that there is more
 SHOWN_PARTS = ("text", "image_url")
 MESSAGES = TypeAdapter(list[Message])
 
@@ -46,8 +47,8 @@ def listed(
         if cursor is None:
             raise unknown_cursor(paging.after)
         rows = rows.following(cursor, paging.order)
-    found = list(rows.in_order(paging.order)[: paging.limit + 1])
-    return page([shown(row) for row in found[: paging.limit]], len(found) > paging.limit)
+    found, has_more = rows.in_order(paging.order).page(paging.limit, PAGE_CHARACTERS)
+    return page([shown(row) for row in found], has_more)
 
 
 def got(principal: Principal, completion_id: str) -> JSON:

@@ -251,6 +251,21 @@ async def test_rows_of_the_same_moment_are_paged_by_their_ids(client: httpx.Asyn
     assert await ids(client, limit=2, after=made[1], order="asc") == [made[2], made[3]]
 
 
+async def test_a_page_of_long_chats_ends_sooner_and_none_is_left_out(client: httpx.AsyncClient, sky: Provider) -> None:
+    made = [await chat(client, messages=[{"role": "user", "content": "long " * length}]) for length in (1, 900, 1, 1)]
+
+    def pages(most: int) -> list[list[str]]:
+        rows, found, more = StoredCompletion.objects.in_order("asc"), [], True
+        while more:
+            page, more = (rows.following(found[-1][-1], "asc") if found else rows).page(3, most)
+            found.append(page)
+        return [[row.pk for row in page] for page in found]
+
+    assert await db(pages, 10**6) == [made[:3], made[3:]]
+    assert await db(pages, 3000) == [made[:1], made[1:]]
+    assert await db(pages, 0) == [[name] for name in made]
+
+
 async def test_an_empty_list_has_no_first_and_no_last(client: httpx.AsyncClient) -> None:
     empty = {"object": "list", "data": [], "first_id": "", "last_id": "", "has_more": False}
     assert await listed(client) == empty
