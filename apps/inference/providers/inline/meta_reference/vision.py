@@ -17,8 +17,9 @@ class Eyes:
     """`processor` is transformers' ProcessorMixin of an image-text-to-text model; pixels become the model's `dtype`."""
 
     def __init__(self, processor: Any, dtype: torch.dtype) -> None:
-        processor.chat_template = processor.chat_template or processor.tokenizer.chat_template
         self.tokenizer = processor.tokenizer
+        template = processor.chat_template or self.tokenizer.chat_template  # checkpoints keep it with either
+        processor.chat_template = self.tokenizer.chat_template = template
         self._processor = processor
         self._dtype = dtype
         added = self.tokenizer.added_tokens_decoder.items()
