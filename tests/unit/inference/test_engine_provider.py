@@ -189,7 +189,7 @@ async def test_an_absent_model_says_how_to_get_it() -> None:
 async def test_refusals_and_missing_operations() -> None:
     provider = MetaReference("local", MetaReferenceConfig())
     with pytest.raises(UnsupportedParameter):
-        await provider.post_chat_completion(CALL, request(response_format={"type": "json_object"}))
+        await provider.post_chat_completion(CALL, request(modalities=["text", "audio"]))
     with pytest.raises(NotSupported):
         await provider.post_embedding(CALL, EmbeddingRequest(model=SMOLLM, input="x"))
 
