@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +62,7 @@ class MetaReference(Provider):
         parameters.refuse_foreign_tokens(sampling, loaded.vocabulary)
         talk = talks.talk(loaded.tokenizer, request, self.config)
         if loaded.eyes:
-            async with self._looking:
+            async with self._looking if found else nullcontext():
                 tokens = await asyncio.to_thread(loaded.eyes.encode, request.messages, talk)
         else:
             tokens = await asyncio.to_thread(prompt.encode, loaded.tokenizer, request.messages, talk)
