@@ -5,7 +5,7 @@ Importing this needs no Django that is set up; making a LlamaStack does.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -33,10 +33,14 @@ class LlamaStack:
         self.inference: Inference = InferenceService(self.live, self.flusher)
         services[Api.inference] = self.inference
         self.loop = asyncio.get_running_loop()
+        self.held: AbstractContextManager[object] = nullcontext()
 
     async def start(self) -> None:
+        from llamastack.db import db, held_open
+
         await self.live.start()
         self.flusher.start()
+        self.held = await db(held_open)
 
     async def stop(self) -> None:
         from llamastack.db import settled
@@ -44,7 +48,8 @@ class LlamaStack:
         await self.live.stop()
         await self.live.pool.close()
         await self.flusher.stop()
-        await settled()
+        with self.held:
+            await settled()
 
     @classmethod
     @asynccontextmanager
