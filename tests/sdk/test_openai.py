@@ -1,10 +1,11 @@
 """The openai package against the real server and a real model."""
 
 import math
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import openai
 import pytest
+from pydantic import BaseModel, Field
 
 from tests.sdk.conftest import CHAT, EMBEDDING
 from tests.servers import Server
@@ -144,3 +145,27 @@ def test_a_prompt_over_the_context(client: openai.OpenAI) -> None:
 def test_the_wrong_type_of_model(client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError, match="embedding"):
         client.chat.completions.create(model=EMBEDDING, messages=QUESTION)
+
+
+class City(BaseModel):
+    name: Annotated[str, Field(max_length=30)]
+    continent: Literal["Africa", "America", "Asia", "Europe", "Oceania"]
+    rivers: Annotated[list[Annotated[str, Field(max_length=20)]], Field(max_length=2)]
+    capital_of: Annotated[str, Field(max_length=30)] | None
+
+
+def test_a_chat_is_parsed_into_a_model(client: openai.OpenAI) -> None:
+    given = {"model": CHAT, "messages": QUESTION, "temperature": 0, "max_tokens": 200}
+    for chat in (client.chat.completions, client.beta.chat.completions):
+        reply = chat.parse(response_format=City, **given)
+        assert isinstance(reply.choices[0].message.parsed, City)
+        assert reply.choices[0].finish_reason == "stop"
+    with client.chat.completions.stream(response_format=City, **given) as stream:
+        assert stream.get_final_completion().choices[0].message.parsed == reply.choices[0].message.parsed
+
+
+def test_a_schema_that_cannot_be_followed_says_why(client: openai.OpenAI) -> None:
+    form = {"type": "json_schema", "json_schema": {"name": "set", "schema": {"type": "array", "uniqueItems": True}}}
+    with pytest.raises(openai.BadRequestError, match="uniqueItems") as refused:
+        client.chat.completions.create(model=CHAT, messages=QUESTION, response_format=form)
+    assert refused.value.param == "response_format.json_schema.schema"

@@ -77,6 +77,45 @@ async def test_parameters_reach_the_vendor_as_the_client_wrote_them(
     assert upstream.requests[-1] == {"model": "sky-1", "messages": HELLO, **sent}
 
 
+FORMS: list[dict[str, Any]] = [
+    {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "string"}}}},
+    {"response_format": {"type": "json_object"}},
+    {"structured_outputs": {"regex": "a+"}, "guided_json": {"$ref": "https://example.com"}},
+]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("url", "prompt"), [(URL, {"messages": HELLO}), ("/v1/completions", {"prompt": "Hello"})])
+async def test_the_form_an_answer_must_have_reaches_the_vendor(
+    client: httpx.AsyncClient, sky: Provider, upstream: Upstream, form: Any, url: str, prompt: Any
+) -> None:
+    await client.post(url, json={"model": "sky/sky-1", **prompt, **form})
+    assert upstream.requests[-1] == {"model": "sky-1", **prompt, **form}
+
+
+@pytest.mark.parametrize(
+    ("form", "param"),
+    [
+        ({"type": "xml"}, "response_format"),
+        ({"type": "json_schema", "json_schema": {"schema": {}}}, "response_format.json_schema.name"),
+        ({"type": "json_schema"}, "response_format.json_schema"),
+    ],
+)
+async def test_a_form_that_is_none_is_refused_by_name(
+    client: httpx.AsyncClient, sky: Provider, form: Any, param: str
+) -> None:
+    answer = await client.post(URL, json={"model": "sky/sky-1", "messages": HELLO, "response_format": form})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+
+
+async def test_a_body_nested_without_end_is_refused(client: httpx.AsyncClient, sky: Provider) -> None:
+    schema = '{"items":' * 50_000 + "{}" + "}" * 50_000
+    form = f'{{"type":"json_schema","json_schema":{{"name":"a","schema":{schema}}}}}'
+    body = f'{{"model":"sky/sky-1","messages":{json.dumps(HELLO)},"response_format":{form}}}'
+    answer = await client.post(URL, content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 400
+
+
 async def test_a_stream_ends_in_done_and_carries_usage_when_asked(client: httpx.AsyncClient, sky: Provider) -> None:
     body = {"model": "sky/sky-1", "messages": HELLO, "stream": True, "stream_options": {"include_usage": True}}
     response = await client.post(URL, json=body)

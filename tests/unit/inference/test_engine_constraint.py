@@ -300,6 +300,14 @@ async def test_a_generation_whose_grammar_becomes_too_complex_fails_alone(start:
     assert await say(engine, regex("ok")) == ("ok", "stop")
 
 
+async def test_a_generation_that_failed_spoils_its_constraint_for_nobody_after_it(start: Start, say: Say) -> None:
+    engine, fails = start(), regex("[ab]{5}(c|(a?){3000}a{3000})")
+    never_c = ((66, -100.0),)
+    with pytest.raises(BadRequest):
+        await say(engine, fails, logit_bias=never_c, max_tokens=20)
+    assert (await say(engine, fails, logit_bias=((66, 100.0),), max_tokens=6))[1] == "stop"
+
+
 async def test_without_grammars_a_constraint_is_unsupported(start: Start) -> None:
     with pytest.raises(UnsupportedParameter):
         await start(grammars=None).submit(PROMPT, SamplingParams(constraint=regex("a")))

@@ -1,6 +1,8 @@
 """Answers that must have a form: llguidance says before each token which ones may follow.
 
 A constraint is tried in a process of its own (grammar.py), compiled in a thread, and copied for each generation.
+Copies share the states that their lexer has found: what one finds, the next need not; and what fills them, fills them
+for all.
 """
 
 import asyncio
@@ -11,6 +13,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,22 +23,33 @@ from llguidance.hf import from_tokenizer
 from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
 
 from apps.inference.providers.inline.meta_reference import grammar
-from llamastack.errors import BadRequest, RateLimited, StackError
+from llamastack.errors import BadRequest, RateLimited, StackError, Unavailable
 from llamastack.sampling import Constraint
 
 COMPILERS = 2  # threads
 MAX_COMPILING = 64
 KEPT = 8  # compiled constraints: most take a few MiB, the worst that pass their trial 200
+COPIES = 100  # generations that share one compilation, so that states do not add up for ever
 PATIENCE = 15  # seconds for a trial, which may have 2 of the processor
 SHOWN = 300  # characters of what llguidance says
+
+
+@dataclass
+class Compiled:
+    """A constraint at its beginning, never advanced itself; `spoilt` once a copy has failed."""
+
+    matcher: LLMatcher
+    copies: int = 0
+    spoilt: bool = False
 
 
 class Matcher:
     """Follows one generation: what may come next, and whether anything can."""
 
-    def __init__(self, matcher: LLMatcher, vocabulary: int, field: str) -> None:
-        self.following = matcher
+    def __init__(self, compiled: Compiled, vocabulary: int, field: str) -> None:
+        self.following = compiled.matcher.deep_copy()
         self.vocabulary = vocabulary
+        self._compiled = compiled
         self._field = field
 
     def take(self, token: int) -> None:
@@ -45,7 +59,10 @@ class Matcher:
     @property
     def error(self) -> StackError | None:
         """Why this generation cannot go on."""
-        return refusal(self._field, self.following.get_error()) if self.following.is_error() else None
+        if not self.following.is_error():
+            return None
+        self._compiled.spoilt = True
+        return refusal(self._field, self.following.get_error())
 
     @property
     def ended(self) -> bool:
@@ -62,7 +79,7 @@ class Grammars:
         self._ends = ends
         self._made_tokenizer: LLTokenizer | None = None
         self._making = threading.Lock()
-        self._compiled: OrderedDict[Constraint, LLMatcher] = OrderedDict()
+        self._compiled: OrderedDict[Constraint, Compiled] = OrderedDict()
         self._lock = threading.Lock()
         self._room = threading.BoundedSemaphore(MAX_COMPILING)
         self._threads = ThreadPoolExecutor(COMPILERS, "grammar")
@@ -71,32 +88,37 @@ class Grammars:
         """A matcher at its beginning. Raises BadRequest for a constraint that cannot be used."""
         if (known := self._known(constraint)) is None:
             known = await self._compile(constraint)
-        return Matcher(await asyncio.to_thread(known.deep_copy), self._vocabulary, constraint.field)
+        return await asyncio.to_thread(Matcher, known, self._vocabulary, constraint.field)
 
     def close(self) -> None:
         self._threads.shutdown(wait=False)
 
-    def _known(self, constraint: Constraint) -> LLMatcher | None:
+    def _known(self, constraint: Constraint) -> Compiled | None:
         with self._lock:
-            if constraint in self._compiled:
-                self._compiled.move_to_end(constraint)
-            return self._compiled.get(constraint)
+            known = self._compiled.get(constraint)
+            if known is None or known.spoilt or known.copies >= COPIES:
+                return None
+            known.copies += 1
+            self._compiled.move_to_end(constraint)
+            return known
 
-    async def _compile(self, constraint: Constraint) -> LLMatcher:
+    async def _compile(self, constraint: Constraint) -> Compiled:
         if not self._room.acquire(blocking=False):
             raise RateLimited(f"{MAX_COMPILING} constraints are being compiled already.", retry_after=5)
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, self._made, constraint)
+            return await asyncio.wrap_future(self._threads.submit(self._made, constraint))
+        except RuntimeError as error:  # the threads have ended
+            raise Unavailable("The model is being unloaded.", retry_after=1) from error
         finally:
             self._room.release()
 
-    def _made(self, constraint: Constraint) -> LLMatcher:
+    def _made(self, constraint: Constraint) -> Compiled:
         if known := self._known(constraint):
             return known
         if flaw := _tried(constraint):
             raise refusal(constraint.field, flaw)
-        made = grammar.matcher(self._tokenizer, constraint.type, constraint.text)
-        if flaw := grammar.flaw(made):
+        made = Compiled(grammar.matcher(self._tokenizer, constraint.type, constraint.text), copies=1)
+        if flaw := grammar.flaw(made.matcher):
             raise refusal(constraint.field, flaw)
         with self._lock:
             self._compiled[constraint] = made
@@ -142,10 +164,9 @@ def restrict(logits: torch.Tensor, matchers: Sequence[Matcher | None]) -> None:
     held = [(row, matcher) for row, matcher in enumerate(matchers) if matcher is not None]
     if not held:
         return
-    masks = allocate_token_bitmask(len(held), held[0][1].vocabulary)
-    for place, (_, matcher) in enumerate(held):
-        fill_next_token_bitmask(matcher.following, masks, place)
+    masks = allocate_token_bitmask(len(matchers), held[0][1].vocabulary)  # all bits set: everything may follow
+    for row, matcher in held:
+        fill_next_token_bitmask(matcher.following, masks, row)
     bits = np.unpackbits((~masks).view(np.uint8), axis=-1, bitorder="little")
-    forbidden = torch.from_numpy(bits[:, : logits.shape[-1]]).view(torch.bool).to(logits.device)
-    for place, (row, _) in enumerate(held):
-        logits[row].masked_fill_(forbidden[place], float("-inf"))
+    forbidden = torch.from_numpy(bits[:, : logits.shape[-1]]).view(torch.bool)
+    logits.masked_fill_(forbidden.to(logits.device), float("-inf"))

@@ -13,9 +13,12 @@ from typing import Any
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer, regex_to_lark
 
 MEBIBYTE = 1 << 20
-MEMORY = 256 * MEBIBYTE  # of the process's addresses, of which Python takes 30
-SECONDS = 2
-STACK = 4 * MEBIBYTE  # threads have 8: what passes here, passes there
+LEAVE = {  # what a trial may take
+    resource.RLIMIT_AS: 256 * MEBIBYTE,  # of which Python takes 30
+    resource.RLIMIT_CPU: 2,  # seconds
+    resource.RLIMIT_STACK: 4 * MEBIBYTE,  # threads have 8: what passes here, passes there
+    resource.RLIMIT_CORE: 0,
+}
 
 # Each state of a lexer takes 1 to 2 KiB. Large expressions are refused where they are met, and not sought beforehand.
 LIMITS: dict[str, Any] = {"max_lexer_states": 50_000, "precompute_large_lexemes": False, "verbose_errors": False}
@@ -45,7 +48,7 @@ def flaw(compiled: LLMatcher) -> str:
 
 
 def _try() -> None:
-    for limit, most in ((resource.RLIMIT_AS, MEMORY), (resource.RLIMIT_CPU, SECONDS), (resource.RLIMIT_STACK, STACK)):
+    for limit, most in LEAVE.items():
         resource.setrlimit(limit, (most, most))
     kind, text = json.load(sys.stdin)
     json.dump(flaw(matcher(LLTokenizer("byte"), kind, text)), sys.stdout)

@@ -14,8 +14,10 @@ COLDEST = 1e-5  # below this a temperature divides to infinity, and the choice i
 
 def choose(logits: torch.Tensor, generations: Sequence[Generation]) -> torch.Tensor:
     """One token id a row. A row's draw depends on its own logits and its own random numbers alone."""
-    chosen = logits.argmax(dim=-1)
     rows = [row for row, one in enumerate(generations) if not _is_plain(one)]
+    if len(rows) == len(generations):
+        return _choose(logits[rows].float(), generations)
+    chosen = logits.float().argmax(dim=-1)  # in bf16, argmax takes several times as long on a CPU
     if rows:
         chosen[rows] = _choose(logits[rows].float(), [generations[row] for row in rows])
     return chosen
