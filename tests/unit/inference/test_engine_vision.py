@@ -180,6 +180,22 @@ async def test_a_chat_about_an_image_answers_and_counts_its_tokens(provider: Met
     assert seen.choices[0].message.content == seen.choices[1].message.content != plain.choices[0].message.content
 
 
+async def test_an_image_goes_with_tools_and_with_a_form_of_the_answer(provider: MetaReference) -> None:
+    tool = {"type": "function", "function": {"name": "now", "parameters": {"type": "object"}}}
+    seen = await provider.post_chat_completion(CALL, asking(provider, image_part(url(ONE))))
+    told = await provider.post_chat_completion(CALL, asking(provider, image_part(url(ONE)), tools=[tool]))
+    formed = await provider.post_chat_completion(
+        CALL, asking(provider, image_part(url(ONE)), structured_outputs={"choice": ["yes", "no"]})
+    )
+    assert isinstance(seen, ChatCompletion)
+    assert isinstance(told, ChatCompletion)
+    assert isinstance(formed, ChatCompletion)
+    assert seen.usage
+    assert told.usage
+    assert told.usage.prompt_tokens > seen.usage.prompt_tokens
+    assert formed.choices[0].message.content in ("yes", "no")
+
+
 async def test_it_says_that_it_sees(provider: MetaReference) -> None:
     (model,) = await provider.get_models(CALL)
     assert model.metadata == {"context_length": 512, "input_modalities": ["text", "image"]}
