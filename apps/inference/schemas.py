@@ -83,7 +83,7 @@ FunctionName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
 
 
 class Function(Wire):
-    """What a model may call. `parameters` is the JSON Schema of an object; without it, anything may be given."""
+    """What a model may call. `parameters` is the JSON Schema of an object; without it, nothing is given."""
 
     name: FunctionName
     description: str | None = None

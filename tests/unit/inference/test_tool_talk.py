@@ -101,7 +101,7 @@ def rendered(tokenizer: Spoken, asked: ChatCompletionRequest) -> str:
 def test_a_template_that_knows_tools_is_given_them() -> None:
     text = rendered(Spoken(WITH_TOOLS), request(*ROUND, tools=[WEATHER, NOW]))
     tools, rest = text.removeprefix("<tools>").split("<user>")
-    now = {"name": "now", "description": "What time it is", "parameters": {"type": "object"}}
+    now = {"name": "now", "description": "What time it is", "parameters": {"type": "object", "properties": {}}}
     assert json.loads(tools) == [WEATHER, {"type": "function", "function": now}]
     said = 'Let me see.<call>get_weather{"a": 1}<call>now{}'
     assert rest == f"How is it?<assistant>{said}<tool>rain<tool>noon<assistant>"
@@ -116,7 +116,7 @@ def test_a_template_that_knows_none_gets_a_system_text_and_calls_in_the_models_f
         "How is it?<assistant>Let me see.\n"
         '<tool_call>\n{"name": "get_weather", "arguments": {"a": 1}}\n</tool_call>\n'
         '<tool_call>\n{"name": "now", "arguments": {}}\n</tool_call>'
-        "<user><tool_response>\nrain\n</tool_response>\n<tool_response>\nnoon\n</tool_response><assistant>"
+        "<user>The tool get_weather answered: rain\nThe tool now answered: noon<assistant>"
     )
 
 

@@ -76,8 +76,6 @@ def _refuse_other_tools(request: ChatCompletionRequest) -> None:
             raise UnsupportedParameter(f"tools[{index}]", PROVIDER, ONLY_FUNCTIONS)
     if isinstance(request.tool_choice, OtherToolChoice):
         raise UnsupportedParameter("tool_choice", PROVIDER, ONLY_FUNCTIONS)
-    if request.tool_choice not in (None, "none", "auto"):
-        raise UnsupportedParameter("tool_choice", PROVIDER, "Use 'auto'.")
     for index, message in enumerate(request.messages):
         if any(isinstance(call, OtherToolCall) for call in message.tool_calls or ()):
             raise UnsupportedParameter(f"messages[{index}].tool_calls", PROVIDER, ONLY_FUNCTIONS)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +53,7 @@ class MetaReference(Provider):
 
     async def post_chat_completion(self, call: Call, request: ChatCompletionRequest) -> ChatReply:
         from apps.inference.providers.inline.meta_reference import answers, completion, parameters, prompt
+        from apps.inference.providers.inline.meta_reference.tool_forms import lark
         from apps.inference.providers.inline.meta_reference.tool_forms import talk as talks
 
         request = parameters.honoured(request, self.config)
@@ -68,6 +70,7 @@ class MetaReference(Provider):
             tokens = await asyncio.to_thread(prompt.encode, loaded.tokenizer, request.messages, talk)
         loaded.engine.room(tokens)
         talk = talk.prompted(loaded.tokenizer, tokens)
+        sampling = replace(sampling, constraint=lark.constraint(talk, sampling.constraint))
         job = answers.Answers(loaded, [tokens], sampling, request.choices, marks=talk.marks(loaded.tokenizer))
         if request.stream:
             return completion.stream_chat(job, talk, request.model, request.wants_usage)

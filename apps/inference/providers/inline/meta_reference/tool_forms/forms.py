@@ -14,7 +14,7 @@ from typing import Any
 from apps.inference.providers.inline.meta_reference.tool_forms.values import json_object
 from apps.inference.schemas import Function, FunctionCall
 
-ANYTHING: dict[str, Any] = {"type": "object"}
+NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}}
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,6 @@ class Form:
     finish: str
     between: str
     tags: bool = False  # `<function=name>{…}</function>` is a call too
-    result: str = "{result}"  # how a tool's result is told where the template has no role for it
 
     def written(self, calls: Sequence[FunctionCall]) -> str:
         """Earlier calls as the model would have written them."""
@@ -52,7 +51,7 @@ class Form:
         return (
             f"You can call these tools, each given as JSON with the schema of its parameters:\n{tools}\n"
             f"To call a tool, answer with exactly this and nothing else:\n{example}\n"
-            "Call a tool only where it helps; otherwise answer in words."
+            "Call a tool only where it helps; otherwise answer in words. Once a tool has answered, use its answer."
         )
 
 
@@ -66,7 +65,6 @@ CHATML = Form(
     middle='", "arguments": ',
     finish="}\n</tool_call>",
     between="\n",
-    result="<tool_response>\n{result}\n</tool_response>",
 )
 LLAMA_3 = Form(
     name="llama3",
@@ -114,7 +112,7 @@ def template_of(tokenizer: Any) -> str:
 def described(function: Function) -> dict[str, Any]:
     """A function as models are told of it."""
     description = {} if function.description is None else {"description": function.description}
-    return {"name": function.name, **description, "parameters": function.parameters or ANYTHING}
+    return {"name": function.name, **description, "parameters": function.parameters or NO_PARAMETERS}
 
 
 def arguments_of(call: FunctionCall) -> dict[str, Any] | str:

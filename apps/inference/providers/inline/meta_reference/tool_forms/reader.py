@@ -19,6 +19,7 @@ class Thinking:
 
     opening: str
     closing: str
+    special: bool = False  # special tokens
     begun: bool = False
 
 

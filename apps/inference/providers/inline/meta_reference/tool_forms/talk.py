@@ -28,8 +28,8 @@ from llamastack.errors import UnsupportedParameter
 # Between which marks models reason. Qwen, DeepSeek and most others; Magistral; Llama.
 THINKING = (
     Thinking("<think>", "</think>"),
-    Thinking("[THINK]", "[/THINK]"),
-    Thinking("<|reasoning_thinking_start|>", "<|reasoning_thinking_end|>"),
+    Thinking("[THINK]", "[/THINK]", special=True),
+    Thinking("<|reasoning_thinking_start|>", "<|reasoning_thinking_end|>", special=True),
 )
 LOOKED_AT = 16  # tokens at a prompt's end, where a template may begin the model's reasoning
 Turn = dict[str, Any]
@@ -111,12 +111,14 @@ class Talk:
 
     def _without_tool_role(self, pairs: Sequence[tuple[Turn, Message]]) -> list[Turn]:
         """The user tells results, those that follow each other in one turn: many templates want roles to alternate."""
+        calls = [call for _, message in pairs for call in message.tool_calls or () if isinstance(call, ToolCall)]
+        names: dict[str | None, str] = {call.id: call.function.name for call in calls}
         turns: list[Turn] = []
         for place, (turn, message) in enumerate(pairs):
             if message.role != "tool":
                 turns.append(turn)
                 continue
-            result = self.form.result.replace("{result}", text_of(turn["content"]), 1)
+            result = f"The tool {names[message.tool_call_id]} answered: {text_of(turn['content'])}"
             if place and pairs[place - 1][1].role == "tool":
                 turns[-1] = turns[-1] | {"content": joined(turns[-1]["content"], result)}
             else:
