@@ -4,6 +4,7 @@ import asyncio
 
 import httpx
 import pytest
+from django.db import transaction
 
 from apps.access.models import ApiKey, SnapshotVersion
 from apps.registry import service
@@ -146,8 +147,13 @@ async def test_a_row_that_cannot_be_read_holds_up_no_other(running: LlamaStack, 
 async def test_a_name_that_postgresql_cannot_keep_holds_up_no_other(sky: Provider) -> None:
     listing = [ProviderModel(provider_model_id=name) for name in ("a\0b", "sky-3")]
     assert await db(service.record_listing, sky.pk, listing) == 1
-    await db(service.record_health, sky.pk, Health(False, "odd \0 answer"))
-    assert (await db(Provider.objects.get, pk=sky.pk)).health == "odd  answer"
+
+    @transaction.atomic  # the provider's first check is still under way
+    def recorded() -> str:
+        service.record_health(sky.pk, Health(False, "odd \0 answer"))
+        return Provider.objects.get(pk=sky.pk).health
+
+    assert await db(recorded) == "odd  answer"
 
 
 async def test_a_provider_type_that_is_not_built_is_unavailable(client: httpx.AsyncClient, running: LlamaStack) -> None:
@@ -169,6 +175,7 @@ async def test_health_is_told_with_its_reason(client: httpx.AsyncClient, running
 
 
 async def test_discovery_registers_and_forgets_only_after_three_listings(sky: Provider) -> None:
+    @transaction.atomic  # the provider's first listing is still under way
     def listings() -> list[bool]:
         seen = []
         for _ in range(LISTINGS_UNTIL_GONE):
