@@ -8,7 +8,9 @@ import httpx
 import pytest
 from django.db import OperationalError
 from django.http import HttpRequest
+from ninja import Router
 
+from llamastack import api as composition
 from llamastack.urls import failed
 from tests.servers import ROOT
 
@@ -54,3 +56,12 @@ def test_behind_tls_cookies_travel_on_it_alone() -> None:
     env = os.environ | {"LLAMA_STACK_HTTPS": "1"}
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, check=True)
     assert ran.stdout == "True True True\n"
+
+
+def test_every_operation_of_the_api_is_async() -> None:
+    """What is not would wait for all others in the one thread that requests of the API share (llamastack/asgi.py)."""
+    routers = [value for value in vars(composition).values() if isinstance(value, Router)]
+    views = [view for router in routers for view in router.path_operations.values()]
+    operations = [operation for view in views for operation in view.operations]
+    assert operations
+    assert all(operation.is_async for operation in operations)
