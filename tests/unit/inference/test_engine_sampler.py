@@ -30,6 +30,7 @@ async def shares(strategy: Strategy) -> dict[int, float]:
         (TopP(1.0, 0.75), {1: 0.4 / 0.85, 3: 0.3 / 0.85, 4: 0.15 / 0.85}),
         (TopK(2, 1.0), {1: 4 / 7, 3: 3 / 7}),
         (TopK(4, 1.0, 0.7), {1: 4 / 7, 3: 3 / 7}),
+        (TopK(2**64, 1.0), dict(enumerate(PROBABILITIES))),
         (TopP(0.5, 1.0), {token: p**2 / sum(q**2 for q in PROBABILITIES) for token, p in enumerate(PROBABILITIES)}),
         (Greedy(), {1: 1.0}),
         (TopP(1.0, 1.0, min_p=0.5), {1: 4 / 7, 3: 3 / 7}),

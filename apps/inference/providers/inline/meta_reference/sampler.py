@@ -59,7 +59,7 @@ def _truncated(ranked: torch.Tensor, strategies: Sequence[TopP | TopK]) -> torch
     """Descending probabilities, 0 where below min_p or outside the top k or the nucleus; the first always stays."""
     size = ranked.shape[-1]
     ranks = torch.arange(size, device=ranked.device)
-    most = torch.tensor([s.top_k if isinstance(s, TopK) else size for s in strategies], device=ranked.device)
+    most = torch.tensor([min(s.top_k, size) if isinstance(s, TopK) else size for s in strategies], device=ranked.device)
     least = ranked.new_tensor([strategy.min_p for strategy in strategies])[:, None] * ranked[:, :1]
     kept = ranked.masked_fill((ranks >= most[:, None]) | (ranked < least), 0)
     mass = ranked.new_tensor([strategy.top_p for strategy in strategies])[:, None] * kept.sum(-1, keepdim=True)
