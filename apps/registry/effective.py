@@ -15,7 +15,7 @@ from apps.registry.models import Model, Origin, Provider, Resource
 from llamastack.apis import Api
 from llamastack.call import SHARED_TENANT
 from llamastack.config import ConfigError, expand
-from llamastack.encryption import PREFIX, UndecryptableSecret, decrypt, without_password
+from llamastack.encryption import PREFIX, decrypt, without_password
 from llamastack.errors import StackError
 from llamastack.providers import ProviderConfig, ProviderUnavailable, find, load
 from llamastack.snapshot import KeyRecord, ModelRecord, ProviderRecord
@@ -31,6 +31,7 @@ MODEL_DEFAULTS: Mapping[str, Any] = {
 }
 # Secrets of provider types whose class is not here, and so has no SecretStr to tell them by.
 SECRET_NAME = re.compile(r"(api_?key|token|password|secret|credential)s?$", re.IGNORECASE)
+ADDRESS_NAME = re.compile(r"(url|uri|host|endpoint|api_base)$", re.IGNORECASE)
 
 
 def config_class(api: str, provider_type: str, module: str | None = None) -> type[ProviderConfig] | None:
@@ -51,6 +52,16 @@ def secret_fields(config: type[BaseModel] | None, values: Mapping[str, Any]) -> 
 
 def is_secret(annotation: Any) -> bool:
     return annotation is SecretStr or SecretStr in get_args(annotation)
+
+
+def addresses(config: Mapping[str, Any]) -> dict[str, str]:
+    """The servers that a provider's config names, by setting: of a URL, what stands before its path."""
+    return {name: _server(str(value)) for name, value in config.items() if ADDRESS_NAME.search(name) and value}
+
+
+def _server(address: str) -> str:
+    found = re.match(r"[a-z]+://[^/?#]*", address)
+    return found[0] if found else address
 
 
 def masked(config: Mapping[str, Any], secrets: set[str]) -> dict[str, Any]:
@@ -140,10 +151,10 @@ def _revision(row: Provider, config: dict[str, Any]) -> str:
 
 
 def model_fields(row: Model) -> dict[str, Any]:
-    """A model's fields as they hold now; as written where a variable or a key to them is missing."""
+    """A model's fields as they hold now; as written where a variable is missing. No secret is among them."""
     try:
-        fields: dict[str, Any] = opened(row.merged, env=environment(row))
-    except (ConfigError, UndecryptableSecret):
+        fields: dict[str, Any] = expand(row.merged, environment(row))
+    except ConfigError:
         fields = row.merged
     return fields
 

@@ -80,7 +80,8 @@ class ProviderForm(ProviderBase):
         except ConfigError as error:
             self.add_error(None, str(error))
         except StackError as error:
-            self.add_error(error.param if error.param in self.fields else None, error.message)
+            field = (error.param or "").replace("config.", CONFIG)
+            self.add_error(field if field in self.fields else None, error.message)
 
     def _complain(self, error: ValidationError) -> None:
         for problem in error.errors(include_input=False, include_url=False, include_context=False):

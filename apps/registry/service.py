@@ -15,7 +15,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from apps.access.models import Owned, SnapshotVersion, Tombstone
-from apps.registry.effective import config_class, secret_fields, shown_model
+from apps.registry.effective import addresses, config_class, environment, secret_fields, shown_model
 from apps.registry.models import (
     LISTINGS_UNTIL_GONE,
     Model,
@@ -28,7 +28,8 @@ from apps.registry.models import (
 )
 from apps.registry.schemas import ProviderModel, RegisterModel, UpdateModel
 from llamastack.call import DEFAULT_TENANT, SHARED_TENANT, Principal
-from llamastack.config import ModelEntry, ProviderEntry, StackConfig
+from llamastack.config import ConfigError, ModelEntry, ProviderEntry, StackConfig, expand, references
+from llamastack.config.expand import strings
 from llamastack.encryption import PREFIX, UndecryptableSecret, decrypt, encrypt
 from llamastack.errors import BadRequest, Conflict, NotFound, PermissionDenied
 from llamastack.providers import Health
@@ -108,10 +109,41 @@ def changed_provider(row: Provider, changes: Mapping[str, Any], enabled: bool, r
     values hold again. Raises Conflict where another provider of this API has the identifier.
     """
     _refuse_duplicate(row, Provider.objects.filter(api=row.api))
+    for name, value in changes.items():
+        _refuse_sealed(value, f"config.{name}")
+    before = row.merged
     secrets = secret_fields(config_class(row.api, row.provider_type, row.module), changes)
     stored = {name: value for name, value in row.override.get("config", {}).items() if name not in reset}
     row.override = row.override | {"config": stored | _sealed(changes, secrets, stored), "enabled": enabled}
+    if moved := [name for name, written in moved_secrets(before, row, changes).items() if not references(written)]:
+        raise BadRequest(
+            f"'{moved[0]}' was given for another address. Give it again to send it to the new one.",
+            param=f"config.{moved[0]}",
+        )
     return row
+
+
+def moved_secrets(before: Mapping[str, Any], row: Provider, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The secrets, as written, that an edited row sends elsewhere than before and than the YAML does.
+
+    Whoever may edit a provider could otherwise have them sent to a server of their own, and read them there.
+    `before` is what the row had merged; what is among `changes` was given anew.
+    """
+    config: dict[str, Any] = row.merged.get("config", {})
+    known = [held.get("config", {}) for held in (before, row.declared)]
+    secrets = secret_fields(config_class(row.api, row.provider_type, row.module), config)
+    return {
+        name: config[name]
+        for name in sorted(secrets & config.keys() - changes.keys())
+        if _is_set(config[name], row)
+        and not any(was.get(name) == config[name] and addresses(was) == addresses(config) for was in known)
+    }
+
+
+def _is_set(written: Any, row: Provider) -> bool:
+    with suppress(ConfigError):  # a variable that is missing
+        return bool(expand(written, environment(row)))
+    return False
 
 
 @transaction.atomic
@@ -131,6 +163,7 @@ def changed_model(row: Model, changes: Mapping[str, Any]) -> Model:
     Raises Conflict where its identifier or an alias is another model's, and BadRequest where metadata lacks something.
     """
     _refuse_duplicate(row, Model.objects.all())
+    _refuse_sealed(changes.get("metadata"), "metadata")
     row.override = row.override | dict(changes)
     if row.pk is None or "aliases" in changes:
         _refuse_taken_names(row)
@@ -329,6 +362,12 @@ def _sealed_value(value: Any, before: Any, secret: bool) -> Any:
         old = before if isinstance(before, list) and len(before) == len(value) else [None] * len(value)
         return [_sealed_value(item, was, secret) for item, was in zip(value, old, strict=True)]
     return _seal(value, before) if secret else value
+
+
+def _refuse_sealed(value: Any, place: str) -> None:
+    """Text in the form of stored secrets would be decrypted and shown, or sent somewhere else."""
+    if any(text.startswith(PREFIX) for _, text in strings(value)):
+        raise BadRequest(f"'{place}': no value may begin with '{PREFIX}'.", param=place, code="invalid_value")
 
 
 def _seal(value: Any, before: Any) -> Any:

@@ -14,7 +14,7 @@ from apps.registry.effective import MODEL_DEFAULTS, shown_model
 from apps.registry.fields import YES_OR_NO
 from apps.registry.models import Model, Origin, Provider, from_environment, merged_is
 from apps.registry.rest.access import MayManage
-from apps.registry.rest.base import SHOWN, Managed, Strict, Switch, unsealed
+from apps.registry.rest.base import SHOWN, Managed, Strict, Switch, bounded
 from apps.registry.schemas import MOST_ALIASES, ModelType
 from llamastack.apis import Api
 from llamastack.call import SHARED_TENANT
@@ -68,7 +68,7 @@ class ModelSerializer(Strict):
         }
 
     def validate_metadata(self, metadata: dict[str, Any]) -> dict[str, Any]:
-        return unsealed(metadata)
+        return bounded(metadata)
 
     def create(self, given: dict[str, Any]) -> Model:
         row = Model(identifier=given["model_id"])

@@ -17,7 +17,7 @@ from apps.registry.forms import identifier_rule
 from apps.registry.models import Origin, Provider, merged_is
 from apps.registry.origins import class_of, settings_of
 from apps.registry.rest.access import MayManage
-from apps.registry.rest.base import SHOWN, Managed, Nothing, Strict, Switch, unsealed
+from apps.registry.rest.base import SHOWN, Managed, Nothing, Strict, Switch, bounded
 from apps.registry.rest.configs import config_changes, known, refuse_invalid, shown_config
 from apps.registry.shown import state_of
 from llamastack import stack
@@ -88,7 +88,7 @@ class ProviderSerializer(Strict):
         }
 
     def validate_config(self, config: dict[str, Any]) -> dict[str, Any]:
-        return unsealed(config)
+        return bounded(config)
 
     def create(self, given: dict[str, Any]) -> Provider:
         kind = given["provider_type"]
@@ -122,7 +122,13 @@ class ProviderSerializer(Strict):
     def _edited(self, row: Provider, changes: dict[str, Any], enabled: bool, reset: Any = ()) -> Provider:
         if references(changes) and not self.operator.is_superuser:
             raise PermissionDenied("Only a superuser, in person, may have a provider read the server's environment.")
+        before = row.merged
         row = service.edit_provider(row, changes, enabled, reset)
+        if not self.operator.is_superuser and (moved := service.moved_secrets(before, row, changes)):
+            raise PermissionDenied(
+                f"'{min(moved)}' comes from the server's environment: only a superuser, in person, may have it sent to "
+                "another address."
+            )
         if changes or reset:
             refuse_invalid(row)
         return row

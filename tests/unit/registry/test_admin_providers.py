@@ -131,6 +131,15 @@ async def test_an_edit_keeps_the_secret_that_shows_as_a_mask(browser: Browser, u
     }
 
 
+async def test_a_secret_is_asked_for_again_where_the_address_changes(browser: Browser, upstream: Upstream) -> None:
+    await added(browser, upstream)
+    page = await browser.submit(await page_of("sky"), config_base_url="http://127.0.0.1:9/v1")
+    assert "was given for another address" in page.text
+    assert (await stored("sky")).override["config"]["base_url"] == upstream.url
+    page = await browser.submit(await page_of("sky"), config_base_url="enc:v1:stolen", config_api_key=SECRET)
+    assert "no value may begin with" in page.text
+
+
 async def test_a_new_secret_replaces_the_old_one(browser: Browser, upstream: Upstream, running: LlamaStack) -> None:
     await added(browser, upstream)
     await browser.submit(await page_of("sky"), config_api_key="sk-other")
@@ -230,7 +239,7 @@ async def test_the_connection_is_tested(browser: Browser, upstream: Upstream) ->
     page = await browser.submit(path, to=path.replace("change", "test"))
     assert "Provider &#x27;sky&#x27; answers: 2 models" in page.text
     assert "Healthy" in page.text
-    await browser.submit(path, config_base_url="http://127.0.0.1:9/v1")
+    await browser.submit(path, config_base_url="http://127.0.0.1:9/v1", config_api_key=SECRET)
     page = await browser.submit(path, to=path.replace("change", "test"))
     assert "Provider &#x27;sky&#x27; does not answer" in page.text
     assert "Failing" in page.text

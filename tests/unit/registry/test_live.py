@@ -94,7 +94,7 @@ async def test_a_call_in_flight_ends_on_the_old_provider(
     await serve_as(sky, running, "held")
     call = asyncio.create_task(client.post(URL, json={"model": "held", "messages": HELLO}))
     await eventually(lambda: upstream.requests)
-    await db(service.edit_provider, sky, {"base_url": "http://127.0.0.1:9/v1"}, True)
+    await db(service.edit_provider, sky, {"base_url": "http://127.0.0.1:9/v1", "api_key": "sk"}, True)
     await running.live.refresh()
     refused = await client.post(URL, json={"model": "held", "messages": HELLO})
     upstream.released.set()
@@ -135,7 +135,7 @@ async def test_a_provider_that_cannot_be_made_says_why_and_the_others_go_on(
 
 
 async def test_a_row_that_cannot_be_read_holds_up_no_other(running: LlamaStack, sky: Provider) -> None:
-    await db(service.edit_model, Model(identifier="odd"), {"provider_id": "sky", "metadata": {"x": "enc:v1:odd"}})
+    await db(service.edit_model, Model(identifier="odd"), {"provider_id": "sky", "metadata": {"x": "${env.NO_SUCH}"}})
     row = Provider(identifier="odd", provider_type="remote::broken", module="tests.unit.registry")
     await db(service.edit_provider, row, {}, True)
     await db(service.edit_model, Model(identifier="later"), {"provider_id": "sky"})
@@ -188,7 +188,7 @@ async def test_discovery_registers_and_forgets_only_after_three_listings(sky: Pr
 
 
 async def test_discovery_that_fails_removes_nothing(running: LlamaStack, sky: Provider) -> None:
-    await db(service.edit_provider, sky, {"base_url": "http://127.0.0.1:9/v1"}, True)
+    await db(service.edit_provider, sky, {"base_url": "http://127.0.0.1:9/v1", "api_key": "sk"}, True)
     await running.live.refresh()
     for _ in range(LISTINGS_UNTIL_GONE + 1):
         with pytest.raises(Exception, match="cannot be reached"):

@@ -61,6 +61,7 @@ async def test_the_provider_may_be_understood(
         ({"model_id": "m", "model_type": "smell"}, 400, "model_type"),
         ({"model_id": "m", "model_type": "embedding"}, 400, "metadata"),
         ({"model_id": "m", "provider": "sky"}, 400, "provider"),
+        ({"model_id": "m", "metadata": {"notes": ["enc:v1:stolen"]}}, 400, "metadata"),
         ({"model_id": "x" * 256}, 400, "model_id"),
         ({"model_id": "nul\x00"}, 400, "model_id"),
         ({"model_id": "two\nlines"}, 400, "model_id"),

@@ -106,6 +106,42 @@ async def test_only_a_superuser_may_have_a_provider_read_the_environment(client:
     assert (refused.status_code, await db(Provider.objects.count)) == (403, 0)
 
 
+async def test_a_secret_goes_to_the_address_that_it_was_given_for(
+    client: httpx.AsyncClient, sky: Provider, upstream: Upstream
+) -> None:
+    elsewhere = {"base_url": "http://127.0.0.1:9/v1"}
+    for given in ({"config": elsewhere}, {"reset": ["base_url"]}, {"config": elsewhere | {"api_key": MASK}}):
+        refused = (await client.patch(SKY, json=given)).json()["error"]
+        assert (refused["param"], "Give it again" in refused["message"]) == ("config.api_key", True)
+    assert (await client.patch(SKY, json={"config": {"base_url": f"{upstream.url}/more"}})).status_code == 200
+    assert (await client.patch(SKY, json={"config": elsewhere | {"api_key": SECRET}})).status_code == 200
+    assert (await client.patch(SKY, json={"reset": ["base_url", "api_key"]})).status_code == 200
+
+
+async def test_the_secret_of_the_yaml_comes_back_with_its_address_alone(
+    client: httpx.AsyncClient, running: LlamaStack
+) -> None:
+    await db(service.apply, declared(base_url="http://127.0.0.1:9/v1", api_key=SECRET))
+    mine = {"base_url": "http://127.0.0.1:8/v1", "api_key": "sk-mine"}
+    assert (await client.patch(SKY, json={"config": mine})).status_code == 200
+    refused = (await client.patch(SKY, json={"reset": ["api_key"]})).json()["error"]
+    assert (refused["param"], SECRET in str(refused)) == ("config.api_key", False)
+    assert (await client.patch(SKY, json={"reset": ["api_key", "base_url"]})).status_code == 200
+
+
+async def test_only_a_superuser_may_have_what_the_environment_holds_sent_elsewhere(
+    client: httpx.AsyncClient, running: LlamaStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await db(service.apply, declared(base_url="http://127.0.0.1:9/v1", api_key="${env.SKY_KEY:=}"))
+    elsewhere = {"config": {"base_url": "http://127.0.0.1:8/v1"}}
+    assert (await client.patch(SKY, json=elsewhere)).status_code == 200
+    assert (await client.patch(SKY, json={"reset": ["base_url"]})).status_code == 200
+    monkeypatch.setenv("SKY_KEY", SECRET)
+    refused = await client.patch(SKY, json=elsewhere)
+    assert (refused.status_code, "'api_key' comes from the server's environment" in refused.text) == (403, True)
+    assert (await stored()).merged["config"]["base_url"] == "http://127.0.0.1:9/v1"
+
+
 @pytest.mark.parametrize(
     ("given", "status", "field"),
     [
@@ -120,7 +156,7 @@ async def test_only_a_superuser_may_have_a_provider_read_the_environment(client:
         ({"config": {"refresh_models": "perhaps"}}, 400, "config.refresh_models"),
         ({"config": {"api_key": MASK}}, 400, "config.api_key"),
         ({"config": {"allowed_models": ["x" * 100_001]}}, 400, "config"),
-        ({"config": {"base_url": "enc:v1:stolen"}}, 400, "config"),
+        ({"config": {"base_url": "enc:v1:stolen"}}, 400, "config.base_url"),
         ({"enabled": "perhaps"}, 400, "enabled"),
         ({"configs": {}}, 400, "configs"),
     ],

@@ -64,6 +64,7 @@ async def test_a_model_is_registered_with_its_other_names(client: httpx.AsyncCli
         ({"aliases": ["nul\x00"]}, 400, "aliases.0"),
         ({"aliases": [f"a{number}" for number in range(101)]}, 400, "aliases"),
         ({"metadata": [1]}, 400, "metadata"),
+        ({"metadata": {"notes": ["enc:v1:stolen"]}}, 400, "metadata"),
         ({"default": "maybe"}, 400, "default"),
         ({"model_id": "other"}, 400, "model_id"),
     ],
