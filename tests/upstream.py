@@ -11,6 +11,7 @@ from typing import Any
 from aiohttp import web
 
 WORDS = ["The ", "sky ", "is ", "blue."]
+ARGUMENTS = '{"city": "Paris"}'
 
 
 @dataclass
@@ -67,6 +68,8 @@ async def generate(request: web.Request) -> web.StreamResponse:
         except asyncio.CancelledError:
             upstream.closed.set()
             raise
+    if call := wanted_call(body):
+        return await answer_with_call(request, call, bool(body.get("stream")))
     if body.get("stream"):
         with_usage = bool((body.get("stream_options") or {}).get("include_usage"))
         return await stream(request, upstream, model, chat, with_usage)
@@ -74,6 +77,33 @@ async def generate(request: web.Request) -> web.StreamResponse:
     message = {"role": "assistant", "content": said, "reasoning_content": "I looked up."}
     choice = {"message": message} if chat else {"text": said}
     return web.json_response(reply(choice | {"finish_reason": "stop"}, chat, streamed=False))
+
+
+def wanted_call(body: dict[str, Any]) -> dict[str, Any] | None:
+    """Whoever gives functions has one of them called, and an answer once its result is there."""
+    functions = [tool["function"] for tool in body.get("tools") or () if tool["type"] == "function"]
+    choice = body.get("tool_choice")
+    if not functions or choice == "none" or body["messages"][-1]["role"] == "tool":
+        return None
+    name = choice["function"]["name"] if isinstance(choice, dict) and "function" in choice else functions[0]["name"]
+    function = {"name": name, "arguments": ARGUMENTS}
+    return {"index": 0, "id": "call_1", "type": "function", "function": function, "extra_content": {"signature": "s"}}
+
+
+async def answer_with_call(request: web.Request, call: dict[str, Any], streamed: bool) -> web.StreamResponse:
+    if not streamed:
+        message = {"role": "assistant", "content": None, "tool_calls": [call]}
+        return web.json_response(reply({"message": message, "finish_reason": "tool_calls"}, True, streamed=False))
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+    await response.prepare(request)
+    begun = call | {"function": call["function"] | {"arguments": ""}}
+    pieces = [ARGUMENTS[:5], ARGUMENTS[5:]]
+    deltas = [begun, *({"index": 0, "function": {"arguments": piece}} for piece in pieces)]
+    for delta in [{"role": "assistant", "content": None}, *({"tool_calls": [one]} for one in deltas)]:
+        await response.write(event(reply({"delta": delta}, True, streamed=True)))
+    await response.write(event(reply({"delta": {}, "finish_reason": "tool_calls"}, True, streamed=True)))
+    await response.write(b"data: [DONE]\n\n")
+    return response
 
 
 async def stream(

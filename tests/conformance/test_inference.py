@@ -3,6 +3,7 @@ and our own server on uvicorn and on daphne, which is a vendor like any other to
 """
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from apps.inference.schemas import (
     CompletionChunk,
     CompletionRequest,
     EmbeddingRequest,
+    ToolCall,
 )
 from llamastack.apis import Api
 from llamastack.call import ANONYMOUS_ADMIN, Call
@@ -77,6 +79,8 @@ async def served(request: pytest.FixtureRequest, servers: Callable[[str], Live])
 
 
 CHATS = pytest.mark.parametrize("served", each("inline::meta-reference", *REMOTE, *SERVERS), indirect=True)
+OBEDIENT = [kind for kind in REMOTE if kind != "remote::ollama"]  # which ignores tool_choice, so that is refused there
+CALLS = pytest.mark.parametrize("served", each("inline::meta-reference", *OBEDIENT), indirect=True)
 EMBEDS = pytest.mark.parametrize("served", each("inline::sentence-transformers", *REMOTE, *SERVERS), indirect=True)
 ALL = pytest.mark.parametrize("served", each(*LOCAL, *REMOTE, *SERVERS), indirect=True)
 
@@ -165,6 +169,52 @@ async def test_several_chats_at_once_each_get_their_own(served: Served) -> None:
     assert {reply.usage.total_tokens for reply in replies if reply.usage} == {
         alone.usage.total_tokens if alone.usage else 0
     }
+
+
+SCHEMA = {"type": "object", "properties": {"city": {"enum": ["Paris", "Rome"]}}, "required": ["city"]}
+WEATHER = {"type": "function", "function": {"name": "get_weather", "parameters": SCHEMA}}
+CALLING = {
+    "tools": [WEATHER],
+    "tool_choice": {"type": "function", "function": {"name": "get_weather"}},
+    "max_tokens": 60,
+}
+
+
+@CALLS
+async def test_a_tool_that_must_be_called_is_called_with_arguments_of_its_schema(served: Served) -> None:
+    [choice] = (await whole(served, **CALLING)).choices
+    [call] = choice.message.tool_calls or ()
+    assert isinstance(call, ToolCall)
+    assert (choice.finish_reason, choice.message.content, call.function.name) == ("tool_calls", None, "get_weather")
+    assert json.loads(call.function.arguments)["city"] in ("Paris", "Rome")
+
+
+@CALLS
+async def test_a_streamed_call_says_the_same_as_the_whole(served: Served) -> None:
+    choices = [choice for chunk in await streamed(served, **CALLING) for choice in chunk.choices]
+    first, *rest = [call for choice in choices for call in choice.delta.tool_calls or ()]
+    assert first.function is not None
+    assert (first.index, bool(first.id), first.type, first.function.name) == (0, True, "function", "get_weather")
+    assert all((call.index, call.id) == (0, None) for call in rest)
+    arguments = "".join(call.function.arguments or "" for call in [first, *rest] if call.function)
+    [whole_call] = (await whole(served, **CALLING)).choices[0].message.tool_calls or ()
+    assert isinstance(whole_call, ToolCall)
+    assert arguments == whole_call.function.arguments
+    assert [choice.finish_reason for choice in choices if choice.finish_reason] == ["tool_calls"]
+    assert not any(choice.delta.content for choice in choices)
+
+
+@CHATS
+async def test_the_result_of_a_call_is_answered(served: Served) -> None:
+    call = {"id": "call_1", "type": "function", "function": {"name": "get_weather", "arguments": '{"city": "Paris"}'}}
+    turns = [
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "call_1", "content": "Rain."},
+    ]
+    asked = [{"role": "user", "content": "How is the weather in Paris?"}, *turns]
+    reply = await whole(served, messages=asked, tools=[WEATHER])
+    assert reply.choices[0].message.content
+    assert reply.choices[0].message.tool_calls is None
 
 
 @CHATS

@@ -1,5 +1,6 @@
 """Tools in a request to POST /v1/chat/completions: what every provider gets, and what none gets to see."""
 
+import json
 from typing import Any
 
 import httpx
@@ -117,3 +118,31 @@ async def test_a_call_without_its_arguments_is_refused(client: httpx.AsyncClient
     call = {"id": "call_1", "type": "function", "function": {"name": "now"}}
     response = await asked(client, messages=[*HELLO, {"role": "assistant", "tool_calls": [call]}])
     assert response.json()["error"]["param"] == "messages.1.tool_calls.0.function.arguments"
+
+
+async def test_a_vendors_calls_reach_the_client_with_all_it_says_of_them(
+    client: httpx.AsyncClient, sky: Provider
+) -> None:
+    choice = (await asked(client, tools=[WEATHER])).json()["choices"][0]
+    assert choice["finish_reason"] == "tool_calls"
+    assert choice["message"]["content"] is None
+    assert choice["message"]["tool_calls"] == [CALL | {"index": 0, "extra_content": {"signature": "s"}}]
+
+
+async def test_a_vendors_calls_are_streamed_as_they_come(client: httpx.AsyncClient, sky: Provider) -> None:
+    response = await asked(client, tools=[WEATHER], stream=True)
+    lines = [line.removeprefix("data: ") for line in response.text.split("\n") if line.startswith("data: {")]
+    choices = [json.loads(line)["choices"][0] for line in lines]
+    deltas = [call for choice in choices for call in choice["delta"].get("tool_calls", ())]
+    function = {"name": "get_weather", "arguments": ""}
+    first = {"index": 0, "id": "call_1", "type": "function", "extra_content": {"signature": "s"}}
+    assert deltas[0] == first | {"function": function}
+    assert [delta["function"] for delta in deltas[1:]] == [{"arguments": '{"cit'}, {"arguments": 'y": "Paris"}'}]
+    assert choices[-1]["finish_reason"] == "tool_calls"
+
+
+async def test_a_result_is_answered(client: httpx.AsyncClient, sky: Provider) -> None:
+    turns = [{"role": "assistant", "tool_calls": [CALL]}, {"role": "tool", "tool_call_id": "call_1", "content": "blue"}]
+    choice = (await asked(client, tools=[WEATHER], messages=[*HELLO, *turns])).json()["choices"][0]
+    assert (choice["message"]["content"], choice["finish_reason"]) == ("The sky is blue.", "stop")
+    assert choice["message"]["reasoning_content"] == "I looked up."

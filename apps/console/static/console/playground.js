@@ -131,7 +131,7 @@ class Answer {
     this.reason = choice?.finish_reason ?? this.reason;
     const thought = choice?.delta?.reasoning_content;
     if (thought) keepInSight(() => this.thoughts().append(thought));
-    const piece = choice?.delta?.content;
+    const piece = (choice?.delta?.content ?? "") + called(choice?.delta?.tool_calls ?? []);
     if (thought || piece) this.count();
     if (piece) {
       this.text += piece;
@@ -180,6 +180,11 @@ class Answer {
     if (this.first) parts.push(`first after ${((this.first - this.began) / 1000).toFixed(2)} s`);
     return parts.join(" · ");
   }
+}
+
+/** What a chunk says of tool calls, as text: a call's name on a line of its own, and then its arguments. */
+function called(calls) {
+  return calls.map(({ function: tool }) => (tool?.name ? `\n${tool.name} ` : "") + (tool?.arguments ?? "")).join("");
 }
 
 /** Tokens a second after the first one, or over all where they came in one go. */
