@@ -1,6 +1,6 @@
 """The real server with its local models, for the official clients. One for all tests: they only read.
 
-Every test that asks for it runs on uvicorn and on daphne.
+Every test that asks for it runs on uvicorn and on daphne, but for those ON_ONE: what documents show.
 """
 
 from collections.abc import Iterator
@@ -13,6 +13,7 @@ from tests.servers import Server, serving
 
 CHAT = "SmolLM2-135M-Instruct"
 EMBEDDING = "all-MiniLM-L6-v2"
+ON_ONE = pytest.mark.parametrize("server", SERVERS[:1], indirect=True)
 
 
 @pytest.fixture(scope="session", params=SERVERS)

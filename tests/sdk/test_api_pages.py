@@ -10,6 +10,7 @@ import pytest
 
 from llamastack.api import api
 from llamastack.apis import ALIASES
+from tests.sdk.conftest import ON_ONE
 from tests.servers import ROOT, Server
 
 PAGES = sorted((ROOT / "docs" / "api").glob("*.md"))
@@ -30,6 +31,7 @@ def shows(output: str, line: str) -> bool:
     return re.search(".*".join(map(re.escape, line.split("…"))), output, re.DOTALL) is not None
 
 
+@ON_ONE
 @pytest.mark.local_model
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
 def test_the_lines_of_a_page_run_and_print_what_it_says(page: Path, server: Server) -> None:

@@ -13,7 +13,7 @@ from typer.main import get_command
 from websockets.asyncio.client import connect
 
 from llamastack.cli import app
-from tests.sdk.conftest import CHAT
+from tests.sdk.conftest import CHAT, ON_ONE
 from tests.servers import ROOT, Server
 
 README = (ROOT / "README.md").read_text()
@@ -35,12 +35,14 @@ def ran(command: list[str], server: Server, cwd: Path = ROOT) -> str:
     return result.stdout
 
 
+@ON_ONE
 @pytest.mark.local_model
 def test_the_curl_line(server: Server) -> None:
     lines = [line.strip().rstrip("\\") for line in README.split("curl:\n\n")[1].splitlines()[:2]]
     assert json.loads(ran(["bash", "-c", " ".join(lines)], server))["model"] == CHAT
 
 
+@ON_ONE
 @pytest.mark.local_model
 def test_the_python_lines(server: Server) -> None:
     said = ran([sys.executable, "-c", block("python")], server)
@@ -48,12 +50,14 @@ def test_the_python_lines(server: Server) -> None:
     assert said.endswith("384\n")
 
 
+@ON_ONE
 @pytest.mark.local_model
 @pytest.mark.node
 def test_the_javascript_lines(server: Server) -> None:
     assert "Paris" in ran(["node", "--input-type=module", "-e", block("js")], server, NODE)
 
 
+@ON_ONE
 @pytest.mark.local_model
 async def test_the_websocket(server: Server) -> None:
     question = [{"role": "user", "content": "What is the capital of France?"}]
@@ -69,6 +73,7 @@ async def test_the_websocket(server: Server) -> None:
     assert "Paris" in said
 
 
+@ON_ONE
 @pytest.mark.local_model
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example(server: Server, example: Path) -> None:
