@@ -5,8 +5,11 @@ from typing import Any
 
 import openai
 import pytest
+from langchain_openai import ChatOpenAI
+from pydantic import BaseModel, Field, SecretStr
 
 from tests.sdk.conftest import CHAT
+from tests.servers import Server
 
 pytestmark = pytest.mark.local_model
 SCHEMA = {
@@ -76,3 +79,16 @@ def test_a_schema_that_cannot_be_followed_is_refused(client: openai.OpenAI) -> N
     with pytest.raises(openai.BadRequestError, match="cannot be followed") as caught:
         client.chat.completions.create(model=CHAT, messages=QUESTION, tools=[tool], tool_choice="required")
     assert caught.value.param == "tools"
+
+
+def test_langchain_binds_a_tool_and_reads_its_call(server: Server) -> None:
+    class Weather(BaseModel):
+        """Current weather of a city"""
+
+        city: str = Field(max_length=20)
+
+    chat = ChatOpenAI(model=CHAT, base_url=f"{server.url}/v1", api_key=SecretStr("any"), temperature=0, max_retries=0)
+    message = chat.bind_tools([Weather], tool_choice="Weather").invoke("What's the weather in Paris?")
+    [call] = message.tool_calls
+    assert call["name"] == "Weather"
+    assert Weather.model_validate(call["args"]).city

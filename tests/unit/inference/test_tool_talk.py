@@ -7,6 +7,7 @@ from random import Random
 from typing import Any
 
 import pytest
+from jinja2 import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from apps.inference.providers.inline.meta_reference.answers import Answers
@@ -16,7 +17,7 @@ from apps.inference.providers.inline.meta_reference.generation import Event, Fin
 from apps.inference.providers.inline.meta_reference.prompt import encode
 from apps.inference.providers.inline.meta_reference.tool_forms.talk import Talk, talk
 from apps.inference.schemas import ChatCompletionChunk, ChatCompletionRequest, Choice
-from llamastack.errors import UnsupportedParameter
+from llamastack.errors import BadRequest, UnsupportedParameter
 from llamastack.sampling import SamplingParams
 
 PLAIN = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}<assistant>"
@@ -68,7 +69,11 @@ class Spoken:
         return {entry.content: token for token, entry in self.added_tokens_decoder.items()}
 
     def apply_chat_template(self, turns: list[dict[str, Any]], tokenize: bool, **options: Any) -> str:
-        return ImmutableSandboxedEnvironment().from_string(self.chat_template).render(messages=turns, **options)
+        template = ImmutableSandboxedEnvironment().from_string(self.chat_template)
+        return template.render(messages=turns, **{"raise": self.refuse}, **options)
+
+    def refuse(self) -> None:
+        raise TemplateError("not so")
 
     def encode(self, text: str, add_special_tokens: bool = False) -> list[int]:
         return [ord(character) for character in text]
@@ -151,6 +156,23 @@ def test_arguments_that_are_no_json_are_told_as_they_are() -> None:
     turn = {"role": "assistant", "tool_calls": [called("1", "now", "{oops")]}
     assert '<call>now"{oops"' in rendered(Spoken(WITH_TOOLS), request(ASKED, turn, tools=[NOW]))
     assert '"arguments": {oops}' in rendered(Spoken(), request(ASKED, turn, tools=[NOW]))
+
+
+ONE_CALL = WITH_TOOLS.replace("{% for c in", "{% if m.tool_calls | length > 1 %}{{ raise() }}{% endif %}{% for c in")
+
+
+def test_a_template_that_takes_one_call_a_turn_gets_each_with_its_result() -> None:
+    text = rendered(Spoken(ONE_CALL), request(*ROUND, ASKED, ASKED, tools=[NOW])).split("<user>", 1)[1]
+    first = 'Let me see.<call>get_weather{"a": 1}<tool>rain'
+    assert (
+        text
+        == f"How is it?<assistant>{first}<assistant><call>now{{}}<tool>noon" + "<user>How is it?" * 2 + "<assistant>"
+    )
+
+
+def test_a_template_that_refuses_still_is_a_400() -> None:
+    with pytest.raises(BadRequest, match="refuses these messages"):
+        rendered(Spoken("{{ raise() }}"), request(*ROUND, tools=[NOW]))
 
 
 # --- reasoning ---

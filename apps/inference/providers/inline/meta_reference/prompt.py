@@ -5,7 +5,7 @@ from typing import Any
 from jinja2 import TemplateError
 
 from apps.inference.providers.inline.meta_reference.parameters import PROVIDER
-from apps.inference.providers.inline.meta_reference.tool_forms.talk import Talk
+from apps.inference.providers.inline.meta_reference.tool_forms.talk import Talk, one_by_one
 from apps.inference.schemas import CompletionRequest, ImagePart, Message, TextPart
 from llamastack.errors import BadRequest, UnsupportedParameter
 
@@ -22,9 +22,20 @@ def rendered(template: Any, messages: list[Message], talk: Talk, in_parts: bool 
         raise BadRequest("This model has no chat template, so it cannot chat; use an instruct model.", param="model")
     turns = talk.turns([_turn(index, message, in_parts) for index, message in enumerate(messages)], messages)
     try:
-        text: str = template.apply_chat_template(turns, add_generation_prompt=True, tokenize=False, **talk.options)
+        return _filled(template, turns, talk)
     except TemplateError as error:
-        raise BadRequest(f"The model's chat template refuses these messages: {error}", param="messages") from error
+        refusal = BadRequest(f"The model's chat template refuses these messages: {error}", param="messages")
+        apart = one_by_one(turns)
+        if apart == turns:
+            raise refusal from error
+    try:
+        return _filled(template, apart, talk)
+    except TemplateError as error:
+        raise refusal from error
+
+
+def _filled(template: Any, turns: list[dict[str, Any]], talk: Talk) -> str:
+    text: str = template.apply_chat_template(turns, add_generation_prompt=True, tokenize=False, **talk.options)
     return text
 
 

@@ -193,6 +193,23 @@ def _told(call: ToolCall) -> dict[str, Any]:
     return {"id": call.id, "type": "function", "function": function}
 
 
+def one_by_one(turns: Sequence[Turn]) -> list[Turn]:
+    """Each call in a turn of its own with its result after it: Llama 3.1's template refuses several in one turn."""
+    results = {turn["tool_call_id"]: turn for turn in turns if "tool_call_id" in turn}
+    placed: set[str] = set()
+    apart: list[Turn] = []
+    for turn in turns:
+        calls = turn.get("tool_calls", ())
+        for place, call in enumerate(calls if len(calls) > 1 else ()):
+            content = like(turn["content"], "") if place else turn["content"]
+            result = results.get(call["id"])
+            apart += [turn | {"content": content, "tool_calls": [call]}, *([result] if result else [])]
+            placed.add(call["id"])
+        if len(calls) < 2 and turn.get("tool_call_id") not in placed:
+            apart.append(turn)
+    return apart
+
+
 # A content is text or, for templates of models that see, a list of parts.
 
 
