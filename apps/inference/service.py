@@ -4,6 +4,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Any
 
+import orjson
+
 from apps.access.service import Route
 from apps.inference import stored
 from apps.inference.assembler import Assembler
@@ -20,6 +22,7 @@ from apps.inference.schemas import (
     completion_id,
 )
 from apps.registry.live import Live
+from llamastack import sse
 from llamastack.call import Call
 from llamastack.flusher import Flusher
 
@@ -47,7 +50,7 @@ class InferenceService:
         if not isinstance(reply, ChatCompletion):
             return self._stored_stream(call, request, reply)
         reply.id = completion_id()
-        await self._store(call, request, reply.model_dump(mode="json"))
+        await self._store(call, request, reply.id, sse.dump(reply))
         return reply
 
     async def post_completion(self, call: Call, request: CompletionRequest) -> CompletionReply:
@@ -94,12 +97,12 @@ class InferenceService:
                 else:
                     yield chunk
         if completion := assembler.completion():
-            await self._store(call, request, completion)
+            await self._store(call, request, own_id, orjson.dumps(completion))
         for chunk in held:
             yield chunk
 
-    async def _store(self, call: Call, request: ChatCompletionRequest, completion: dict[str, Any]) -> None:
-        row = stored.row(call.principal, request, completion)
+    async def _store(self, call: Call, request: ChatCompletionRequest, own_id: str, completion: bytes) -> None:
+        row = stored.row(call.principal, request, own_id, completion)
         size = len(row.input_messages) + len(row.completion)
         if request.store:
             await self.flusher.commit(row, size)

@@ -20,17 +20,19 @@ SHOWN_PARTS = ("text", "image_url")
 MESSAGES = TypeAdapter(list[Message])
 
 
-def row(principal: Principal, request: ChatCompletionRequest, completion: JSON) -> StoredCompletion:
+def row(
+    principal: Principal, request: ChatCompletionRequest, completion_id: str, completion: bytes
+) -> StoredCompletion:
     """The row of an answer, given as the JSON of a `ChatCompletion`."""
     return StoredCompletion(
-        id=completion["id"],
+        id=completion_id,
         tenant=principal.tenant,
         owner=principal.name,
         created_at=timezone.now(),
-        model=completion["model"],
+        model=request.model,
         metadata=request.metadata or {},
         input_messages=MESSAGES.dump_json(request.messages, exclude_unset=True).decode(),
-        completion=orjson.dumps({"schema": SCHEMA, **completion}).decode(),
+        completion=f'{{"schema":{SCHEMA},{completion[1:].decode()}',
     )
 
 

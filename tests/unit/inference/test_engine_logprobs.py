@@ -1,7 +1,8 @@
 """Logprobs as clients read them: with the text they belong to, in OpenAI's shapes."""
 
 import math
-from collections.abc import AsyncIterator, Sequence
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,8 @@ import torch
 from tokenizers import decoders
 
 from apps.inference.providers.inline.meta_reference import MetaReference
+from apps.inference.providers.inline.meta_reference.answers import Answers, Piece
+from apps.inference.providers.inline.meta_reference.completion import whole_text
 from apps.inference.providers.inline.meta_reference.config import MetaReferenceConfig
 from apps.inference.providers.inline.meta_reference.generation import Logprob
 from apps.inference.providers.inline.meta_reference.logprobs import TokenLogprob, Waiting, Wording, of_prompt
@@ -23,6 +26,7 @@ from apps.inference.schemas import (
     CompletionRequest,
 )
 from llamastack.call import ANONYMOUS_ADMIN, Call
+from llamastack.sampling import SamplingParams
 from tests.unit.inference.test_engine_text import Bytes
 
 SMOLLM = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -137,6 +141,35 @@ def test_chats_and_completions_have_their_shapes() -> None:
         "top_logprobs": [None, {"b": -0.25, "a": -2.0}],
         "text_offset": [0, 1],
     }
+
+
+class Watched(Vocabulary):
+    """Notes in which threads its tokens are written."""
+
+    def __init__(self) -> None:
+        super().__init__(None, "a", "b", "s")
+        self.threads: set[threading.Thread] = set()
+
+    def convert_ids_to_tokens(self, token: int) -> str | None:
+        self.threads.add(threading.current_thread())
+        return super().convert_ids_to_tokens(token)
+
+
+class Answered(Answers):
+    """One answer, of one token."""
+
+    async def pieces(self) -> AsyncGenerator[Piece, None]:
+        yield Piece(0, "b", "stop", (TokenLogprob(1, 0, LIKELY),))
+
+
+async def test_those_of_whole_answers_are_written_in_a_thread_beside_other_requests() -> None:
+    vocabulary = Watched()
+    loaded: Any = SimpleNamespace(tokenizer=vocabulary, engine=SimpleNamespace(capacity=1))
+    answers = Answered(loaded, [[1]], SamplingParams(logprobs=1), 1)
+    choice = (await whole_text(answers, "m")).choices[0]
+    assert choice.logprobs
+    assert choice.logprobs["tokens"] == ["b"]
+    assert threading.current_thread() not in vocabulary.threads
 
 
 # --- the real model ---

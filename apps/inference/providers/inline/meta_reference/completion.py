@@ -1,7 +1,9 @@
 """Answers as they travel: chat completions and completions, whole and in chunks."""
 
-from collections.abc import AsyncGenerator
+import asyncio
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from typing import TypeVar
 
 from apps.inference.providers.inline.meta_reference.answers import Answers, Piece
 from apps.inference.providers.inline.meta_reference.logprobs import Wire
@@ -23,9 +25,19 @@ from apps.inference.schemas import (
     text_completion_id,
 )
 
+T = TypeVar("T")
+
+
+async def _worded(answers: Answers, choice: Callable[[Piece], T]) -> list[T]:
+    """The choices. Logprobs of long answers take seconds to write: in a thread, beside other requests."""
+    pieces = await answers.whole()
+    if answers.wording:
+        return await asyncio.to_thread(lambda: [choice(piece) for piece in pieces])
+    return [choice(piece) for piece in pieces]
+
 
 async def whole_chat(answers: Answers, talk: Talk, model: str) -> ChatCompletion:
-    choices = [_choice(answers, talk, answer) for answer in await answers.whole()]
+    choices = await _worded(answers, lambda answer: _choice(answers, talk, answer))
     return ChatCompletion(model=model, choices=choices, usage=answers.usage())
 
 
@@ -66,7 +78,7 @@ async def stream_chat(
 
 
 async def whole_text(answers: Answers, model: str) -> Completion:
-    choices = [_text_choice(answers, answer) for answer in await answers.whole()]
+    choices = await _worded(answers, lambda answer: _text_choice(answers, answer))
     return Completion(model=model, choices=choices, usage=answers.usage())
 
 

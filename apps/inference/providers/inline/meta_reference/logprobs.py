@@ -72,8 +72,9 @@ class Wording:
         self._tokenizer = tokenizer
         self._added = {token: text for text, token in tokenizer.get_added_vocab().items()}
         self._byte_level = _is_byte_level(tokenizer)
+        self.bytes = cache(self._bytes)  # the likeliest tokens are often the same
 
-    def bytes(self, token: int) -> bytes:
+    def _bytes(self, token: int) -> bytes:
         """What the token stands for, which may be a part of a character; special tokens are their names."""
         if token in self._added:
             return str(self._added[token]).encode()
