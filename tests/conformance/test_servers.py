@@ -253,6 +253,7 @@ def test_a_client_that_expects_100_continue_gets_it(server: Live) -> None:
 # --- start and stop ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SERVERS)
 def test_a_server_that_is_interrupted_cuts_what_has_no_end(kind: str, tmp_path: Path) -> None:
     with live(kind, tmp_path / "home") as server:
@@ -267,6 +268,7 @@ def test_a_server_that_is_interrupted_cuts_what_has_no_end(kind: str, tmp_path: 
     assert "Traceback" not in server.server.output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SERVERS)
 def test_a_server_that_is_told_to_end_answers_who_has_asked_and_nobody_else(kind: str, tmp_path: Path) -> None:
     with live(kind, tmp_path / "home") as server, ThreadPoolExecutor() as threads:
