@@ -22,9 +22,11 @@ from apps.inference.consumers import ChatConsumer  # noqa: E402
 from llamastack import guards, stack  # noqa: E402
 from llamastack.errors import NotFound, StackError  # noqa: E402
 from llamastack.middleware import is_api  # noqa: E402
+from llamastack.threads import Threads  # noqa: E402
 
 WEBSOCKET = "/ws/chat"
 websockets = URLRouter([path(WEBSOCKET[1:], ChatConsumer.as_asgi())])
+threads = Threads()
 logger = logging.getLogger(__name__)
 # A request's connections are closed when it ends (CONN_MAX_AGE is 0). To look for old ones when it begins, too, would
 # take each request to a thread and back before it is read.

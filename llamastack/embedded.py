@@ -9,12 +9,10 @@ import logging
 import os
 import threading
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-from asgiref.sync import ThreadSensitiveContext
 
 from llamastack import environment
 from llamastack.config import StackConfig, database_url
@@ -102,16 +100,17 @@ class Embedded:
         self._over = asyncio.Event()
         self._ready: Future[None] = Future()
         self._exchanges: dict[asyncio.Task[None], Exchange] = {}
-        self._idle_threads: list[ThreadPoolExecutor] = []
         self._thread = threading.Thread(target=self._run, name="llama-stack", daemon=True)
 
     def start(self) -> None:
         """Returns when the Stack answers; raises what kept it from starting."""
-        self._thread.start()
         try:
+            self._thread.start()
             self._ready.result()
         except BaseException:
-            if not self._ready.cancel():  # if it is the wait that was interrupted, the thread ends by itself
+            if not self._ready.cancel():  # where the wait was interrupted before, the thread ends by itself
+                if self._ready.exception() is None:
+                    self.close()
                 self._thread.join()
             raise
 
@@ -136,6 +135,11 @@ class Embedded:
                 self.loop.call_soon_threadsafe(self._over.set)
         self._thread.join()
 
+    def wait(self) -> None:
+        """Until its thread has ended, which it does by itself where the start or the close was interrupted."""
+        if self.process == os.getpid() and self._thread.is_alive():
+            self._thread.join()
+
     # --- below here, the Stack's thread ---
 
     def _run(self) -> None:
@@ -153,6 +157,7 @@ class Embedded:
 
     async def _serve(self) -> None:
         from llamastack import stack
+        from llamastack.asgi import threads
 
         self.loop = asyncio.get_running_loop()
         await stack.start()
@@ -163,30 +168,20 @@ class Embedded:
             await self._end_exchanges()
         finally:
             await stack.stop()
+            threads.end()
 
     def _spawn(self, exchange: Exchange) -> None:
-        task = self.loop.create_task(self._answer(exchange))
-        self._exchanges[task] = exchange
-        task.add_done_callback(self._exchanges.pop)
-
-    async def _answer(self, exchange: Exchange) -> None:
-        """Django does some of each request in a thread of its own. Threads are kept here: a new one costs 0.3 ms."""
         from llamastack.asgi import application
 
-        thread = self._idle_threads.pop() if self._idle_threads else ThreadPoolExecutor(1, "llama-stack-request")
-        try:
-            async with ThreadSensitiveContext(executor=thread):
-                await exchange.run(application)
-        finally:
-            self._idle_threads.append(thread)
+        task = self.loop.create_task(exchange.run(application))
+        self._exchanges[task] = exchange
+        task.add_done_callback(self._exchanges.pop)
 
     async def _end_exchanges(self) -> None:
         for exchange in self._exchanges.values():
             exchange.leave()
         if self._exchanges:
             await asyncio.wait(self._exchanges, timeout=GRACE_SECONDS)
-        for thread in self._idle_threads:
-            thread.shutdown()
 
 
 def _host() -> bytes:
@@ -212,6 +207,7 @@ class Process:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._embedded: Embedded | None = None
+        self._latest: Embedded | None = None
         self._taken: Path | None = None
         self._leaves_with_interpreter = False
 
@@ -223,7 +219,7 @@ class Process:
             if embedded is None or embedded.path != path or embedded.process != os.getpid():
                 self._refuse_second(path)
                 self._end_with_interpreter()
-                embedded = Embedded(source, path)
+                embedded = self._latest = Embedded(source, path)
                 embedded.start()
                 self._embedded = embedded
             embedded.shares += 1
@@ -266,6 +262,8 @@ class Process:
                 f"This process already runs the Stack of {other.stem}, and can run one: close its clients before "
                 f"{path.stem}. For both at once, take a process for each, or {SERVE_INSTEAD}."
             )
+        if self._latest is not None:
+            self._latest.wait()
         if stack.is_running():
             raise EnvironmentFault(f"This process already serves a Stack. To use it from here, {SERVE_INSTEAD}.")
 

@@ -104,7 +104,11 @@ async def start() -> LlamaStack:
         async with _starting:
             if _running is None:
                 stack = LlamaStack()
-                await stack.start()
+                try:
+                    await stack.start()
+                except BaseException:  # also where the request that started it is cancelled
+                    await stack.stop()
+                    raise
                 _running = stack
     return _running
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -268,6 +269,21 @@ def test_it_starts_again_after_it_was_closed(config: Path) -> None:
         with LlamaStackAsLibraryClient(config, **FAST) as client:
             assert client.models.list()
         assert stack_threads() == set()
+
+
+def test_a_start_that_is_interrupted_is_in_no_other_ones_way(config: Path) -> None:
+    def interrupt() -> None:
+        while "llama-stack" not in stack_threads():
+            pass
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            LlamaStackAsLibraryClient(config, **FAST)
+    with LlamaStackAsLibraryClient(config, **FAST) as client:
+        assert client.models.list()
+    assert stack_threads() == set()
 
 
 def test_another_configuration_is_refused_while_one_runs(client: LlamaStackAsLibraryClient, tmp_path: Path) -> None:

@@ -1,0 +1,50 @@
+"""The threads that requests lend: side by side, kept, and not for ever."""
+
+import asyncio
+import threading
+
+from asgiref.sync import sync_to_async
+
+from llamastack.threads import MOST_IDLE, Threads
+
+
+async def test_sync_views_run_side_by_side() -> None:
+    threads, all_here = Threads(), threading.Barrier(8, timeout=10)
+
+    async def view() -> None:
+        await sync_to_async(all_here.wait)()
+
+    await asyncio.gather(*(threads.run(view) for _ in range(8)))
+    threads.end()
+
+
+async def test_a_request_has_the_thread_of_one_that_has_ended() -> None:
+    threads, used = Threads(), []
+
+    async def view(number: int) -> None:
+        used.append(await sync_to_async(threading.get_ident)())
+        used.append(await sync_to_async(threading.get_ident)())
+        if number == 1:
+            raise ValueError
+
+    for number in range(3):
+        await asyncio.gather(threads.run(view, number), return_exceptions=True)
+    assert len(used) == 6
+    assert len(set(used)) == 1
+    threads.end()
+    assert used[0] not in [thread.ident for thread in threading.enumerate()]
+
+
+async def test_a_rush_leaves_no_more_than_a_few_threads() -> None:
+    threads, before = Threads(), threading.active_count()
+    all_here = threading.Barrier(2 * MOST_IDLE, timeout=10)
+
+    async def view() -> None:
+        await sync_to_async(all_here.wait)()
+
+    await asyncio.gather(*(threads.run(view) for _ in range(2 * MOST_IDLE)))
+    async with asyncio.timeout(10):
+        while threading.active_count() > before + MOST_IDLE:
+            await asyncio.sleep(0.01)
+    threads.end()
+    assert threading.active_count() == before
