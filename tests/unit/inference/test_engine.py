@@ -234,6 +234,63 @@ async def test_a_failing_prefill_leaves_the_running_ones_alone(
     assert found + [token async for token in running] == reference(model, PROMPTS[0], 20)
 
 
+class Uncopyable(torch.Tensor):
+    """Rows that nothing can be copied from, as where memory is full."""
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.Tensor.index_select:
+            raise torch.OutOfMemoryError
+        return super().__torch_function__(func, types, args, kwargs or {})
+
+
+class Crowded:
+    """A model whose first prompts fill the memory."""
+
+    def __init__(self, model: LlamaForCausalLM) -> None:
+        self.device = model.device
+        self.full = True
+        self._model = model
+
+    def __call__(self, **inputs: Any) -> Any:
+        output = self._model(**inputs)
+        if self.full:
+            for layer in inputs["past_key_values"].layers:
+                layer.keys = layer.keys.as_subclass(Uncopyable)
+        return output
+
+
+async def test_rows_that_cannot_be_dropped_for_want_of_memory_end_all_and_the_engine_goes_on(
+    model: LlamaForCausalLM, start: Start
+) -> None:
+    crowded = Crowded(model)
+    engine = start(crowded)
+    leaver, stayer = [await engine.submit(PROMPTS[0], SamplingParams(max_tokens=500)) for _ in range(2)]
+    await asyncio.gather(leaver.begun(), stayer.begun())
+    crowded.full = False
+    await leaver.aclose()
+    async with asyncio.timeout(20):
+        with pytest.raises(StackError, match="OutOfMemoryError"):
+            _ = [token async for token in stayer]
+        assert await tokens(engine, PROMPTS[2], max_tokens=9) == reference(model, PROMPTS[2], 9)
+
+
+async def test_a_prefill_that_fails_where_rows_cannot_be_dropped_ends_all_and_the_engine_goes_on(
+    model: LlamaForCausalLM, start: Start
+) -> None:
+    crowded = Crowded(model)
+    engine = start(crowded)
+    running = await engine.submit(PROMPTS[0], SamplingParams(max_tokens=500))
+    await running.begun()
+    single = await engine.submit(PROMPTS[1], SamplingParams(max_tokens=1))  # leaves within its prefill's step
+    async with asyncio.timeout(20):
+        for generation in (running, single):
+            with pytest.raises(StackError, match="OutOfMemoryError"):
+                _ = [token async for token in generation]
+        crowded.full = False
+        assert await tokens(engine, PROMPTS[2], max_tokens=9) == reference(model, PROMPTS[2], 9)
+
+
 async def test_stopping_fails_what_runs_and_refuses_what_comes(stepwise: Stepwise, model: LlamaForCausalLM) -> None:
     engine = Engine(stepwise, context=512, ends=frozenset())
     engine.start()

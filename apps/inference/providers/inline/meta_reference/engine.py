@@ -177,7 +177,8 @@ class Engine:
         return not self._stopping
 
     def _step(self) -> None:
-        self._retain([row for row, generation in enumerate(self._running) if not generation.cancelled])
+        if any(generation.cancelled for generation in self._running):
+            self._guarded(list(self._running), self._drop_cancelled)
         newcomers = self._admitted()
         if newcomers:
             self._guarded(newcomers, self._prefill)
@@ -197,13 +198,21 @@ class Engine:
                     taken.append(generation)
         return taken
 
+    def _drop_cancelled(self, generations: list[Generation]) -> None:
+        self._retain([row for row, generation in enumerate(generations) if not generation.cancelled])
+
     def _guarded(self, generations: list[Generation], work: Any) -> None:
         """Whatever goes wrong in a step (out of memory, a defect) ends its generations, never the engine."""
         try:
             work(generations)
         except Exception as error:
             log.exception("A step of %d generations failed.", len(generations))
-            self._retain([row for row, generation in enumerate(self._running) if generation not in generations])
+            others = [generation for generation in self._running if generation not in generations]
+            try:
+                self._retain([row for row, generation in enumerate(self._running) if generation in others])
+            except Exception:  # to leave, others' rows are copied: where there is no memory for that, all end
+                generations = [*generations, *others]
+                self._retain([])
             failure = StackError(f"The model failed while generating: {type(error).__name__}.", code="engine_error")
             publish(Event(generation, error=failure) for generation in generations)
 
