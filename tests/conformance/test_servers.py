@@ -4,6 +4,7 @@ import http.client
 import json
 import signal
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from tests.conformance.conftest import PAGE
 from tests.live import MAX_BODY, SERVERS, Live, live, read_all
 from tests.servers import listening
+from tests.upstream import WORDS
 
 CHAT = "/v1/chat/completions"
 HELLO = [{"role": "user", "content": "Hello"}]
@@ -32,6 +34,14 @@ def post(server: Live, path: str = CHAT, **options: Any) -> httpx.Response:
 def head_of(path: str = CHAT, method: str = "POST", **headers: str) -> bytes:
     lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
     return f"{method} {path} HTTP/1.1\r\n".encode() + JSON_HEAD + lines.encode() + b"\r\n"
+
+
+def past_the_words(response: httpx.Response) -> Iterator[str]:
+    """The lines that follow those with which each answer of the upstream begins, and its endless one goes on."""
+    lines = response.iter_lines()
+    for _ in range(2 * len(WORDS) + 4):
+        next(lines)
+    return lines
 
 
 def error_of(answer: bytes) -> tuple[int, str]:
@@ -81,7 +91,7 @@ def test_events_arrive_one_by_one(server: Live) -> None:
 def test_a_client_that_leaves_a_stream_closes_the_upstream_within_a_second(server: Live, path: str) -> None:
     body = asked("endless", stream=True) | ({"prompt": "The sky"} if path != CHAT else {})
     with httpx.stream("POST", f"{server.url}{path}", json=body) as response:
-        next(response.iter_lines())
+        past_the_words(response)
     server.upstream_closes(1)
 
 
@@ -258,8 +268,7 @@ def test_a_client_that_expects_100_continue_gets_it(server: Live) -> None:
 def test_a_server_that_is_interrupted_cuts_what_has_no_end(kind: str, tmp_path: Path) -> None:
     with live(kind, tmp_path / "home") as server:
         with httpx.stream("POST", f"{server.url}{CHAT}", json=asked("endless", stream=True), timeout=15) as response:
-            lines = response.iter_lines()
-            next(lines)
+            lines = past_the_words(response)
             server.server.send(signal.SIGINT)
             with suppress(httpx.RemoteProtocolError):
                 assert "[DONE]" not in list(lines)
