@@ -139,6 +139,12 @@ def test_prompts_become_tokens(prompt: Any, tokens: list[list[int]]) -> None:
     assert encode_prompts(Characters(), request(prompt), 128) == tokens
 
 
+def test_text_that_cannot_fit_is_refused_before_its_tokens_are_counted() -> None:
+    with pytest.raises(BadRequest, match="has 9 characters; no more than 8 can fit") as refused:
+        encode_prompts(Characters(), request(["a", "b" * 9]), 128, 8)
+    assert (refused.value.param, refused.value.code) == ("prompt", "context_length_exceeded")
+
+
 def test_an_empty_prompt_needs_a_model_that_can_begin() -> None:
     tokenizer = Characters()
     tokenizer.bos_token_id = None

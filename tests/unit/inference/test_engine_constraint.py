@@ -12,7 +12,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from apps.inference.providers.inline.meta_reference.constraint import Grammars
+from apps.inference.providers.inline.meta_reference.constraint import Grammars, refusal
 from apps.inference.providers.inline.meta_reference.engine import Engine
 from llamastack.errors import BadRequest, UnsupportedParameter
 from llamastack.sampling import Constraint, Greedy, SamplingParams, TopK, TopP
@@ -281,6 +281,12 @@ async def test_an_unusable_constraint_is_refused_and_the_engine_lives(start: Sta
     assert refused.value.param == UNUSABLE[name].field
     assert len(refused.value.message) < 500
     assert await say(engine, regex("ok")) == ("ok", "stop")
+
+
+def test_a_refusal_says_what_is_wrong_and_shows_no_grammar_of_ours() -> None:
+    flaw = "at 4(14): no Pointer '/x'\n   2 | call: ours\n   3 | start: body\n      ^\n"
+    assert refusal("tools", flaw).message == "'tools' cannot be followed: no Pointer '/x'."
+    assert "call: ours" in refusal("structured_outputs.grammar", flaw).message  # the client's own, so the place helps
 
 
 EXPLODE_ELSEWHERE = ["(a{1,1000}){1,1000}", "(((a*)*)*)*b", "(a|a)*b", "|".join(map(str, range(1500)))]

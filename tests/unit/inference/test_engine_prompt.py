@@ -43,6 +43,19 @@ class Plain:
         return [ord(character) for character in text]
 
 
+class Picky(Plain):
+    """A template that can do nothing with these messages, and does not say so itself."""
+
+    def apply_chat_template(self, turns: list[dict[str, str]], **options: Any) -> str:
+        raise TypeError("Can only get item pairs from a mapping.")
+
+
+def test_what_a_template_cannot_work_with_is_the_clients_to_change() -> None:
+    with pytest.raises(BadRequest, match="Can only get item pairs") as refused:
+        encode(Picky(), request().messages, PLAIN)
+    assert refused.value.param == "messages"
+
+
 def rendered(*messages: dict[str, Any]) -> str:
     return "".join(map(chr, encode(Plain(), request(messages=list(messages)).messages, PLAIN)))
 

@@ -161,6 +161,15 @@ async def test_too_long_a_prompt_is_refused_with_both_numbers(provider: MetaRefe
 
 
 @local_model
+async def test_chats_of_millions_of_characters_are_refused_before_their_tokens_are_counted(
+    provider: MetaReference,
+) -> None:
+    with pytest.raises(BadRequest, match="characters; no more than") as refused:
+        await provider.post_chat_completion(CALL, request("word " * 1_000_000))
+    assert (refused.value.param, refused.value.code) == ("messages", "context_length_exceeded")
+
+
+@local_model
 async def test_what_is_installed_is_listed_with_its_context(provider: MetaReference) -> None:
     models = {model.provider_model_id: model for model in await provider.get_models(CALL)}
     assert models[SMOLLM].metadata == {"context_length": 4096}

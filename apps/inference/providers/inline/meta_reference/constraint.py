@@ -7,6 +7,7 @@ for all.
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -32,6 +33,7 @@ KEPT = 8  # compiled constraints: most take a few MiB, the worst that pass their
 COPIES = 100  # generations that share one compilation, so that states do not add up for ever
 PATIENCE = 15  # seconds for a trial, which may have 2 of the processor
 SHOWN = 300  # characters of what llguidance says
+OURS = re.compile(r"^at \d+\(\d+\): |\n *\d+ \| .*", re.DOTALL)  # the place in a grammar, and the lines around it
 
 
 @dataclass
@@ -150,8 +152,9 @@ def _tried(constraint: Constraint) -> str:
 
 
 def refusal(field: str, flaw: str) -> BadRequest:
-    """llguidance's own words, as far as they help: without its traces."""
-    said = " ".join(flaw.partition("\n<")[0].split())
+    """llguidance's own words, as far as they help: without its traces, and without what we wrote around a field."""
+    said = flaw.partition("\n<")[0]
+    said = " ".join((said if field.endswith("grammar") else OURS.sub("", said)).split())
     said = said if len(said) <= SHOWN else said[:SHOWN] + " …"
     return BadRequest(f"'{field}' cannot be followed: {said.rstrip('.')}.", param=field)
 

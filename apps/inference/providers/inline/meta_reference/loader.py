@@ -31,6 +31,7 @@ class LoadedModel:
     engine: Engine
     tokenizer: Any  # transformers' PreTrainedTokenizerFast
     vocabulary: int  # how many token ids the model knows
+    longest_text: int  # characters; of no longer one could the tokens fit into the context
     eyes: "Eyes | None" = None  # of a model that sees
 
 
@@ -60,7 +61,7 @@ def load(name: str, config: MetaReferenceConfig) -> LoadedModel:
     )
     _warm_up(model)
     engine.start()
-    return LoadedModel(engine, tokenizer, vocabulary, eyes)
+    return LoadedModel(engine, tokenizer, vocabulary, engine.context * max(map(len, tokenizer.get_vocab())), eyes)
 
 
 def _source(path: Path) -> dict[str, Any]:

@@ -9,6 +9,9 @@ from apps.inference.providers.inline.meta_reference.tool_forms.talk import Talk,
 from apps.inference.schemas import CompletionRequest, ImagePart, Message, TextPart
 from llamastack.errors import BadRequest, UnsupportedParameter
 
+# A template may also meet what it cannot work with, such as a call's arguments that are no object.
+REFUSALS = (TemplateError, TypeError)
+
 
 def encode(tokenizer: Any, messages: list[Message], talk: Talk) -> list[int]:
     """The conversation through the model's own chat template, ready for its answer."""
@@ -23,27 +26,44 @@ def rendered(template: Any, messages: list[Message], talk: Talk, in_parts: bool 
     turns = talk.turns([_turn(index, message, in_parts) for index, message in enumerate(messages)], messages)
     try:
         return _filled(template, turns, talk)
-    except TemplateError as error:
+    except REFUSALS as error:
         refusal = BadRequest(f"The model's chat template refuses these messages: {error}", param="messages")
         apart = one_by_one(turns)
         if apart == turns:
             raise refusal from error
     try:
         return _filled(template, apart, talk)
-    except TemplateError as error:
+    except REFUSALS as error:
         raise refusal from error
 
 
 def _filled(template: Any, turns: list[dict[str, Any]], talk: Talk) -> str:
     text: str = template.apply_chat_template(turns, add_generation_prompt=True, tokenize=False, **talk.options)
+    _refuse_endless(text, talk.longest_text, "messages")
     return text
 
 
-def encode_prompts(tokenizer: Any, request: CompletionRequest, vocabulary: int) -> list[list[int]]:
+def _refuse_endless(text: str, longest: int | None, field: str) -> None:
+    """What cannot fit is refused before its tokens are counted, which takes half a minute for a body full of text."""
+    if longest is not None and len(text) > longest:
+        raise BadRequest(
+            f"The prompt has {len(text)} characters; no more than {longest} can fit into this model's context.",
+            param=field,
+            code="context_length_exceeded",
+        )
+
+
+def encode_prompts(
+    tokenizer: Any, request: CompletionRequest, vocabulary: int, longest_text: int | None = None
+) -> list[list[int]]:
     """Every prompt without a chat template. A text begins as the tokenizer begins documents; token ids are kept."""
+    prompts = _prompts(request)
+    for prompt in prompts:
+        if isinstance(prompt, str):
+            _refuse_endless(prompt, longest_text, "prompt")
     return [
         _text_tokens(tokenizer, prompt) if isinstance(prompt, str) else _checked(prompt, vocabulary)
-        for prompt in _prompts(request)
+        for prompt in prompts
     ]
 
 

@@ -62,7 +62,7 @@ class MetaReference(Provider):
         sampling = parameters.sampling(request, self.config.temperature, self.config.max_tokens)
         loaded = await self._loaded(request.model)
         parameters.refuse_foreign_tokens(sampling, loaded.vocabulary)
-        talk = talks.talk(loaded.tokenizer, request, self.config)
+        talk = replace(talks.talk(loaded.tokenizer, request, self.config), longest_text=loaded.longest_text)
         if loaded.eyes:
             async with self._looking if found else nullcontext():
                 tokens = await asyncio.to_thread(loaded.eyes.encode, request.messages, talk)
@@ -83,7 +83,9 @@ class MetaReference(Provider):
         sampling = parameters.sampling(request, self.config.temperature, parameters.COMPLETION_TOKENS)
         loaded = await self._loaded(request.model)
         parameters.refuse_foreign_tokens(sampling, loaded.vocabulary)
-        prompts = await asyncio.to_thread(prompt.encode_prompts, loaded.tokenizer, request, loaded.vocabulary)
+        prompts = await asyncio.to_thread(
+            prompt.encode_prompts, loaded.tokenizer, request, loaded.vocabulary, loaded.longest_text
+        )
         for tokens in prompts:
             loaded.engine.room(tokens, "prompt", least=0 if sampling.max_tokens == 0 else 1)
         echoes = prompt.echoes(loaded.tokenizer, request)

@@ -50,6 +50,7 @@ class Talk:
     most: int | None = None
     thinking: Thinking | None = None
     options: dict[str, Any] = field(default_factory=dict)  # for the template
+    longest_text: int | None = None  # characters of a conversation that may fit into the context
 
     def reader(self) -> Reader:
         """For one answer."""
