@@ -7,12 +7,11 @@ from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "llamastack.settings")
 
-import django
+from django.core.asgi import get_asgi_application
 
-django.setup(set_prefix=False)  # what follows needs its apps
+django = get_asgi_application()  # sets Django up: what follows needs its apps
 
 from channels.routing import URLRouter  # noqa: E402
-from django.core.handlers.asgi import ASGIHandler  # noqa: E402
 from django.core.signals import request_started  # noqa: E402
 from django.db import close_old_connections, reset_queries  # noqa: E402
 from django.urls import path  # noqa: E402
@@ -32,23 +31,6 @@ logger = logging.getLogger(__name__)
 # take each request to a thread and back before it is read.
 for receiver in (close_old_connections, reset_queries):
     request_started.disconnect(receiver)
-
-
-class Handler(ASGIHandler):
-    """Django's, which makes a thread for each request, so that sync views run side by side.
-
-    The API's views are async: the little that Django does in a thread for them (signals, closing the answer) is done in
-    one that all share. That takes a third off what a chat costs.
-    """
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if is_api(scope["path"]):
-            await self.handle(scope, receive, send)
-        else:
-            await super().__call__(scope, receive, send)
-
-
-handler = Handler()
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
@@ -85,7 +67,7 @@ async def answer(scope: Any, counted: guards.Counted, send: Any) -> None:
 
     A server that stops cancels what takes too long. Django is told then that the client has gone, and ends the view.
     """
-    answering = asyncio.create_task(handler(scope, counted, send))
+    answering = asyncio.create_task(threads.run(django, scope, counted, send, shared=is_api(scope["path"])))
     try:
         await asyncio.shield(answering)
     except asyncio.CancelledError:

@@ -59,7 +59,7 @@ def test_behind_tls_cookies_travel_on_it_alone() -> None:
 
 
 def test_every_operation_of_the_api_is_async() -> None:
-    """What is not would wait for all others in the one thread that requests of the API share (llamastack/asgi.py)."""
+    """What is not would wait for all others in the one thread that these share (llamastack/threads.py)."""
     routers = [value for value in vars(composition).values() if isinstance(value, Router)]
     views = [view for router in routers for view in router.path_operations.values()]
     operations = [operation for view in views for operation in view.operations]

@@ -35,6 +35,18 @@ async def test_a_request_has_the_thread_of_one_that_has_ended() -> None:
     assert used[0] not in [thread.ident for thread in threading.enumerate()]
 
 
+async def test_requests_of_the_api_share_one_thread() -> None:
+    threads, used = Threads(), set()
+
+    async def view() -> None:
+        used.add(await sync_to_async(threading.get_ident)())
+
+    await asyncio.gather(*(threads.run(view, shared=True) for _ in range(8)), threads.run(view))
+    assert len(used) == 2
+    threads.end()
+    assert used.isdisjoint(thread.ident for thread in threading.enumerate())
+
+
 async def test_a_rush_leaves_no_more_than_a_few_threads() -> None:
     threads, before = Threads(), threading.active_count()
     all_here = threading.Barrier(2 * MOST_IDLE, timeout=10)
