@@ -35,6 +35,12 @@ def test_invalid_bytes_do_not_hold_back_what_follows() -> None:
     assert "".join(pieces(b"a\xffb")) == "a\N{REPLACEMENT CHARACTER}b"
 
 
+def test_an_answer_of_nothing_but_halves_is_shown_as_it_comes() -> None:
+    found = pieces(b"\xff" * 100)
+    assert "".join(found[:96]) == "\N{REPLACEMENT CHARACTER}" * 96
+    assert max(map(len, found)) == 8
+
+
 def test_special_tokens_say_nothing() -> None:
     assert "".join(pieces(b"a\0b\0")) == "ab"
 

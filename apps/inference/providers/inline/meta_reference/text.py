@@ -5,6 +5,7 @@ from typing import Any
 
 UNFINISHED = "\N{REPLACEMENT CHARACTER}"  # how a tokenizer shows bytes that are no whole character yet
 BEFORE = 8  # how many tokens of a prompt are looked at; a character has at most four
+PATIENCE = 8  # how many tokens may pass without a whole character: more are no half of one, and the window would grow
 
 
 class Detokenizer:
@@ -24,7 +25,7 @@ class Detokenizer:
         """The text that is certain now; empty where a character is not whole yet."""
         self._tokens.append(token)
         seen, text = self._window()
-        if text.endswith(UNFINISHED):
+        if text.endswith(UNFINISHED) and len(self._tokens) - self._shown < PATIENCE:
             return ""
         self._start, self._shown = self._shown, len(self._tokens)
         return text[len(seen) :]
