@@ -1,10 +1,8 @@
 """The YAML enters the registry once, and what an operator changed since stays."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from apps.access.models import SnapshotVersion
 from apps.registry import service
@@ -14,25 +12,6 @@ from llamastack.config import load_config
 from llamastack.errors import Conflict
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def apply(tmp_path: Path) -> Any:
-    """Apply a run.yaml with these inference providers and models."""
-
-    def applied(providers: list[dict[str, Any]], models: list[dict[str, Any]] | None = None) -> None:
-        run = {
-            "version": 2,
-            "image_name": "test",
-            "apis": ["inference"],
-            "providers": {"inference": providers},
-            "registered_resources": {"models": models or []},
-        }
-        path = tmp_path / "run.yaml"
-        path.write_text(yaml.safe_dump(run))
-        service.apply(load_config(path))
-
-    return applied
 
 
 def openai(provider_id: str = "one", **config: Any) -> dict[str, Any]:

@@ -26,27 +26,6 @@ def llm(model_id: str, provider_id: str = "one", **fields: Any) -> dict[str, Any
     return {"model_id": model_id, "provider_id": provider_id, "model_type": "llm", **fields}
 
 
-@pytest.fixture
-def file(tmp_path: Path) -> Any:
-    """A run.yaml of these providers and models, applied."""
-
-    def applied(providers: list[dict[str, Any]], models: list[dict[str, Any]] | None = None, **rest: Any) -> Path:
-        run = {
-            "version": 2,
-            "image_name": "test",
-            "apis": ["inference"],
-            "providers": {"inference": providers},
-            "registered_resources": {"models": models or []},
-            **rest,
-        }
-        path = tmp_path / "run.yaml"
-        path.write_text(yaml.safe_dump(run))
-        service.apply(load_config(path))
-        return path
-
-    return applied
-
-
 def exported(source: str | Path) -> Export:
     return export(load_config(source), document(source))
 
@@ -82,9 +61,9 @@ def test_a_built_in_distribution_comes_out_as_it_went_in(
 
 
 def test_what_is_exported_reads_as_what_was_registered(
-    file: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    apply: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = file(
+    source = apply(
         [openai(api_key="sk-file"), openai("two", api_key="${env.NO_SUCH_KEY:=none}")],
         [llm("m"), llm("v", "two", model_type="embedding", metadata={"embedding_dimension": 3})],
     )
@@ -106,8 +85,8 @@ def test_what_is_exported_reads_as_what_was_registered(
     assert (again.run, again.variables) == (made.run, {})
 
 
-def test_edits_are_merged_and_references_stay(file: Any) -> None:
-    source = file([openai(api_key="${env.NO_SUCH_KEY:=d}")])
+def test_edits_are_merged_and_references_stay(apply: Any) -> None:
+    source = apply([openai(api_key="${env.NO_SUCH_KEY:=d}")])
     service.edit_provider(Provider.objects.get(), {"base_url": "http://127.0.0.1:8/v1"}, enabled=True)
     assert providers(exported(source))["one"] == {
         "base_url": "http://127.0.0.1:8/v1",
@@ -115,18 +94,18 @@ def test_edits_are_merged_and_references_stay(file: Any) -> None:
     }
 
 
-def test_a_literal_secret_becomes_a_variable_that_is_named(file: Any) -> None:
-    made = exported(file([openai("my-gate.way", api_key="sk-literal")]))
+def test_a_literal_secret_becomes_a_variable_that_is_named(apply: Any) -> None:
+    made = exported(apply([openai("my-gate.way", api_key="sk-literal")]))
     assert providers(made)["my-gate.way"]["api_key"] == "${env.MY_GATE_WAY_API_KEY}"
     assert made.variables == {"MY_GATE_WAY_API_KEY": "providers.inference.my-gate.way.api_key"}
 
 
-def test_secrets_further_down_in_addresses_and_in_other_sections_go_too(file: Any) -> None:
+def test_secrets_further_down_in_addresses_and_in_other_sections_go_too(apply: Any) -> None:
     store = {"type": "postgres", "password": "hunter2", "hosts": [{"api_key": "hunter2"}]}
     later = {"provider_id": "later", "provider_type": "remote::watsonx", "config": {"kvstore": store}}
     backend = {"type": "kv_postgres", "user": "u", "password": "hunter2"}
     addressed = openai("at", base_url="http://user:hunter2@127.0.0.1:9/v1")
-    made = exported(file([later, addressed], storage={"backends": {"kv": backend}}))
+    made = exported(apply([later, addressed], storage={"backends": {"kv": backend}}))
     assert "hunter2" not in yaml.safe_dump(made.run)
     assert set(made.variables) == {
         "LATER_KVSTORE_PASSWORD",
@@ -136,19 +115,21 @@ def test_secrets_further_down_in_addresses_and_in_other_sections_go_too(file: An
     }
 
 
-def test_an_address_whose_password_is_a_reference_stays(file: Any) -> None:
+def test_an_address_whose_password_is_a_reference_stays(apply: Any) -> None:
     url = "http://user:${env.NO_SUCH_KEY:=x}@127.0.0.1:9/v1"
-    assert providers(exported(file([openai(base_url=url)])))["one"]["base_url"] == url
+    assert providers(exported(apply([openai(base_url=url)])))["one"]["base_url"] == url
 
 
-def test_two_secrets_never_share_a_variable(file: Any) -> None:
-    made = exported(file([openai("a-b", api_key="sk-1"), openai("a_b", api_key="sk-2"), openai("a.b", api_key="sk-3")]))
+def test_two_secrets_never_share_a_variable(apply: Any) -> None:
+    made = exported(
+        apply([openai("a-b", api_key="sk-1"), openai("a_b", api_key="sk-2"), openai("a.b", api_key="sk-3")])
+    )
     assert set(made.variables) == {"A_B_API_KEY", "A_B_API_KEY_2", "A_B_API_KEY_3"}
     assert len({config["api_key"] for config in providers(made).values()}) == 3
 
 
-def test_what_is_disabled_is_left_out_with_what_stands_on_it(file: Any) -> None:
-    source = file([openai(), openai("two")], [llm("m"), llm("off"), llm("on-two", "two")])
+def test_what_is_disabled_is_left_out_with_what_stands_on_it(apply: Any) -> None:
+    source = apply([openai(), openai("two")], [llm("m"), llm("off"), llm("on-two", "two")])
     service.edit_provider(Provider.objects.get(identifier="two"), {}, enabled=False)
     service.edit_model(Model.objects.get(identifier="off"), {"enabled": False})
     made = exported(source)
@@ -160,8 +141,8 @@ def test_what_is_disabled_is_left_out_with_what_stands_on_it(file: Any) -> None:
     ]
 
 
-def test_what_is_discovered_or_of_one_tenant_is_left_out(file: Any) -> None:
-    source = file([openai()])
+def test_what_is_discovered_or_of_one_tenant_is_left_out(apply: Any) -> None:
+    source = apply([openai()])
     Model(identifier="one/found", origin=Origin.discovered, declared={"provider_id": "one"}).save()
     Model(identifier="one/edited", origin=Origin.discovered, declared={"provider_id": "one"}).save()
     service.edit_model(Model.objects.get(identifier="one/edited"), {"aliases": ["e"]})
@@ -174,7 +155,7 @@ def test_what_is_discovered_or_of_one_tenant_is_left_out(file: Any) -> None:
     ]
 
 
-def test_a_file_that_was_not_applied_is_said_to_be_so(file: Any, tmp_path: Path) -> None:
+def test_a_file_that_was_not_applied_is_said_to_be_so(apply: Any, tmp_path: Path) -> None:
     made = exported("starter")
     assert made.run["providers"]["inference"] != []  # those that wait for their variable
     assert "model SmolLM2-135M-Instruct, all-MiniLM-L6-v2: not applied yet, and left out" in made.notes
