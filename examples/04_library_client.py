@@ -1,8 +1,8 @@
 """The same without a server: the Stack runs inside this program, and no port is opened.
 
-pip install llama-stack-client openai
-llama model download HuggingFaceTB/SmolLM2-135M-Instruct
-python examples/04_library_client.py
+.venv/bin/pip install llama-stack-client fire requests openai
+.venv/bin/llama model download HuggingFaceTB/SmolLM2-135M-Instruct
+.venv/bin/python examples/04_library_client.py
 """
 
 from llamastack import LlamaStackAsLibraryClient

@@ -45,7 +45,8 @@ def invalid(errors: Sequence[Any], body: Any) -> BadRequest:
     of_field = (item for item in told if item[0][:1] == top)
     where, worst = max(of_field, key=lambda item: (len(item[0]), not item[1]["type"].endswith("_type")))
     field = ".".join(where)[:SHOWN]
-    return BadRequest(f"'{field}': {str(worst['msg'])[:SHOWN]}.", param=field, code="invalid_value")
+    message = str(worst["msg"]).removeprefix("Value error, ")  # pydantic's words before those of a validator of ours
+    return BadRequest(f"'{field}': {message[:SHOWN]}.", param=field)
 
 
 def written(location: Sequence[Any], body: Any, missing: bool) -> list[str]:

@@ -17,7 +17,9 @@ try:
     import httpx
     from llama_stack_client import AsyncLlamaStackClient, LlamaStackClient
 except ImportError as error:
-    raise ImportError("The library client needs an optional package: pip install llama-stack-client") from error
+    # On Python 3.11 pip takes llama-stack-client 0.2.12, which imports fire and requests and does not ask for them.
+    needed = "pip install llama-stack-client fire requests"
+    raise ImportError(f"The library client needs packages that are not here ({error.name}): {needed}") from error
 
 from llamastack.transport import AsyncLent, AsyncTransport, Lent, Transport
 

@@ -52,8 +52,14 @@ class StackError(Exception):
 
 
 class BadRequest(StackError):
+    """Of code `invalid_value`, where a field is named and no code says more."""
+
     status = 400
     type = "invalid_request_error"
+
+    def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
+        named = "invalid_value" if param is not None and self.code is None else None
+        super().__init__(message, param=param, code=code or named)
 
 
 class UnsupportedParameter(BadRequest):

@@ -1,7 +1,7 @@
 """Inference over HTTP: parse, call the service, shape the answer."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ParamSpec
 
 import orjson
@@ -26,6 +26,7 @@ from apps.inference.schemas import (
 from llamastack import sse
 from llamastack.apis import ALIASES
 from llamastack.db import db
+from llamastack.errors import SHOWN, BadRequest
 from llamastack.pagination import NewestFirst, OldestFirst, Page
 from llamastack.stack import current
 
@@ -49,6 +50,9 @@ async def create_chat_completion(request: Request, body: ChatCompletionRequest) 
 async def list_chat_completions(request: Request, paging: Query[StoredFilter]) -> Any:
     """Those of the caller's tenant, each with its input messages; `metadata[key]=text` finds by metadata."""
     metadata = {name[9:-1]: str(text) for name, text in request.GET.items() if METADATA.fullmatch(name)}
+    refuse_unknown(
+        (name for name in request.GET if not METADATA.fullmatch(name)), [*StoredFilter.model_fields, "metadata[key]"]
+    )
     return await found(stored.listed, request.auth.principal, paging, paging.model, metadata)
 
 
@@ -81,6 +85,7 @@ async def delete_chat_completion(request: Request, completion_id: str) -> Any:
 )
 async def list_chat_completion_messages(request: Request, completion_id: str, paging: Query[OldestFirst]) -> Any:
     """The messages it answered, the first one first."""
+    refuse_unknown(request.GET, list(OldestFirst.model_fields))
     return await found(stored.messages, request.auth.principal, completion_id, paging)
 
 
@@ -95,6 +100,15 @@ async def create_completion(request: Request, body: CompletionRequest) -> Any:
 async def create_embeddings(request: Request, body: EmbeddingRequest) -> Any:
     """One vector an input, as floats or as base64 of little-endian float32."""
     return json(await current().inference.post_embedding(request.auth, body))
+
+
+def refuse_unknown(given: Iterable[str], known: Sequence[str]) -> None:
+    """A filter that is none would list everything, as if it had been honoured."""
+    for name in given:
+        if name not in known:
+            raise BadRequest(
+                f"There is no parameter '{name[:SHOWN]}'. There are: {', '.join(known)}.", param=name[:SHOWN]
+            )
 
 
 def json(reply: BaseModel) -> HttpResponse:

@@ -76,3 +76,6 @@ class StoredCompletion(Owned):
 
     class Meta:
         indexes = [models.Index(fields=("tenant", "created_at", "id"), name="stored_completion_cursor")]
+
+    def __str__(self) -> str:
+        return self.id

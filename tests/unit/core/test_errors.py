@@ -1,7 +1,7 @@
 """One body for every error, which OpenAI's and Llama Stack's clients both read."""
 
 from llamastack import errors
-from llamastack.errors import RateLimited, StackError, UnsupportedParameter, headers, render
+from llamastack.errors import BadRequest, RateLimited, StackError, UnsupportedParameter, headers, render
 
 
 def everything(kind: type[StackError] = StackError) -> list[type[StackError]]:
@@ -23,6 +23,12 @@ def test_the_body_has_openais_error_and_llama_stacks_detail() -> None:
         "code": "unsupported_parameter",
     }
     assert body["detail"] == body["error"]["message"]
+
+
+def test_a_bad_request_that_names_a_field_says_that_its_value_is_invalid() -> None:
+    assert BadRequest("no", param="n").code == "invalid_value"
+    assert BadRequest("no", param="n", code="invalid_cursor").code == "invalid_cursor"
+    assert BadRequest("no").code is None
 
 
 def test_retry_after_is_at_least_a_second() -> None:

@@ -28,8 +28,8 @@ def test_they_are_imported_before_django_is_set_up() -> None:
     assert ran.stdout == "False\n", ran.stderr
 
 
-@pytest.mark.parametrize("package", ["llama_stack_client", "httpx"])
+@pytest.mark.parametrize("package", ["llama_stack_client", "httpx", "fire", "requests"])
 def test_a_package_that_is_missing_is_named(package: str) -> None:
     code = f"import sys; sys.modules[{package!r}] = None; from llamastack import LlamaStackAsLibraryClient"
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert "pip install llama-stack-client" in ran.stderr
+    assert f"({package}): pip install llama-stack-client fire requests" in ran.stderr

@@ -301,6 +301,16 @@ async def test_a_page_that_cannot_be_is_refused(client: httpx.AsyncClient, sky: 
         assert (response.status_code, response.json()["error"]["param"]) == (400, next(iter(query)))
 
 
+@pytest.mark.parametrize("name", ["metadata.topic", "metadata", "models"])
+async def test_a_filter_that_is_none_is_refused_and_those_there_are_named(
+    client: httpx.AsyncClient, sky: Provider, name: str
+) -> None:
+    for path in (URL, f"{URL}/{await chat(client)}/messages"):
+        error = (await client.get(path, params={name: "cities"})).json()["error"]
+        assert (error["param"], error["code"]) == (name, "invalid_value")
+        assert "after, limit, order" in error["message"]
+
+
 async def test_a_cursor_that_nobody_gave_is_refused(client: httpx.AsyncClient, sky: Provider) -> None:
     name = await chat(client)
     for path in (URL, f"{URL}/{name}/messages"):
