@@ -20,6 +20,7 @@ async def test_a_stored_completion_is_shown_and_cannot_be_changed(
     assert name in (await browser.open(LIST)).text
     page = (await browser.open(f"{LIST}{name}/change/")).text
     assert "The sky is blue." in page
+    assert "StoredCompletion object" not in page
     assert "&lt;b&gt;Why&lt;/b&gt; is that?" in page
     assert 'name="_save"' not in page
     assert (await browser.open(f"{LIST}add/")).status_code == 403
