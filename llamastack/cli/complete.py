@@ -4,6 +4,7 @@ Where nothing fits, the shell goes on to the names of files.
 """
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import Iterable
 from contextlib import closing
@@ -17,7 +18,7 @@ from llamastack.config import database_url, load_config
 from llamastack.config import distributions as known
 from llamastack.errors import StackError
 
-URL = "http://127.0.0.1:8321"
+URL = f"http://127.0.0.1:{os.environ.get('LLAMA_STACK_PORT') or 8321}"
 SERVER_SECONDS = 1.0
 KEYS = "SELECT prefix, name FROM access_apikey WHERE revoked_at IS NULL ORDER BY prefix"
 Offered = list[tuple[str, str]]

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -75,6 +76,12 @@ def undecided(home: Path, upstream: fake.Upstream) -> Iterator[Server]:
 def chat(home: Path, question: bytes, *arguments: str, url: str) -> "subprocess.CompletedProcess[bytes]":
     command = [*COMMAND, *arguments, "--url", url]
     return subprocess.run(command, input=question, env=environment(home), cwd=ROOT, capture_output=True, timeout=60)
+
+
+def test_a_server_is_looked_for_at_the_port_that_the_environment_says(home: Path, server: Server) -> None:
+    env = environment(home) | {"LLAMA_STACK_PORT": str(urlsplit(server.url).port)}
+    done = subprocess.run(COMMAND, input=b"Why?", env=env, cwd=ROOT, capture_output=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, b"The sky is blue.\n"), done.stderr
 
 
 def test_a_pipe_is_one_question_and_only_the_answer_is_printed(
