@@ -6,7 +6,7 @@ that misses a name has the poll run at once, shared by all who miss, at most fou
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
@@ -141,8 +141,9 @@ class Live:
         discover = await db(claimed, changing, "discovered_at", DISCOVER_EVERY)
         discover += await db(claimed, ready, "discovered_at", NEVER_AGAIN)
         check = await db(claimed, ready, "checked_at", CHECK_EVERY)
-        for duty in (*(self.discover(key) for key in discover), *(self.check_health(key) for key in check)):
-            task = asyncio.create_task(_quietly(duty))  # of its own: a silent provider holds up no other
+        duties = [(self.discover, key) for key in discover] + [(self.check_health, key) for key in check]
+        for duty, key in duties:
+            task = asyncio.create_task(_quietly(duty, key))  # of its own: a silent provider holds up no other
             self._under_way.add(task)
             task.add_done_callback(self._under_way.discard)
 
@@ -166,10 +167,10 @@ class Live:
         return health
 
 
-async def _quietly(duty: Coroutine[Any, Any, object]) -> None:
+async def _quietly(duty: Callable[[int], Awaitable[object]], key: int) -> None:
     """A provider's failure is its own; its health tells it."""
     try:
-        await duty
+        await duty(key)
     except StackError as error:
         logger.info("A listing or a health check failed: %s", error.message)
     except Exception:  # nobody waits for this task
