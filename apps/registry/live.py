@@ -8,7 +8,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any
 
 from apps.access.models import ApiKey, SnapshotVersion, Tombstone
 from apps.access.service import Route, admit, authenticate, unknown_model
