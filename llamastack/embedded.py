@@ -23,6 +23,7 @@ from llamastack.exchange import Exchange, Inbox
 
 PASSED_ON = ("DATABASE_URL", "DJANGO_SETTINGS_MODULE", "LLAMA_STACK_ALLOWED_ORIGINS")
 GRACE_SECONDS = 5
+PATIENCE_SECONDS = 60  # with a thread whose start was interrupted: it loads what it loads, and then ends
 SERVE_INSTEAD = "serve it by `llama stack run` and use the HTTP client"
 logger = logging.getLogger(__name__)
 
@@ -100,11 +101,14 @@ class Embedded:
         self._over = asyncio.Event()
         self._ready: Future[None] = Future()
         self._exchanges: dict[asyncio.Task[None], Exchange] = {}
+        self._begun = False
+        self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, name="llama-stack", daemon=True)
 
     def start(self) -> None:
         """Returns when the Stack answers; raises what kept it from starting."""
         try:
+            self._begun = True
             self._thread.start()
             self._ready.result()
         except BaseException:
@@ -137,7 +141,7 @@ class Embedded:
 
     def wait(self) -> None:
         """Until its thread has ended, which it does by itself where the start or the close was interrupted."""
-        if self.process == os.getpid() and self._thread.is_alive():
+        if self.process == os.getpid() and self._begun and self._done.wait(PATIENCE_SECONDS):
             self._thread.join()
 
     # --- below here, the Stack's thread ---
@@ -154,6 +158,7 @@ class Embedded:
                 logger.exception("The Stack ended")
         finally:
             _leave_database()
+            self._done.set()
 
     async def _serve(self) -> None:
         from llamastack import stack
