@@ -99,10 +99,10 @@ class Exchange:
         self._inbox.put(piece)
 
     async def _until_read(self) -> None:
-        """`_waits` is set before the second look, so that no reader who empties the inbox now is missed."""
-        self._room.clear()
+        """`_waits` is set before the next look, so that no reader who empties the inbox now is missed."""
         self._waits = True
-        if self._inbox.qsize() >= AHEAD and not self._gone.is_set():
+        while self._inbox.qsize() >= AHEAD and not self._gone.is_set():
+            self._room.clear()
             await self._room.wait()
         self._waits = False
 

@@ -72,7 +72,11 @@ async def generate(request: web.Request) -> web.StreamResponse:
         return await answer_with_call(request, call, bool(body.get("stream")))
     if body.get("stream"):
         with_usage = bool((body.get("stream_options") or {}).get("include_usage"))
-        return await stream(request, upstream, model, chat, with_usage)
+        try:
+            return await stream(request, upstream, model, chat, with_usage)
+        except (asyncio.CancelledError, ConnectionError):  # as the client's going away is told, wherever it goes
+            upstream.closed.set()
+            raise
     said = "".join(WORDS)
     message = {"role": "assistant", "content": said, "reasoning_content": "I looked up."}
     choice = {"message": message} if chat else {"text": said}
@@ -126,12 +130,9 @@ async def stream(
         await response.write(event({"error": {"message": "out of memory"}}))
         return response
     if model == "endless":
-        try:
-            while True:
-                await response.write(said("more "))
-                await asyncio.sleep(0.01)
-        finally:
-            upstream.closed.set()
+        while True:
+            await response.write(said("more "))
+            await asyncio.sleep(0.01)
     last = {"delta": {}} if chat else {"text": ""}
     await response.write(event(reply(last | {"finish_reason": "stop"}, chat, streamed=True)))
     if with_usage:
