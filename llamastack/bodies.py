@@ -44,16 +44,21 @@ def invalid(errors: Sequence[Any], body: Any) -> BadRequest:
     top = told[0][0][:1]
     of_field = (item for item in told if item[0][:1] == top)
     where, worst = max(of_field, key=lambda item: (len(item[0]), not item[1]["type"].endswith("_type")))
-    field = ".".join(where)[:SHOWN]
+    field = spelt(where)[:SHOWN]
     message = str(worst["msg"]).removeprefix("Value error, ")  # pydantic's words before those of a validator of ours
     return BadRequest(f"'{field}': {message[:SHOWN]}.", param=field)
 
 
-def written(location: Sequence[Any], body: Any, missing: bool) -> list[str]:
+def spelt(parts: Sequence[str | int]) -> str:
+    """`messages[0].content`: names and places as OpenAI spells them."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).removeprefix(".")
+
+
+def written(location: Sequence[Any], body: Any, missing: bool) -> list[str | int]:
     """pydantic's location in a body without what does not stand there: the tags of unions. A query has no body."""
     if body is None:
-        return [str(part) for part in location] or ["body"]
-    found: list[str] = []
+        return list(location) or ["body"]
+    found: list[str | int] = []
     for part in location:
         if isinstance(body, dict) and (part in body or (missing and part == location[-1])):
             body = body.get(part)
@@ -61,5 +66,5 @@ def written(location: Sequence[Any], body: Any, missing: bool) -> list[str]:
             body = body[part]
         else:
             continue
-        found.append(str(part))
+        found.append(part)
     return found or ["body"]

@@ -9,6 +9,7 @@ from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
 from llamastack import errors
+from llamastack.bodies import spelt
 from llamastack.db import unavailable
 from llamastack.errors import StackError
 
@@ -55,13 +56,13 @@ def of_drf(error: exceptions.APIException) -> StackError:
 
 def invalid(detail: Any) -> errors.BadRequest:
     """The first of DRF's findings, by the name of its field."""
-    place: list[str] = []
+    place: list[str | int] = []
     while isinstance(detail, dict | list) and detail:
         if isinstance(detail, dict):
             name, detail = next(iter(detail.items()))
-            place += [] if name == "non_field_errors" else [str(name)]
+            place += [] if name == "non_field_errors" else [name]
         else:
             detail = next(item for item in detail if item)
-    field = ".".join(place)[:SHOWN]
+    field = spelt(place)[:SHOWN]
     message = f"'{field}': {detail}" if field else str(detail)
     return errors.BadRequest(message[: 2 * SHOWN], param=field or None, code="invalid_value")

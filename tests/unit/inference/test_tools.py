@@ -74,16 +74,16 @@ async def test_tools_reach_the_vendor_as_the_client_wrote_them(
         ({"tools": [NOW], "tool_choice": "perhaps"}, "tool_choice", "'required'"),
         ({"tools": [NOW], "tool_choice": {"type": "function"}}, "tool_choice.function", "required"),
         ({"tools": [NOW, NOW]}, "tools", "two tools are called 'now'"),
-        ({"tools": [tool(name="")]}, "tools.0.function.name", "pattern"),
-        ({"tools": [tool(name="a b")]}, "tools.0.function.name", "pattern"),
-        ({"tools": [tool(name="x" * 65)]}, "tools.0.function.name", "pattern"),
-        ({"tools": [{"type": "function"}]}, "tools.0.function", "required"),
-        ({"tools": ["now"]}, "tools.0", "tag"),
-        ({"tools": [{"type": 5}]}, "tools.0", "tag"),
-        ({"tools": [tool(parameters=[])]}, "tools.0.function.parameters", "dictionary"),
-        ({"tools": [tool(parameters={"type": "string"})]}, "tools.0.function.parameters", "type 'object'"),
-        ({"tools": [tool(parameters={"properties": {"a": 1}})]}, "tools.0.function.parameters", "'properties'"),
-        ({"tools": [tool(parameters={"required": "a"})]}, "tools.0.function.parameters", "'required'"),
+        ({"tools": [tool(name="")]}, "tools[0].function.name", "pattern"),
+        ({"tools": [tool(name="a b")]}, "tools[0].function.name", "pattern"),
+        ({"tools": [tool(name="x" * 65)]}, "tools[0].function.name", "pattern"),
+        ({"tools": [{"type": "function"}]}, "tools[0].function", "required"),
+        ({"tools": ["now"]}, "tools[0]", "tag"),
+        ({"tools": [{"type": 5}]}, "tools[0]", "tag"),
+        ({"tools": [tool(parameters=[])]}, "tools[0].function.parameters", "dictionary"),
+        ({"tools": [tool(parameters={"type": "string"})]}, "tools[0].function.parameters", "type 'object'"),
+        ({"tools": [tool(parameters={"properties": {"a": 1}})]}, "tools[0].function.parameters", "'properties'"),
+        ({"tools": [tool(parameters={"required": "a"})]}, "tools[0].function.parameters", "'required'"),
         ({"tools": [tool(name=f"f{n}") for n in range(129)]}, "tools", "128"),
     ],
 )  # fmt: skip
@@ -117,7 +117,7 @@ async def test_a_result_that_answers_no_earlier_call_is_refused(
 async def test_a_call_without_its_arguments_is_refused(client: httpx.AsyncClient, sky: Provider) -> None:
     call = {"id": "call_1", "type": "function", "function": {"name": "now"}}
     response = await asked(client, messages=[*HELLO, {"role": "assistant", "tool_calls": [call]}])
-    assert response.json()["error"]["param"] == "messages.1.tool_calls.0.function.arguments"
+    assert response.json()["error"]["param"] == "messages[1].tool_calls[0].function.arguments"
 
 
 async def test_a_vendors_calls_reach_the_client_with_all_it_says_of_them(

@@ -19,6 +19,7 @@ from apps.inference.schemas import (
     EmbeddingResponse,
 )
 from apps.registry.schemas import ProviderModel
+from llamastack.bodies import spelt
 from llamastack.call import Call
 from llamastack.egress import Egress
 from llamastack.errors import StackError, UnsupportedParameter, UpstreamError
@@ -139,5 +140,5 @@ def parsed(kind: type[R], answer: Any) -> R:
         return kind.model_validate(answer)
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
+        where = spelt(first["loc"])
         raise UpstreamError(f"The provider's answer is not a {kind.__name__}: '{where}': {first['msg']}.") from error
