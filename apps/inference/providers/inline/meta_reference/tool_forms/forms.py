@@ -8,7 +8,7 @@ chat in ChatML write `<tool_call>{"name": …, "arguments": …}</tool_call>`.
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from apps.inference.providers.inline.meta_reference.tool_forms.values import json_object
@@ -78,18 +78,7 @@ LLAMA_3 = Form(
     between="; ",
     tags=True,
 )
-LLAMA_4 = Form(
-    name="llama4",
-    mark="<|python_start|>",
-    end="<|python_end|>",
-    special=True,
-    bare=True,
-    begin='{"name": "',
-    middle='", "parameters": ',
-    finish="}",
-    between="; ",
-    tags=True,
-)
+LLAMA_4 = replace(LLAMA_3, name="llama4", mark="<|python_start|>", end="<|python_end|>")
 FORMS = (LLAMA_4, LLAMA_3)
 
 
