@@ -1,0 +1,11 @@
+"""The only door to the outside: HTTP to upstreams, and what goes wrong there as StackErrors.
+
+Egress       client.py      one provider's upstream: its address, headers and time-outs; JSON and event streams
+Transport    transport.py   one exchange of bytes, as aiohttp makes it; what stands in for it records or replays
+refusal      failures.py    an upstream's status and an exception of the transport as the StackError they mean
+"""
+
+from llamastack.egress.client import Egress
+from llamastack.egress.transport import IDLE_SECONDS, TOTAL_SECONDS, Timeouts
+
+__all__ = ["IDLE_SECONDS", "TOTAL_SECONDS", "Egress", "Timeouts"]

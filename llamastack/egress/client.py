@@ -1,0 +1,117 @@
+"""What a provider speaks to its upstream through: JSON asked and answered, and streams of events."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import orjson
+
+from llamastack.egress.failures import refusal, sentence, told
+from llamastack.egress.transport import LiveTransport, Outgoing, Reply, Timeouts, Transport
+from llamastack.encryption import without_password
+from llamastack.errors import UpstreamError
+from llamastack.sse import MalformedStream, payloads
+
+MAX_REPLY_BYTES = 64 * 1024 * 1024
+MAX_ERROR_BYTES = 64 * 1024
+
+
+class Egress:
+    """HTTP to one upstream, named `upstream` in errors. `verify` is a bool, or the path of a CA bundle.
+
+    `headers` go with every request; those of a single call, such as the caller's own key, are laid over them.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        upstream: str,
+        headers: Mapping[str, str] | None = None,
+        timeouts: Timeouts | None = None,
+        verify: bool | str = True,
+    ) -> None:
+        self.base_url = base_url.rstrip("/")
+        self.address = without_password(self.base_url)
+        self.upstream = upstream
+        self.headers = headers or {}
+        self.transport: Transport = LiveTransport(timeouts or Timeouts(), verify)
+
+    async def close(self) -> None:
+        await self.transport.close()
+
+    async def get(self, path: str, headers: Mapping[str, str] | None = None) -> Any:
+        """The JSON answer to a GET. `path` is one below the base address, or a whole URL."""
+        return await self._json("GET", path, None, headers)
+
+    async def post(self, path: str, body: Any, headers: Mapping[str, str] | None = None) -> Any:
+        """The JSON answer to a POST of JSON."""
+        return await self._json("POST", path, body, headers)
+
+    async def stream(
+        self, path: str, body: Any, headers: Mapping[str, str] | None = None
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """The JSON objects of an event stream, up to `[DONE]`.
+
+        Raises where the stream ends without it or carries an error: a cut stream is never a short answer. Closing the
+        iterator closes the connection.
+        """
+        async with self._exchange("POST", path, body, headers, streamed=True) as reply:
+            async for data in payloads(reply.pieces):
+                if data == b"[DONE]":
+                    return
+                yield self._event(data)
+            raise MalformedStream("it ended without [DONE]")
+
+    async def _json(self, method: str, path: str, body: Any, headers: Mapping[str, str] | None) -> Any:
+        async with self._exchange(method, path, body, headers) as reply:
+            return self._parse(await self._read(reply))
+
+    async def _read(self, reply: Reply) -> bytes:
+        data = bytearray()
+        async for piece in reply.pieces:
+            data += piece
+            if len(data) > MAX_REPLY_BYTES:
+                raise UpstreamError(f"{self.upstream} answered with more than {MAX_REPLY_BYTES} bytes.")
+        return bytes(data)
+
+    def _parse(self, data: bytes) -> Any:
+        try:
+            return orjson.loads(data)
+        except orjson.JSONDecodeError as error:
+            raise UpstreamError(f"{self.upstream} answered with something that is not JSON ({error}).") from error
+
+    def _event(self, data: bytes) -> dict[str, Any]:
+        event = self._parse(data)
+        if not isinstance(event, dict):
+            raise UpstreamError(f"{self.upstream} sent a stream event that is not an object.")
+        if "error" in event and "choices" not in event:
+            raise UpstreamError(f"{self.upstream} broke off the stream: {sentence(event)}")
+        return event
+
+    @asynccontextmanager
+    async def _exchange(
+        self, method: str, path: str, body: Any, headers: Mapping[str, str] | None, *, streamed: bool = False
+    ) -> AsyncIterator[Reply]:
+        outgoing = self._outgoing(method, path, body, headers or {}, streamed)
+        with told(self.upstream, self.address):
+            async with self.transport.send(outgoing) as reply:
+                if reply.status >= 300:
+                    raise refusal(self.upstream, reply, await _beginning(reply))
+                yield reply
+
+    def _outgoing(self, method: str, path: str, body: Any, headers: Mapping[str, str], streamed: bool) -> Outgoing:
+        url = path if path.startswith(("http://", "https://")) else f"{self.base_url}/{path.lstrip('/')}"
+        # A key that was read from a file ends in a line break, which no header may hold.
+        sent = {name: value.strip() for name, value in {**self.headers, **headers}.items()}
+        if body is None:
+            return Outgoing(method, url, sent, None, streamed)
+        return Outgoing(method, url, sent | {"Content-Type": "application/json"}, orjson.dumps(body), streamed)
+
+
+async def _beginning(reply: Reply) -> bytes:
+    data = bytearray()
+    async for piece in reply.pieces:
+        data += piece
+        if len(data) >= MAX_ERROR_BYTES:
+            break
+    return bytes(data[:MAX_ERROR_BYTES])

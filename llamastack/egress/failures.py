@@ -1,0 +1,83 @@
+"""What an upstream's status, and what the transport raises, mean to our callers."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import aiohttp
+import orjson
+
+from llamastack.egress.transport import Reply
+from llamastack.errors import RateLimited, StackError, UpstreamError, UpstreamRejected, UpstreamTimeout
+from llamastack.sse import MalformedStream
+
+# Statuses of an upstream that speak of the caller's request and are handed on as they are. 401 and 403 are not
+# among them: they speak of our credentials at the upstream, which the caller cannot mend.
+CALLERS_FAULT = frozenset({400, 404, 409, 413, 415, 422})
+
+
+@contextmanager
+def told(upstream: str, address: str) -> Iterator[None]:
+    """Every failure of the transport, until the caller is done with the reply, as a StackError."""
+    try:
+        yield
+    except (TimeoutError, aiohttp.ServerTimeoutError) as error:
+        raise UpstreamTimeout(f"{upstream} at {address} did not answer in time.") from error
+    except MalformedStream as error:
+        raise UpstreamError(f"The stream from {upstream} was broken: {error}.") from error
+    except aiohttp.InvalidURL as error:
+        raise UpstreamError(f"The address of {upstream} is not a valid URL: {address}") from error
+    except UnicodeError as error:
+        raise UpstreamError(f"The address of {upstream} has no valid host name: {address}") from error
+    except ValueError as error:  # such as a key beside credentials in the address
+        raise UpstreamError(f"{upstream} cannot be asked: {error}") from error
+    except aiohttp.ClientConnectorError as error:
+        raise UpstreamError(f"{upstream} cannot be reached at {address} ({error.os_error}).") from error
+    except (aiohttp.ClientError, ConnectionError) as error:
+        raise UpstreamError(f"The connection to {upstream} broke: {type(error).__name__}.") from error
+
+
+def refusal(upstream: str, reply: Reply, body: bytes) -> StackError:
+    """The upstream's status as ours: the caller's faults and 429 keep theirs, the rest is a bad gateway."""
+    status, said = reply.status, _loads(body)
+    message = f"{upstream} answered {status}: {sentence(said) or reply.reason}"
+    if status == 429:
+        return RateLimited(message, retry_after=_seconds(reply.headers.get("retry-after")))
+    if status in CALLERS_FAULT:
+        return UpstreamRejected(message, 400 if status == 422 else status, **_details(said))
+    if status in (408, 504):
+        return UpstreamTimeout(message)
+    if status in (401, 403):
+        return UpstreamError(f"{message}. Check the credentials set for this provider.")
+    return UpstreamError(message)
+
+
+def sentence(body: Any) -> str:
+    """The sentence in an error body, in the shapes vendors use: {error: {message}}, {error}, {detail}, {message}."""
+    if not isinstance(body, dict):
+        return str(body)
+    inner = body.get("error") or body.get("detail") or body.get("message") or ""
+    return str(inner.get("message", inner)) if isinstance(inner, dict) else str(inner)
+
+
+def _loads(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return body.decode(errors="replace")[:500]
+
+
+def _details(body: Any) -> dict[str, str]:
+    error = body.get("error") if isinstance(body, dict) else None
+    if not isinstance(error, dict):
+        return {}
+    return {key: error[key] for key in ("param", "code") if isinstance(error.get(key), str)}
+
+
+def _seconds(header: str | None) -> float | None:
+    try:
+        seconds = float(header) if header else math.nan
+    except ValueError:
+        return None
+    return seconds if math.isfinite(seconds) else None
