@@ -44,23 +44,24 @@ class Egress:
         return await self._json("GET", path, None, headers)
 
     async def post(self, path: str, body: Any, headers: Mapping[str, str] | None = None) -> Any:
-        """The JSON answer to a POST of JSON."""
+        """The JSON answer to a POST of JSON, or of bytes whose type `headers` say."""
         return await self._json("POST", path, body, headers)
 
     async def stream(
-        self, path: str, body: Any, headers: Mapping[str, str] | None = None
+        self, path: str, body: Any, headers: Mapping[str, str] | None = None, *, done: bool = True
     ) -> AsyncGenerator[dict[str, Any], None]:
         """The JSON objects of an event stream, up to `[DONE]`.
 
-        Raises where the stream ends without it or carries an error: a cut stream is never a short answer. Closing the
-        iterator closes the connection.
+        Raises where the stream ends without it or carries an error: a cut stream is never a short answer. With `done`
+        false it may lack `[DONE]`, and the caller checks that all has come. Closing the iterator closes the connection.
         """
         async with self._exchange("POST", path, body, headers, streamed=True) as reply:
             async for data in payloads(reply.pieces):
                 if data == b"[DONE]":
                     return
                 yield self._event(data)
-            raise MalformedStream("it ended without [DONE]")
+            if done:
+                raise MalformedStream("it ended without [DONE]")
 
     async def _json(self, method: str, path: str, body: Any, headers: Mapping[str, str] | None) -> Any:
         async with self._exchange(method, path, body, headers) as reply:
@@ -105,6 +106,8 @@ class Egress:
         sent = {name: value.strip() for name, value in {**self.headers, **headers}.items()}
         if body is None:
             return Outgoing(method, url, sent, None, streamed)
+        if isinstance(body, bytes):
+            return Outgoing(method, url, sent, body, streamed)
         return Outgoing(method, url, sent | {"Content-Type": "application/json"}, orjson.dumps(body), streamed)
 
 

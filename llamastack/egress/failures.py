@@ -62,10 +62,12 @@ def sentence(body: Any) -> str:
 
 
 def _loads(body: bytes) -> Any:
+    """An error body. Gemini's door puts its one error into a list."""
     try:
-        return orjson.loads(body)
+        said = orjson.loads(body)
     except orjson.JSONDecodeError:
         return body.decode(errors="replace")[:500]
+    return said[0] if isinstance(said, list) and len(said) == 1 else said
 
 
 def _details(body: Any) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """The base of every vendor that speaks the OpenAI dialect. A vendor states its URL and what differs."""
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
 from typing import Any, ClassVar, TypeVar
 
@@ -50,8 +50,10 @@ class OpenAICompatible(Provider):
 
     `ignored` names the fields that a vendor's server takes and ignores in silence, each with the values that ask for
     nothing else than leaving it out does; with any other value a request is refused (`drop_unsupported`).
+    `ends_with_done` is false of a server whose streams may lack `[DONE]`: whoever says so checks their end.
     """
 
+    ends_with_done: ClassVar[bool] = True
     ignored: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
     config_class: ClassVar[type[ProviderConfig]] = OpenAICompatibleConfig
     config: OpenAICompatibleConfig
@@ -90,21 +92,38 @@ class OpenAICompatible(Provider):
 
     async def post_chat_completion(self, call: Call, request: ChatCompletionRequest) -> ChatReply:
         if request.stream:
-            return self._chunks("chat/completions", ChatCompletionChunk, request)
-        return parsed(ChatCompletion, await self.egress.post("chat/completions", self.body(request)))
+            return self._chunks(call, "chat/completions", ChatCompletionChunk, request)
+        return parsed(ChatCompletion, await self._answer(call, "chat/completions", request))
 
     async def post_completion(self, call: Call, request: CompletionRequest) -> CompletionReply:
         if request.stream:
-            return self._chunks("completions", CompletionChunk, request)
-        return parsed(Completion, await self.egress.post("completions", self.body(request)))
-
-    async def _chunks(self, path: str, kind: type[R], request: Request) -> AsyncIterator[R]:
-        async with aclosing(self.egress.stream(path, self.body(request))) as events:
-            async for event in events:
-                yield parsed(kind, event)
+            return self._chunks(call, "completions", CompletionChunk, request)
+        return parsed(Completion, await self._answer(call, "completions", request))
 
     async def post_embedding(self, call: Call, request: EmbeddingRequest) -> EmbeddingResponse:
-        return parsed(EmbeddingResponse, await self.egress.post("embeddings", self.body(request)))
+        return parsed(EmbeddingResponse, await self._answer(call, "embeddings", request))
+
+    async def _answer(self, call: Call, operation: str, request: Request) -> Any:
+        path, body, headers = self.path(operation, request), self.body(request), await self.call_headers(call)
+        return self.repaired(await self.egress.post(path, body, headers))
+
+    async def _chunks(self, call: Call, operation: str, kind: type[R], request: Request) -> AsyncGenerator[R]:
+        path, body, headers = self.path(operation, request), self.body(request), await self.call_headers(call)
+        async with aclosing(self.egress.stream(path, body, headers, done=self.ends_with_done)) as events:
+            async for event in events:
+                yield parsed(kind, self.repaired(event))
+
+    def path(self, operation: str, request: Request) -> str:
+        """Where below the base address an operation is found."""
+        return operation
+
+    async def call_headers(self, call: Call) -> Mapping[str, str]:
+        """What a single call sends beside `headers`, such as a token that has just been renewed."""
+        return {}
+
+    def repaired(self, answer: Any) -> Any:
+        """A reply, or an event of a stream, as the dialect has it, where the vendor's server writes it otherwise."""
+        return answer
 
     async def get_models(self, call: Call) -> list[ProviderModel]:
         allowed = self.config.allowed_models

@@ -94,6 +94,36 @@ async def test_a_stream_that_ends_without_done_was_cut() -> None:
             await streamed(egress)
 
 
+async def test_a_stream_may_end_without_done_where_its_caller_checks_the_end() -> None:
+    async with upstream(saying(OK, b'data: {"a": 1}\n\n')) as egress:
+        assert [event async for event in egress.stream("x", {}, done=False)] == [{"a": 1}]
+
+
+async def test_a_stream_that_breaks_off_is_an_error_with_or_without_done() -> None:
+    chunked = OK.replace(b"Connection: close", b"Transfer-Encoding: chunked")
+    async with upstream(saying(chunked, b'f\r\ndata: {"a": 1}\n\n'[:-2])) as egress:
+        with pytest.raises(UpstreamError, match="broke"):
+            assert [event async for event in egress.stream("x", {}, done=False)]
+
+
+async def test_bytes_are_sent_as_they_are() -> None:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert b"Content-Type: application/x-www-form-urlencoded\r\n" in head
+        assert await reader.readexactly(3) == b"a=1"
+        writer.write(answer("200 OK", b"{}"))
+
+    async with upstream(handler) as egress:
+        assert await egress.post("token", b"a=1", {"Content-Type": "application/x-www-form-urlencoded"}) == {}
+
+
+async def test_an_error_in_a_list_of_one_is_that_error() -> None:
+    body = b'[{"error": {"code": 400, "message": "Invalid value", "status": "INVALID_ARGUMENT"}}]'
+    async with upstream(saying(answer("400 Bad Request", body))) as egress:
+        with pytest.raises(UpstreamRejected, match=r"answered 400: Invalid value$"):
+            await egress.post("chat/completions", {})
+
+
 @pytest.mark.parametrize("data", [b"data: {broken\n\n", b"data: [1]\n\n", b'data: {"error": "no memory"}\n\n'])
 async def test_events_that_cannot_be_read_are_errors(data: bytes) -> None:
     async with upstream(saying(OK, data, b"data: [DONE]\n\n")) as egress:
