@@ -63,10 +63,14 @@ class OpenAICompatible(Provider):
         return self.config.refresh_models
 
     async def start(self) -> None:
-        self.egress = Egress(self.url(), f"Provider '{self.provider_id}'", self.headers(), verify=self.verify())
+        self.egress = self.reaching(self.url(), self.headers())
 
     async def stop(self) -> None:
         await self.egress.close()
+
+    def reaching(self, base_url: str, headers: Mapping[str, str] | None = None) -> Egress:
+        """The way to an address of the vendor's: that of its API or another, such as the one that issues its tokens."""
+        return Egress(base_url, f"Provider '{self.provider_id}'", headers, verify=self.verify())
 
     def url(self) -> str:
         """Where the dialect's paths begin (…/v1)."""
