@@ -1,4 +1,4 @@
-"""The one NinjaAPI: every router under /v1, every error in one shape, /docs and /openapi.json beside them."""
+"""The one NinjaAPI: every router under its level (/v1, /v1alpha), every error in one shape, /docs and /openapi.json."""
 
 import logging
 from typing import Any
@@ -12,6 +12,7 @@ from ninja.operation import Operation
 from ninja.parser import Parser
 from ninja.security.base import AuthBase
 
+from apps.inference.api import alpha as inference_alpha
 from apps.inference.api import router as inference
 from apps.registry.api import models
 from apps.registry.api import router as registry
@@ -104,6 +105,7 @@ api = LlamaStackAPI(
 )
 for router in (models, registry, inference):
     api.add_router("/v1", router)
+api.add_router("/v1alpha", inference_alpha)
 # The aliases that 0.3.5 serves for OpenAI's clients, and that llama-stack-client 0.2 still calls.
 for router in (models, inference):
     api.add_router(ALIASES, router, url_name_prefix="openai")

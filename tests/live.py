@@ -18,6 +18,7 @@ from tests.upstream import Upstream
 SERVERS = ["uvicorn", "daphne"]
 MODELS = ["sky-1", "endless", "cut", "broken", "nonsense", "held", "status-429", "status-500"]
 EMBEDDING = "openai/vectors"
+RERANK = "openai/ranker"
 MAX_BODY = 100_000
 DISCOVERY_SECONDS = ASKED_SECONDS = 10
 
@@ -97,6 +98,9 @@ def _discovered(server: Server) -> None:
 
 
 def _registered(server: Server) -> None:
-    """A model of the upstream that embeds, which its list does not tell from the others."""
-    body = {"model_id": EMBEDDING, "model_type": "embedding", "metadata": {"embedding_dimension": 2}}
-    assert httpx.post(f"{server.url}/v1/models", json=body).status_code == 200
+    """Models of the upstream that embed and rerank, which its list does not tell from the others."""
+    for body in (
+        {"model_id": EMBEDDING, "model_type": "embedding", "metadata": {"embedding_dimension": 2}},
+        {"model_id": RERANK, "model_type": "rerank"},
+    ):
+        assert httpx.post(f"{server.url}/v1/models", json=body).status_code == 200

@@ -150,12 +150,53 @@ async def embeddings(request: web.Request) -> web.Response:
     return web.json_response({"object": "list", "data": data, "model": body["model"], "usage": total})
 
 
+async def rerank(request: web.Request) -> web.Response:
+    """Documents by the words they share with the query; neither sorted nor cut, as not every server does it."""
+    body = await request.json()
+    request.app[UPSTREAM].requests.append(body)
+    if (model := body["model"]).startswith("status-"):
+        return web.json_response({"error": {"message": "told you so"}}, status=int(model.removeprefix("status-")))
+    if model == "odd":
+        return web.json_response({"results": [{"index": 99, "relevance_score": 1.0}]})
+    documents = body["documents"] if isinstance(body["documents"], list) else body["documents"]["content"]
+    words = set(str(body["query"]).lower().split())
+    scores = [len(words & set(str(document).lower().split())) for document in documents]
+    results = [{"index": i, "relevance_score": 0.25 * score} for i, score in enumerate(scores)]
+    return web.json_response({"id": "r1", "model": model, "results": results, "usage": {"total_tokens": 3}})
+
+
 async def models(request: web.Request) -> web.Response:
     upstream: Upstream = request.app[UPSTREAM]
     upstream.headers.append(dict(request.headers))
     if request.headers.get("Authorization") == "Bearer held":
         await upstream.released.wait()
     return web.json_response({"object": "list", "data": [{"id": name, "object": "model"} for name in upstream.models]})
+
+
+@asynccontextmanager
+async def on_loopback(app: web.Application, port: int = 0) -> AsyncIterator[str]:
+    """The address of an application that is served on a free port."""
+    runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        host, port = runner.addresses[0][:2]
+        yield f"http://{host}:{port}"
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def answering(path: str, body: Any, status: int = 200) -> AsyncIterator[str]:
+    """A server that gives this answer to a POST, and the address of its dialect."""
+
+    async def answer(request: web.Request) -> web.Response:
+        return web.json_response(body, status=status)
+
+    app = web.Application()
+    app.router.add_post(f"/v1/{path}", answer)
+    async with on_loopback(app) as address:
+        yield f"{address}/v1"
 
 
 @asynccontextmanager
@@ -167,18 +208,14 @@ async def serving(upstream: Upstream | None = None, port: int = 0) -> AsyncItera
     app.router.add_post("/v1/chat/completions", generate)
     app.router.add_post("/v1/completions", generate)
     app.router.add_post("/v1/embeddings", embeddings)
+    app.router.add_post("/v1/rerank", rerank)
     app.router.add_get("/v1/models", models)
-    runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", port)
-    await site.start()
-    host, port = runner.addresses[0][:2]
-    upstream.url = f"http://{host}:{port}/v1"
-    try:
-        yield upstream
-    finally:
-        upstream.released.set()
-        await runner.cleanup()
+    async with on_loopback(app, port) as address:
+        upstream.url = f"{address}/v1"
+        try:
+            yield upstream
+        finally:
+            upstream.released.set()
 
 
 @contextmanager

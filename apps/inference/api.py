@@ -20,6 +20,8 @@ from apps.inference.schemas import (
     DeletedChatCompletion,
     EmbeddingRequest,
     EmbeddingResponse,
+    RerankRequest,
+    RerankResponse,
     StoredChatCompletion,
     StoredMessage,
 )
@@ -33,6 +35,7 @@ from llamastack.stack import current
 METADATA = re.compile(r"metadata\[.*\]", re.DOTALL)
 P = ParamSpec("P")
 router = Router(tags=["inference"])
+alpha = Router(tags=["inference"])
 
 
 class StoredFilter(NewestFirst):
@@ -100,6 +103,12 @@ async def create_completion(request: Request, body: CompletionRequest) -> Any:
 async def create_embeddings(request: Request, body: EmbeddingRequest) -> Any:
     """One vector an input, as floats or as base64 of little-endian float32."""
     return json(await current().inference.post_embedding(request.auth, body))
+
+
+@alpha.post("/inference/rerank", response=RerankResponse, summary="Rerank items by their relevance to a query")
+async def rerank(request: Request, body: RerankRequest) -> Any:
+    """The items' places in the request and their scores, the most relevant first. Needs a model of type `rerank`."""
+    return json(await current().inference.rerank(request.auth, body))
 
 
 def refuse_unknown(given: Iterable[str], known: Sequence[str]) -> None:

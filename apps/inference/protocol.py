@@ -13,6 +13,8 @@ from apps.inference.schemas import (
     EmbeddingRequest,
     EmbeddingResponse,
     ProviderModel,
+    RerankRequest,
+    RerankResponse,
 )
 from llamastack.call import Call
 
@@ -44,6 +46,10 @@ class Inference(Protocol):
 
     async def post_embedding(self, call: Call, request: EmbeddingRequest) -> EmbeddingResponse:
         """One vector an input, in the order of the inputs; usage counts the tokens that were embedded."""
+        ...
+
+    async def rerank(self, call: Call, request: RerankRequest) -> RerankResponse:
+        """The most relevant items, at most `max_num_results`, the best one first; equals keep their order."""
         ...
 
     async def get_models(self, call: Call) -> list[ProviderModel]:

@@ -19,6 +19,8 @@ from apps.inference.schemas import (
     EmbeddingResponse,
     GenerationRequest,
     ProviderModel,
+    RerankRequest,
+    RerankResponse,
     completion_id,
 )
 from apps.registry.live import Live
@@ -60,6 +62,12 @@ class InferenceService:
     async def post_embedding(self, call: Call, request: EmbeddingRequest) -> EmbeddingResponse:
         route = await self.live.admitted(call, request.model, "embedding")
         reply: EmbeddingResponse = await self._whole(call, route, request, lambda provider: provider.post_embedding)
+        return reply
+
+    async def rerank(self, call: Call, request: RerankRequest) -> RerankResponse:
+        route = await self.live.admitted(call, request.model, "rerank")
+        async with self.live.pool.use(route.provider) as provider:
+            reply: RerankResponse = await provider.rerank(call, _inner(route, request))
         return reply
 
     async def _generated(self, call: Call, request: GenerationRequest, operation: Operation) -> Any:

@@ -9,7 +9,7 @@ import aiohttp
 import orjson
 
 from llamastack.egress.transport import Reply
-from llamastack.errors import RateLimited, StackError, UpstreamError, UpstreamRejected, UpstreamTimeout
+from llamastack.errors import NotSupported, RateLimited, StackError, UpstreamError, UpstreamRejected, UpstreamTimeout
 from llamastack.sse import MalformedStream
 
 # Statuses of an upstream that speak of the caller's request and are handed on as they are. 401 and 403 are not
@@ -39,13 +39,18 @@ def told(upstream: str, address: str) -> Iterator[None]:
 
 
 def refusal(upstream: str, reply: Reply, body: bytes) -> StackError:
-    """The upstream's status as ours: the caller's faults and 429 keep theirs, the rest is a bad gateway."""
+    """The upstream's status as ours: the caller's faults and 429 keep theirs, the rest is a bad gateway.
+
+    What it says it does not offer (405, 501) is NotSupported here too.
+    """
     status, said = reply.status, _loads(body)
     message = f"{upstream} answered {status}: {sentence(said) or reply.reason}"
     if status == 429:
         return RateLimited(message, retry_after=_seconds(reply.headers.get("retry-after")))
     if status in CALLERS_FAULT:
         return UpstreamRejected(message, 400 if status == 422 else status, **_details(said))
+    if status in (405, 501):
+        return NotSupported(message)
     if status in (408, 504):
         return UpstreamTimeout(message)
     if status in (401, 403):

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tests.live import EMBEDDING, Live
+from tests.live import EMBEDDING, RERANK, Live
 
 pytestmark = [pytest.mark.local_model, pytest.mark.slow, pytest.mark.timeout(300)]
 
 CHAT = "SmolLM2-135M-Instruct"
 FAST = "openai/sky-1"
-PATHS = ["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/models"]
+PATHS = ["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1alpha/inference/rerank", "/v1/models"]
 BOUNDS = ("max_tokens", "max_completion_tokens", "n", "best_of")
 HANG_SECONDS = 60
 FEW = settings(
@@ -85,6 +85,10 @@ GOOD: dict[str, list[dict[str, Any]]] = {
     "/v1/embeddings": [
         {"model": "all-MiniLM-L6-v2", "input": ["a cat", "a kitten"], "encoding_format": "base64", "user": "u"},
         {"model": EMBEDDING, "input": [[1, 2]], "dimensions": 2},
+    ],
+    "/v1alpha/inference/rerank": [
+        {"model": RERANK, "query": "a cat", "items": ["a dog", "a cat"], "max_num_results": 1},
+        {"model": RERANK, "query": {"type": "text", "text": "a cat"}, "items": [{"text": "a dog"}], "top": 1},
     ],
     "/v1/models": [
         {
@@ -235,7 +239,7 @@ def test_a_good_request_with_something_wrong_is_answered(http: httpx.Client, pat
     answered(http, path, json.dumps(data.draw(wrong(path))).encode())
 
 
-@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions", "/v1/embeddings"])
+@pytest.mark.parametrize("path", PATHS[:-1])
 def test_what_is_good_is_answered_well(http: httpx.Client, path: str) -> None:
     """Or else the tests above would begin with something wrong."""
     for body in GOOD[path]:

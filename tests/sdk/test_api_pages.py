@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,14 +13,23 @@ from llamastack.api import api
 from llamastack.apis import ALIASES
 from tests.sdk.conftest import ON_ONE
 from tests.servers import ROOT, Server
+from tests.upstream import Upstream, in_thread
 
 PAGES = sorted((ROOT / "docs" / "api").glob("*.md"))
 BLOCK = re.compile(r"```(bash|python|text)\n(.*?)```", re.DOTALL)
+VENDOR = "http://127.0.0.1:8000/v1"
 COMMANDS = {"bash": ["bash", "-euc"], "python": [sys.executable, "-c"]}
 
 
-def ran(language: str, block: str, server: Server) -> str:
-    script = block.replace("127.0.0.1:8321", f"127.0.0.1:{server.port}")
+@pytest.fixture(scope="module")
+def vendor() -> Iterator[Upstream]:
+    with in_thread() as running:
+        yield running
+
+
+def ran(language: str, block: str, server: Server, vendor: Upstream) -> str:
+    """What a block prints. A vendor's server, where a page adds one, is the small upstream."""
+    script = block.replace("127.0.0.1:8321", f"127.0.0.1:{server.port}").replace(VENDOR, vendor.url)
     env = os.environ | {"no_proxy": "*"}
     done = subprocess.run([*COMMANDS[language], script], env=env, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, f"{block}\n{done.stdout}{done.stderr}"
@@ -34,14 +44,14 @@ def shows(output: str, line: str) -> bool:
 @ON_ONE
 @pytest.mark.local_model
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
-def test_the_lines_of_a_page_run_and_print_what_it_says(page: Path, server: Server) -> None:
+def test_the_lines_of_a_page_run_and_print_what_it_says(page: Path, server: Server, vendor: Upstream) -> None:
     output = ""
     for language, block in BLOCK.findall(page.read_text()):
         if language == "text":
             missing = [line for line in block.splitlines() if not shows(output, line)]
             assert missing == [], output
         else:
-            output = ran(language, block, server)
+            output = ran(language, block, server, vendor)
 
 
 def test_every_endpoint_has_its_page() -> None:

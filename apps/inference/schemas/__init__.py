@@ -27,6 +27,7 @@ from apps.inference.schemas.completions import (
 )
 from apps.inference.schemas.embeddings import Embedding, EmbeddingRequest, EmbeddingResponse, EmbeddingUsage
 from apps.inference.schemas.generation import GenerationRequest, JsonSchemaFormat, OtherFormat, ResponseFormat
+from apps.inference.schemas.rerank import RerankData, RerankItem, RerankRequest, RerankResponse
 from apps.inference.schemas.stored import (
     ChatCompletionUpdate,
     DeletedChatCompletion,
@@ -81,6 +82,10 @@ __all__ = [
     "OtherToolCall",
     "OtherToolChoice",
     "ProviderModel",
+    "RerankData",
+    "RerankItem",
+    "RerankRequest",
+    "RerankResponse",
     "ResponseFormat",
     "StoredChatCompletion",
     "StoredMessage",

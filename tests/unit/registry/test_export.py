@@ -70,7 +70,9 @@ def test_what_is_exported_reads_as_what_was_registered(
     service.edit_provider(Provider.objects.get(identifier="two"), {"base_url": "http://127.0.0.1:8/v1"}, enabled=True)
     service.edit_provider(Provider(identifier="mine", provider_type="remote::vllm"), {"url": URL}, enabled=True)
     service.edit_model(Model.objects.get(identifier="m"), {"aliases": ["em"], "default": True})
-    service.edit_model(Model(identifier="a/b"), {"provider_id": "mine", "metadata": {"n": [1, None]}})
+    service.edit_model(
+        Model(identifier="a/b"), {"provider_id": "mine", "model_type": "rerank", "metadata": {"n": [1, None]}}
+    )
     before = snapshot()
     made = exported(source)
     target = tmp_path / "exported.yaml"

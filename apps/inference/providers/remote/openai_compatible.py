@@ -7,6 +7,7 @@ from typing import Any, ClassVar, TypeVar
 from pydantic import BaseModel, Field, SecretStr, ValidationError
 
 from apps.inference.protocol import ChatReply, CompletionReply
+from apps.inference.providers.remote import reranking
 from apps.inference.providers.unsupported import REMEDY, GeneratesConfig, to_drop
 from apps.inference.schemas import (
     ChatCompletion,
@@ -17,12 +18,14 @@ from apps.inference.schemas import (
     CompletionRequest,
     EmbeddingRequest,
     EmbeddingResponse,
+    RerankRequest,
+    RerankResponse,
 )
 from apps.registry.schemas import ProviderModel
 from llamastack.bodies import spelt
 from llamastack.call import Call
 from llamastack.egress import Egress
-from llamastack.errors import StackError, UnsupportedParameter, UpstreamError
+from llamastack.errors import StackError, UnsupportedParameter, UpstreamError, UpstreamRejected
 from llamastack.providers import Health, Provider, ProviderConfig
 
 R = TypeVar("R", bound=BaseModel)
@@ -46,7 +49,7 @@ class OpenAICompatibleConfig(GeneratesConfig):
 
 
 class OpenAICompatible(Provider):
-    """Chats, completions, embeddings and the list of models, forwarded as they are and read with our own types.
+    """What the protocol asks for, forwarded as it is and read with our own types.
 
     `ignored` names the fields that a vendor's server takes and ignores in silence, each with the values that ask for
     nothing else than leaving it out does; with any other value a request is refused (`drop_unsupported`).
@@ -55,6 +58,7 @@ class OpenAICompatible(Provider):
 
     ends_with_done: ClassVar[bool] = True
     ignored: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
+    reranks_images: ClassVar[bool] = False
     config_class: ClassVar[type[ProviderConfig]] = OpenAICompatibleConfig
     config: OpenAICompatibleConfig
 
@@ -128,6 +132,15 @@ class OpenAICompatible(Provider):
     def repaired(self, answer: Any) -> Any:
         """A reply, or an event of a stream, as the dialect has it, where the vendor's server writes it otherwise."""
         return answer
+
+    async def rerank(self, call: Call, request: RerankRequest) -> RerankResponse:
+        upstream = f"Provider '{self.provider_id}'"
+        body = reranking.body(request, upstream, images=self.reranks_images)
+        try:
+            answer = await self.egress.post("rerank", body)
+        except UpstreamRejected as error:
+            raise reranking.refused(error, upstream, request.model) from error
+        return reranking.ranked(parsed(reranking.Results, answer).results, request, upstream)
 
     async def get_models(self, call: Call) -> list[ProviderModel]:
         allowed = self.config.allowed_models

@@ -32,6 +32,7 @@ class VLLMConfig(OpenAICompatibleConfig):
 class VLLM(OpenAICompatible):
     config_class = VLLMConfig
     config: VLLMConfig
+    reranks_images = True
 
     def url(self) -> str:
         return self.config.base_url or self.config.url or ""

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from llamastack.egress import Egress, Timeouts
-from llamastack.errors import RateLimited, UpstreamError, UpstreamRejected, UpstreamTimeout
+from llamastack.errors import NotSupported, RateLimited, UpstreamError, UpstreamRejected, UpstreamTimeout
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
@@ -144,6 +144,13 @@ async def test_bad_credentials_of_ours_are_not_the_callers_fault() -> None:
         with pytest.raises(UpstreamError, match="bad key") as caught:
             await egress.get("models")
     assert caught.value.status == 502
+
+
+@pytest.mark.parametrize("status", ["405 Method Not Allowed", "501 Not Implemented"])
+async def test_what_an_upstream_does_not_offer_is_not_offered_here(status: str) -> None:
+    async with upstream(saying(answer(status, b'{"error": {"message": "start it with --reranking"}}'))) as egress:
+        with pytest.raises(NotSupported, match="start it with --reranking"):
+            await egress.post("rerank", {})
 
 
 async def test_the_callers_fault_keeps_its_status_and_its_field() -> None:

@@ -20,6 +20,8 @@ from apps.inference.schemas import (
     EmbeddingRequest,
     EmbeddingResponse,
     ProviderModel,
+    RerankRequest,
+    RerankResponse,
 )
 from llamastack.call import Call
 from llamastack.errors import NotFound, NotSupported
@@ -96,6 +98,9 @@ class MetaReference(Provider):
 
     async def post_embedding(self, call: Call, request: EmbeddingRequest) -> EmbeddingResponse:
         raise NotSupported("inline::meta-reference does not embed; use a model of inline::sentence-transformers.")
+
+    async def rerank(self, call: Call, request: RerankRequest) -> RerankResponse:
+        raise NotSupported("inline::meta-reference does not rerank; use a model of another provider.")
 
     async def get_models(self, call: Call) -> list[ProviderModel]:
         return await asyncio.to_thread(self._models)

@@ -20,6 +20,8 @@ from apps.inference.schemas import (
     EmbeddingResponse,
     EmbeddingUsage,
     ProviderModel,
+    RerankRequest,
+    RerankResponse,
 )
 from llamastack.call import Call
 from llamastack.errors import BadRequest, NotFound, NotSupported, UnsupportedParameter
@@ -98,6 +100,9 @@ class SentenceTransformers(Provider):
 
     async def post_completion(self, call: Call, request: CompletionRequest) -> CompletionReply:
         raise NotSupported(f"{PROVIDER} does not complete text; use a model of another provider.")
+
+    async def rerank(self, call: Call, request: RerankRequest) -> RerankResponse:
+        raise NotSupported(f"{PROVIDER} does not rerank; use a model of another provider.")
 
     async def get_models(self, call: Call) -> list[ProviderModel]:
         return await asyncio.to_thread(self._models)

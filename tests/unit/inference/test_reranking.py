@@ -1,0 +1,99 @@
+"""Reranking as each provider asks for it, and what it makes of an answer."""
+
+from typing import Any
+
+import pytest
+
+from apps.inference.providers.inline.sentence_transformers import SentenceTransformers, SentenceTransformersConfig
+from apps.inference.providers.remote.openai import OpenAI, OpenAIConfig
+from apps.inference.providers.remote.vllm import VLLM, VLLMConfig
+from apps.inference.schemas import RerankRequest
+from llamastack.call import ANONYMOUS_ADMIN, Call
+from llamastack.errors import NotSupported, UnsupportedParameter, UpstreamError, UpstreamRejected
+from tests.unit.inference.test_remote_providers import started
+from tests.upstream import answering, serving
+
+CALL = Call(ANONYMOUS_ADMIN)
+IMAGE = {"type": "image_url", "image_url": {"url": "https://example.com/cat.png"}}
+
+
+def asked(**fields: Any) -> RerankRequest:
+    return RerankRequest.model_validate({"model": "m", "query": "a cat", "items": ["a dog", "a cat"], **fields})
+
+
+@pytest.mark.parametrize(
+    ("fields", "query", "documents"),
+    [
+        ({}, "a cat", ["a dog", "a cat"]),
+        ({"items": [IMAGE, "a dog"]}, "a cat", {"content": [IMAGE, {"type": "text", "text": "a dog"}]}),
+        ({"query": IMAGE}, {"content": [IMAGE]}, ["a dog", "a cat"]),
+    ],
+)
+async def test_vllm_gets_images_in_its_own_form(fields: dict[str, Any], query: Any, documents: Any) -> None:
+    async with serving() as upstream:
+        async with started(VLLM("gpu", VLLMConfig(base_url=upstream.url))) as provider:
+            reply = await provider.rerank(CALL, asked(**fields))
+    assert {item.index for item in reply.data} == {0, 1}
+    assert upstream.requests[-1] == {"model": "m", "query": query, "documents": documents}
+
+
+async def test_other_vendors_refuse_images_before_they_are_asked() -> None:
+    async with serving() as upstream:
+        async with started(OpenAI("sky", OpenAIConfig(base_url=upstream.url))) as provider:
+            with pytest.raises(UnsupportedParameter, match="leave the image out"):
+                await provider.rerank(CALL, asked(query=IMAGE))
+    assert upstream.requests == []
+
+
+async def test_a_server_without_the_path_is_told_from_one_without_the_model() -> None:
+    async with serving() as upstream:
+        async with started(OpenAI("sky", OpenAIConfig(base_url=f"{upstream.url}/nowhere"))) as provider:
+            with pytest.raises(NotSupported, match="'sky' does not rerank with 'm'"):
+                await provider.rerank(CALL, asked())
+    missing = {"error": {"message": "no such model", "code": "model_not_found"}}
+    async with answering("rerank", missing, 404) as url, started(OpenAI("s", OpenAIConfig(base_url=url))) as sky:
+        with pytest.raises(UpstreamRejected, match="no such model") as caught:
+            await sky.rerank(CALL, asked())
+    assert caught.value.status == 404
+
+
+async def test_equals_keep_their_order() -> None:
+    results = [{"index": i, "relevance_score": score} for i, score in [(3, 0.5), (0, -2.0), (2, 9.5), (1, 0.5)]]
+    async with (
+        answering("rerank", {"results": results}) as url,
+        started(OpenAI("sky", OpenAIConfig(base_url=url))) as provider,
+    ):
+        reply = await provider.rerank(CALL, asked(items=list("abcd")))
+    assert [item.index for item in reply.data] == [2, 1, 3, 0]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"results": [{"index": 2, "relevance_score": 1}]},
+        {"results": [{"index": -1, "relevance_score": 1}]},
+        {"results": [{"index": 0, "relevance_score": 1}, {"index": 0, "relevance_score": 2}]},
+        {"results": [{"index": 0}]},
+        {"results": [{"index": 0, "relevance_score": None}]},
+        {"results": [{"index": 0, "relevance_score": "nan"}]},
+        {"results": {}},
+        {"data": []},
+        [],
+        "fine",
+        None,
+    ],
+)
+async def test_an_answer_that_is_no_ranking_is_a_bad_gateway(answer: Any) -> None:
+    async with (
+        answering("rerank", answer) as url,
+        started(OpenAI("sky", OpenAIConfig(base_url=url))) as provider,
+    ):
+        with pytest.raises(UpstreamError) as caught:
+            await provider.rerank(CALL, asked())
+    assert caught.value.status == 502
+
+
+async def test_what_only_embeds_says_so() -> None:
+    provider = SentenceTransformers("local", SentenceTransformersConfig())
+    with pytest.raises(NotSupported, match="inline::sentence-transformers does not rerank"):
+        await provider.rerank(CALL, asked())
