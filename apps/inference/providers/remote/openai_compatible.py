@@ -7,7 +7,7 @@ from typing import Any, ClassVar, TypeVar
 from pydantic import BaseModel, Field, SecretStr, ValidationError
 
 from apps.inference.protocol import ChatReply, CompletionReply
-from apps.inference.providers.remote import reranking
+from apps.inference.providers import reranking
 from apps.inference.providers.unsupported import REMEDY, GeneratesConfig, to_drop
 from apps.inference.schemas import (
     ChatCompletion,
@@ -29,7 +29,7 @@ from llamastack.errors import StackError, UnsupportedParameter, UpstreamError, U
 from llamastack.providers import Health, Provider, ProviderConfig
 
 R = TypeVar("R", bound=BaseModel)
-Request = ChatCompletionRequest | CompletionRequest | EmbeddingRequest
+Request = ChatCompletionRequest | CompletionRequest | EmbeddingRequest | RerankRequest
 BASE_URL = "Where its API begins, in most cases with /v1 at the end"
 
 
@@ -63,6 +63,11 @@ class OpenAICompatible(Provider):
     config: OpenAICompatibleConfig
 
     @property
+    def upstream(self) -> str:
+        """Its name in errors."""
+        return f"Provider '{self.provider_id}'"
+
+    @property
     def refreshes(self) -> bool:
         return self.config.refresh_models
 
@@ -74,7 +79,7 @@ class OpenAICompatible(Provider):
 
     def reaching(self, base_url: str, headers: Mapping[str, str] | None = None) -> Egress:
         """The way to an address of the vendor's: that of its API or another, such as the one that issues its tokens."""
-        return Egress(base_url, f"Provider '{self.provider_id}'", headers, verify=self.verify())
+        return Egress(base_url, self.upstream, headers, verify=self.verify())
 
     def url(self) -> str:
         """Where the dialect's paths begin (…/v1)."""
@@ -111,6 +116,13 @@ class OpenAICompatible(Provider):
     async def post_embedding(self, call: Call, request: EmbeddingRequest) -> EmbeddingResponse:
         return parsed(EmbeddingResponse, await self._answer(call, "embeddings", request))
 
+    async def rerank(self, call: Call, request: RerankRequest) -> RerankResponse:
+        try:
+            answer = await self._answer(call, "rerank", request)
+        except UpstreamRejected as error:
+            raise reranking.refused(error, self.upstream, request.model) from error
+        return reranking.ranked(parsed(reranking.Results, answer).results, request, self.upstream)
+
     async def _answer(self, call: Call, operation: str, request: Request) -> Any:
         path, body, headers = self.path(operation, request), self.body(request), await self.call_headers(call)
         return self.repaired(await self.egress.post(path, body, headers))
@@ -133,15 +145,6 @@ class OpenAICompatible(Provider):
         """A reply, or an event of a stream, as the dialect has it, where the vendor's server writes it otherwise."""
         return answer
 
-    async def rerank(self, call: Call, request: RerankRequest) -> RerankResponse:
-        upstream = f"Provider '{self.provider_id}'"
-        body = reranking.body(request, upstream, images=self.reranks_images)
-        try:
-            answer = await self.egress.post("rerank", body)
-        except UpstreamRejected as error:
-            raise reranking.refused(error, upstream, request.model) from error
-        return reranking.ranked(parsed(reranking.Results, answer).results, request, upstream)
-
     async def get_models(self, call: Call) -> list[ProviderModel]:
         allowed = self.config.allowed_models
         return [self.described(item) for item in await self.listed() if allowed is None or item["id"] in allowed]
@@ -151,7 +154,7 @@ class OpenAICompatible(Provider):
         answer = await self.egress.get("models")
         items = answer.get("data") if isinstance(answer, dict) else answer
         if not isinstance(items, list) or not all(isinstance(i, dict) and isinstance(i.get("id"), str) for i in items):
-            raise UpstreamError(f"Provider '{self.provider_id}' answered /models with something that is not a list.")
+            raise UpstreamError(f"{self.upstream} answered /models with something that is not a list.")
         return items
 
     def described(self, item: dict[str, Any]) -> ProviderModel:
@@ -160,6 +163,8 @@ class OpenAICompatible(Provider):
 
     def body(self, request: Request) -> dict[str, Any]:
         """What is sent: the fields the client set, under the vendor's name of the model."""
+        if isinstance(request, RerankRequest):
+            return reranking.body(request, self.upstream, images=self.reranks_images)
         body = request.model_dump(exclude_unset=True) | {"model": request.model}
         dropped = to_drop(self._unsupported(body), self.config)
         return {name: value for name, value in body.items() if name not in dropped}
@@ -168,7 +173,7 @@ class OpenAICompatible(Provider):
         for name, neutral in self.ignored.items():
             value = body.get(name)
             if value is not None and value not in neutral:
-                yield UnsupportedParameter(name, f"Provider '{self.provider_id}'", REMEDY)
+                yield UnsupportedParameter(name, self.upstream, REMEDY)
 
 
 def parsed(kind: type[R], answer: Any) -> R:
