@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from llamastack.egress.failures import refusal, sentence, told
+from llamastack.egress.failures import beginning, refusal, sentence, told
 from llamastack.egress.transport import LiveTransport, Outgoing, Reply, Timeouts, Transport
 from llamastack.encryption import without_password
 from llamastack.errors import UpstreamError
@@ -14,6 +14,7 @@ from llamastack.sse import MalformedStream, payloads
 
 MAX_REPLY_BYTES = 64 * 1024 * 1024
 MAX_ERROR_BYTES = 64 * 1024
+EVENT_STREAM = "text/event-stream"
 
 
 class Egress:
@@ -44,28 +45,41 @@ class Egress:
         return await self._json("GET", path, None, headers)
 
     async def post(self, path: str, body: Any, headers: Mapping[str, str] | None = None) -> Any:
-        """The JSON answer to a POST of JSON, or of bytes whose type `headers` say."""
+        """The JSON answer to a POST of JSON, or of bytes whose type `headers` say.
+
+        An upstream that answers with an event stream all the same gives the list of its events.
+        """
         return await self._json("POST", path, body, headers)
 
     async def stream(
         self, path: str, body: Any, headers: Mapping[str, str] | None = None, *, done: bool = True
     ) -> AsyncGenerator[dict[str, Any], None]:
-        """The JSON objects of an event stream, up to `[DONE]`.
+        """The JSON objects of an event stream, up to `[DONE]`. Of an upstream that answers with JSON, the one object.
 
         Raises where the stream ends without it or carries an error: a cut stream is never a short answer. With `done`
         false it may lack `[DONE]`, and the caller checks that all has come. Closing the iterator closes the connection.
         """
         async with self._exchange("POST", path, body, headers, streamed=True) as reply:
-            async for data in payloads(reply.pieces):
-                if data == b"[DONE]":
-                    return
-                yield self._event(data)
-            if done:
-                raise MalformedStream("it ended without [DONE]")
+            if reply.media_type not in ("", EVENT_STREAM):
+                yield self._event(await self._read(reply), reply)
+                return
+            async for event in self._events(reply.pieces, reply, done):
+                yield event
+
+    async def _events(self, pieces: AsyncIterator[bytes], reply: Reply, done: bool) -> AsyncIterator[dict[str, Any]]:
+        async for data in payloads(pieces):
+            if data == b"[DONE]":
+                return
+            yield self._event(data, reply)
+        if done:
+            raise MalformedStream("it ended without [DONE]")
 
     async def _json(self, method: str, path: str, body: Any, headers: Mapping[str, str] | None) -> Any:
         async with self._exchange(method, path, body, headers) as reply:
-            return self._parse(await self._read(reply))
+            data = await self._read(reply)
+            if reply.media_type == EVENT_STREAM:
+                return [event async for event in self._events(_at_once(data), reply, done=True)]
+            return self._parse(data, reply)
 
     async def _read(self, reply: Reply) -> bytes:
         data = bytearray()
@@ -75,17 +89,22 @@ class Egress:
                 raise UpstreamError(f"{self.upstream} answered with more than {MAX_REPLY_BYTES} bytes.")
         return bytes(data)
 
-    def _parse(self, data: bytes) -> Any:
+    def _parse(self, data: bytes, reply: Reply) -> Any:
         try:
             return orjson.loads(data)
         except orjson.JSONDecodeError as error:
-            raise UpstreamError(f"{self.upstream} answered with something that is not JSON ({error}).") from error
+            kind, shown = reply.media_type or "no content type", beginning(data) or "nothing"
+            raise UpstreamError(
+                f"{self.upstream} answered with {kind} and something that is not JSON ({error}): {shown}"
+            ) from error
 
-    def _event(self, data: bytes) -> dict[str, Any]:
-        event = self._parse(data)
+    def _event(self, data: bytes, reply: Reply) -> dict[str, Any]:
+        event = self._parse(data, reply)
+        if isinstance(event, list) and len(event) == 1:  # as Gemini's door sends an error
+            [event] = event
         if not isinstance(event, dict):
             raise UpstreamError(f"{self.upstream} sent a stream event that is not an object.")
-        if "error" in event and "choices" not in event:
+        if event.get("error") or event.get("object") == "error":  # the latter is vLLM's before 0.10
             raise UpstreamError(f"{self.upstream} broke off the stream: {sentence(event)}")
         return event
 
@@ -118,3 +137,7 @@ async def _beginning(reply: Reply) -> bytes:
         if len(data) >= MAX_ERROR_BYTES:
             break
     return bytes(data[:MAX_ERROR_BYTES])
+
+
+async def _at_once(data: bytes) -> AsyncIterator[bytes]:
+    yield data

@@ -1,6 +1,7 @@
 """What an upstream's status, and what the transport raises, mean to our callers."""
 
 import math
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,9 +13,13 @@ from llamastack.egress.transport import Reply
 from llamastack.errors import NotSupported, RateLimited, StackError, UpstreamError, UpstreamRejected, UpstreamTimeout
 from llamastack.sse import MalformedStream
 
-# Statuses of an upstream that speak of the caller's request and are handed on as they are. 401 and 403 are not
-# among them: they speak of our credentials at the upstream, which the caller cannot mend.
-CALLERS_FAULT = frozenset({400, 404, 409, 413, 415, 422})
+# Statuses of an upstream that speak of the caller's request, or of a key that may be the caller's own, and are handed
+# on as they are.
+CALLERS_FAULT = frozenset({400, 401, 403, 404, 409, 413, 415, 422})
+CREDENTIALS = "Check the credentials set for this provider."
+HTML = ("text/html", "application/xhtml+xml")
+MARKUP = re.compile(rb"<(script|style)\b.*?</\1\s*>|<[^>]*>", re.DOTALL | re.IGNORECASE)
+SHOWN = 200  # characters of what is no JSON
 
 
 @contextmanager
@@ -41,20 +46,25 @@ def told(upstream: str, address: str) -> Iterator[None]:
 def refusal(upstream: str, reply: Reply, body: bytes) -> StackError:
     """The upstream's status as ours: the caller's faults and 429 keep theirs, the rest is a bad gateway.
 
-    What it says it does not offer (405, 501) is NotSupported here too.
+    What it says it does not offer (405, 501) is NotSupported here too. A page is a bad gateway: no vendor speaks HTML,
+    but what stands before one does, and a wrong address leads to one.
     """
     status, said = reply.status, _loads(body)
     message = f"{upstream} answered {status}: {sentence(said) or reply.reason}"
+    if reply.media_type in HTML:
+        message = f"{upstream} answered {status} with an HTML page, as a proxy or a wrong address does: {said}"
+        if status not in (408, 429, 504):
+            return UpstreamError(message)
     if status == 429:
         return RateLimited(message, retry_after=_seconds(reply.headers.get("retry-after")))
+    if status in (401, 403):
+        return UpstreamRejected(f"{message.rstrip('.')}. {CREDENTIALS}", status, **_details(said))
     if status in CALLERS_FAULT:
         return UpstreamRejected(message, 400 if status == 422 else status, **_details(said))
     if status in (405, 501):
         return NotSupported(message)
     if status in (408, 504):
         return UpstreamTimeout(message)
-    if status in (401, 403):
-        return UpstreamError(f"{message}. Check the credentials set for this provider.")
     return UpstreamError(message)
 
 
@@ -66,19 +76,25 @@ def sentence(body: Any) -> str:
     return str(inner.get("message", inner)) if isinstance(inner, dict) else str(inner)
 
 
+def beginning(body: bytes) -> str:
+    """The first words of what is no JSON, without markup."""
+    return " ".join(MARKUP.sub(b" ", body).decode(errors="replace").split())[:SHOWN]
+
+
 def _loads(body: bytes) -> Any:
     """An error body. Gemini's door puts its one error into a list."""
     try:
         said = orjson.loads(body)
     except orjson.JSONDecodeError:
-        return body.decode(errors="replace")[:500]
+        return beginning(body)
     return said[0] if isinstance(said, list) and len(said) == 1 else said
 
 
 def _details(body: Any) -> dict[str, str]:
-    error = body.get("error") if isinstance(body, dict) else None
-    if not isinstance(error, dict):
+    """What an error body says of the field and of the reason; Cerebras and older vLLM have no `error` around it."""
+    if not isinstance(body, dict):
         return {}
+    error = body["error"] if isinstance(body.get("error"), dict) else body
     return {key: error[key] for key in ("param", "code") if isinstance(error.get(key), str)}
 
 

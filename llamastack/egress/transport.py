@@ -42,6 +42,11 @@ class Reply:
     headers: Mapping[str, str]
     pieces: AsyncIterator[bytes]
 
+    @property
+    def media_type(self) -> str:
+        """What the body is said to be, in lower case and without parameters; empty where it is not said."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
 
 class Transport(Protocol):
     def send(self, outgoing: Outgoing) -> AbstractAsyncContextManager[Reply]:

@@ -27,6 +27,12 @@ class CompletionRequest(GenerationRequest):
     logprobs: int | None = Field(None, ge=0, le=5, strict=True)
     suffix: str | None = None
 
+    @property
+    def prompts(self) -> int:
+        """How many there are."""
+        several = isinstance(self.prompt, list) and not isinstance(self.prompt[0], int)
+        return len(self.prompt or ()) if several else 1
+
 
 class CompletionChoice(Wire):
     index: int

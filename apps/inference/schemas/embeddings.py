@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from apps.inference.schemas.base import MAX_INPUTS, Items, ModelName, Wire
+from apps.inference.schemas.base import MAX_INPUTS, Items, ModelName, Omitted, Wire
 from apps.inference.schemas.completions import TokenIds
 
 
@@ -30,7 +30,9 @@ class EmbeddingUsage(Wire):
 
 
 class EmbeddingResponse(Wire):
+    """`usage` is left out where a vendor does not tell it, as Together and TGI do."""
+
     object: Literal["list"] = "list"
     data: list[Embedding]
     model: str
-    usage: EmbeddingUsage
+    usage: Omitted[EmbeddingUsage] = None

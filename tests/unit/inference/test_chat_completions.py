@@ -149,7 +149,7 @@ async def test_a_stream_that_fails_ends_in_an_error_event_and_never_in_done(
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
     ("upstreams", "ours"),
-    [(400, 400), (404, 404), (422, 400), (429, 429), (401, 502), (403, 502), (500, 502), (504, 504)],
+    [(400, 400), (404, 404), (422, 400), (429, 429), (401, 401), (403, 403), (500, 502), (504, 504)],
 )
 async def test_an_upstreams_refusal_keeps_its_meaning(
     client: httpx.AsyncClient, running: LlamaStack, sky: Provider, upstreams: int, ours: int, stream: bool

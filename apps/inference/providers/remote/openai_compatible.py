@@ -1,11 +1,12 @@
 """The base of every vendor that speaks the OpenAI dialect. A vendor states its URL and what differs."""
 
 from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager
 from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, Field, SecretStr, ValidationError
 
+from apps.inference.dialect import AnswerFailed, ChatStream, Stream, TextStream, mended, mended_embeddings
 from apps.inference.protocol import ChatReply, CompletionReply
 from apps.inference.providers import reranking
 from apps.inference.providers.unsupported import REMEDY, GeneratesConfig, to_drop
@@ -25,6 +26,7 @@ from apps.registry.schemas import ProviderModel
 from llamastack.bodies import spelt
 from llamastack.call import Call
 from llamastack.egress import Egress
+from llamastack.egress.failures import sentence
 from llamastack.errors import StackError, UnsupportedParameter, UpstreamError, UpstreamRejected
 from llamastack.providers import Health, Provider, ProviderConfig
 
@@ -49,11 +51,12 @@ class OpenAICompatibleConfig(GeneratesConfig):
 
 
 class OpenAICompatible(Provider):
-    """What the protocol asks for, forwarded as it is and read with our own types.
+    """What the protocol asks for: sent as it is, put right, and read with our own types.
 
     `ignored` names the fields that a vendor's server takes and ignores in silence, each with the values that ask for
     nothing else than leaving it out does; with any other value a request is refused (`drop_unsupported`).
-    `ends_with_done` is false of a server whose streams may lack `[DONE]`: whoever says so checks their end.
+    `ends_with_done` is false of a server whose streams may lack `[DONE]`: such a stream is whole once each of its
+    choices has said why it ended.
     """
 
     ends_with_done: ClassVar[bool] = True
@@ -104,34 +107,69 @@ class OpenAICompatible(Provider):
         return Health(True, f"{len(models)} models")
 
     async def post_chat_completion(self, call: Call, request: ChatCompletionRequest) -> ChatReply:
+        stream = ChatStream(request.model, request.choices, request.wants_usage or not request.stream)
         if request.stream:
-            return self._chunks(call, "chat/completions", ChatCompletionChunk, request)
-        return parsed(ChatCompletion, await self._answer(call, "chat/completions", request))
+            return self._chunks(call, "chat/completions", ChatCompletionChunk, request, stream)
+        return await self._whole(call, "chat/completions", ChatCompletion, request, stream)
 
     async def post_completion(self, call: Call, request: CompletionRequest) -> CompletionReply:
+        choices = request.choices * request.prompts
+        stream = TextStream(request.model, choices, request.wants_usage or not request.stream)
         if request.stream:
-            return self._chunks(call, "completions", CompletionChunk, request)
-        return parsed(Completion, await self._answer(call, "completions", request))
+            return self._chunks(call, "completions", CompletionChunk, request, stream)
+        return await self._whole(call, "completions", Completion, request, stream)
 
     async def post_embedding(self, call: Call, request: EmbeddingRequest) -> EmbeddingResponse:
-        return parsed(EmbeddingResponse, await self._answer(call, "embeddings", request))
+        answer = self._holding("data", await self._answer(call, "embeddings", request))
+        return parsed(EmbeddingResponse, mended_embeddings(answer, request.model), self.upstream)
 
     async def rerank(self, call: Call, request: RerankRequest) -> RerankResponse:
         try:
             answer = await self._answer(call, "rerank", request)
         except UpstreamRejected as error:
             raise reranking.refused(error, self.upstream, request.model) from error
-        return reranking.ranked(parsed(reranking.Results, answer).results, request, self.upstream)
+        return reranking.ranked(parsed(reranking.Results, answer, self.upstream).results, request, self.upstream)
 
     async def _answer(self, call: Call, operation: str, request: Request) -> Any:
         path, body, headers = self.path(operation, request), self.body(request), await self.call_headers(call)
-        return self.repaired(await self.egress.post(path, body, headers))
+        answer = await self.egress.post(path, body, headers)
+        return [self.repaired(event) for event in answer] if isinstance(answer, list) else self.repaired(answer)
 
-    async def _chunks(self, call: Call, operation: str, kind: type[R], request: Request) -> AsyncGenerator[R]:
+    async def _whole(self, call: Call, operation: str, kind: type[R], request: Request, stream: Stream) -> R:
+        """A whole reply, which a server that streams all the same has sent in parts."""
+        answer = await self._answer(call, operation, request)
+        with reading(kind, self.upstream):
+            if isinstance(answer, list):
+                return kind.model_validate(stream.whole(self._holding("choices", event) for event in answer))
+            return kind.model_validate(mended(self._holding("choices", answer), request.model))
+
+    async def _chunks(
+        self, call: Call, operation: str, kind: type[R], request: Request, stream: Stream
+    ) -> AsyncGenerator[R]:
         path, body, headers = self.path(operation, request), self.body(request), await self.call_headers(call)
         async with aclosing(self.egress.stream(path, body, headers, done=self.ends_with_done)) as events:
             async for event in events:
-                yield parsed(kind, self.repaired(event))
+                with reading(kind, self.upstream):
+                    chunks = [
+                        kind.model_validate(chunk)
+                        for chunk in stream.chunks(self._holding("choices", self.repaired(event)))
+                    ]
+                for chunk in chunks:
+                    yield chunk
+        if not (self.ends_with_done or stream.finished):
+            raise UpstreamError(f"The stream from {self.upstream} was broken: it ended before the answer did.")
+        for last in stream.end():
+            yield kind.model_validate(last)
+
+    def _holding(self, content: str, answer: Any) -> dict[str, Any]:
+        """A reply, or an event of a stream, that holds its content; some vendors answer errors with status 200."""
+        if not isinstance(answer, dict):
+            raise UpstreamError(f"{self.upstream} answered with JSON that is not an object.")
+        if content not in answer and not answer.get("usage"):
+            raise UpstreamError(
+                f"{self.upstream} answered without '{content}': {sentence(answer) or 'it says not why'}"
+            )
+        return answer
 
     def path(self, operation: str, request: Request) -> str:
         """Where below the base address an operation is found."""
@@ -176,10 +214,20 @@ class OpenAICompatible(Provider):
                 yield UnsupportedParameter(name, self.upstream, REMEDY)
 
 
-def parsed(kind: type[R], answer: Any) -> R:
-    try:
+def parsed(kind: type[R], answer: Any, upstream: str) -> R:
+    """An upstream's JSON read with one of our own types."""
+    with reading(kind, upstream):
         return kind.model_validate(answer)
+
+
+@contextmanager
+def reading(kind: type[BaseModel], upstream: str) -> Iterator[None]:
+    """What is wrong with an answer, as an error that names the upstream."""
+    try:
+        yield
+    except AnswerFailed as failed:
+        raise UpstreamError(f"{upstream} broke off its answer and gave as the reason '{failed}'.") from failed
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
-        where = spelt(first["loc"])
-        raise UpstreamError(f"The provider's answer is not a {kind.__name__}: '{where}': {first['msg']}.") from error
+        told = f"'{spelt(first['loc'])}': {first['msg']}"
+        raise UpstreamError(f"{upstream} sent an answer that is not a {kind.__name__}: {told}.") from error

@@ -7,8 +7,20 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from llamastack.egress import Egress, Timeouts
-from llamastack.errors import NotSupported, RateLimited, UpstreamError, UpstreamRejected, UpstreamTimeout
+from llamastack.errors import (
+    NotSupported,
+    RateLimited,
+    StackError,
+    UpstreamError,
+    UpstreamRejected,
+    UpstreamTimeout,
+)
 
+ERRORS = [  # as vendors put them into a stream: OpenRouter, vLLM before 0.10, Gemini
+    b'data: {"error": {"message": "no memory"}, "choices": [{"finish_reason": "error"}]}\n\n',
+    b'data: {"object": "error", "message": "no memory", "code": 500}\n\n',
+    b'data: [{"error": {"code": 503, "message": "no memory"}}]\n\n',
+]
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
 SHORT = Timeouts(connect=0.2, idle=0.2, total=0.3)
@@ -124,7 +136,7 @@ async def test_an_error_in_a_list_of_one_is_that_error() -> None:
             await egress.post("chat/completions", {})
 
 
-@pytest.mark.parametrize("data", [b"data: {broken\n\n", b"data: [1]\n\n", b'data: {"error": "no memory"}\n\n'])
+@pytest.mark.parametrize("data", [b"data: {broken\n\n", b"data: [1]\n\n", b'data: {"error": "no memory"}\n\n', *ERRORS])
 async def test_events_that_cannot_be_read_are_errors(data: bytes) -> None:
     async with upstream(saying(OK, data, b"data: [DONE]\n\n")) as egress:
         with pytest.raises(UpstreamError):
@@ -139,11 +151,52 @@ async def test_a_redirect_is_not_followed(status: str) -> None:
             await egress.get("models")
 
 
-async def test_bad_credentials_of_ours_are_not_the_callers_fault() -> None:
-    async with upstream(saying(answer("401 Unauthorized", b'{"error": {"message": "bad key"}}'))) as egress:
-        with pytest.raises(UpstreamError, match="bad key") as caught:
+@pytest.mark.parametrize("status", ["401 Unauthorized", "403 Forbidden"])
+async def test_a_wrong_key_keeps_its_status_and_says_whose_it_is(status: str) -> None:
+    async with upstream(saying(answer(status, b'{"error": {"message": "bad key"}}'))) as egress:
+        with pytest.raises(UpstreamRejected, match=r"Provider 'x' answered \d+: bad key\. Check the cred") as caught:
             await egress.get("models")
-    assert caught.value.status == 502
+    assert caught.value.status == int(status[:3])
+
+
+@pytest.mark.parametrize(("status", "ours"), [("404 Not Found", 502), ("403 Forbidden", 502), ("429 Slow Down", 429)])
+async def test_a_page_of_a_proxy_is_said_to_be_one(status: str, ours: int) -> None:
+    page = b"<html><head><style>p {}</style><title>nginx says no</title></head></html>"
+    async with upstream(saying(answer(status, page, b"Content-Type: text/html; charset=utf-8"))) as egress:
+        with pytest.raises(StackError, match=r"with an HTML page, .*: nginx says no$") as caught:
+            await egress.post("chat/completions", {})
+    assert caught.value.status == ours
+
+
+@pytest.mark.parametrize("kind", [b"Content-Type: text/html", b"Content-Type: text/plain", b"X-None: of it"])
+async def test_what_is_no_json_is_told_with_its_type_and_beginning(kind: bytes) -> None:
+    async with upstream(saying(answer("200 OK", b"<b>Wel</b>come", kind))) as egress:
+        with pytest.raises(UpstreamError, match=r"(text/\w+|no content type) and .*: Wel come$"):
+            await egress.post("chat/completions", {})
+
+
+async def test_an_event_stream_where_json_is_due_is_the_list_of_its_events() -> None:
+    async with upstream(saying(OK, b'data: {"a": 1}\n\ndata: {"a": 2}\n\ndata: [DONE]\n\n')) as egress:
+        assert await egress.post("x", {}) == [{"a": 1}, {"a": 2}]
+    async with upstream(saying(OK, b'data: {"a": 1}\n\n')) as egress:
+        with pytest.raises(UpstreamError, match="without"):
+            await egress.post("x", {})
+
+
+async def test_json_where_an_event_stream_is_due_is_its_one_event() -> None:
+    json = b"Content-Type: application/json"
+    async with upstream(saying(answer("200 OK", b'{"a": 1}', json))) as egress:
+        assert await streamed(egress) == [{"a": 1}]
+    async with upstream(saying(answer("200 OK", b'{"error": {"message": "no memory"}}', json))) as egress:
+        with pytest.raises(UpstreamError, match="no memory"):
+            await streamed(egress)
+
+
+async def test_a_page_where_an_event_stream_is_due_is_a_bad_gateway() -> None:
+    page = b"<html><title>Sign in</title></html>"
+    async with upstream(saying(answer("200 OK", page, b"Content-Type: text/html"))) as egress:
+        with pytest.raises(UpstreamError, match=r"answered with text/html .*Sign in"):
+            await streamed(egress)
 
 
 @pytest.mark.parametrize("status", ["405 Method Not Allowed", "501 Not Implemented"])
