@@ -5,9 +5,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import orjson
+from yarl import URL
 
 from llamastack.egress.failures import beginning, refusal, sentence, told
 from llamastack.egress.transport import LiveTransport, Outgoing, Reply, Timeouts, Transport
+from llamastack.egress.ways import Network
 from llamastack.encryption import without_password
 from llamastack.errors import UpstreamError
 from llamastack.sse import MalformedStream, payloads
@@ -18,9 +20,10 @@ EVENT_STREAM = "text/event-stream"
 
 
 class Egress:
-    """HTTP to one upstream, named `upstream` in errors. `verify` is a bool, or the path of a CA bundle.
+    """HTTP to one upstream, named `upstream` in errors, reached as `network` says.
 
-    `headers` go with every request; those of a single call, such as the caller's own key, are laid over them.
+    `headers` go with every request to the base address's origin, and to no other; those of a single call, such as the
+    caller's own key, are laid over them.
     """
 
     def __init__(
@@ -29,13 +32,14 @@ class Egress:
         upstream: str,
         headers: Mapping[str, str] | None = None,
         timeouts: Timeouts | None = None,
-        verify: bool | str = True,
+        network: Network | None = None,
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self.address = without_password(self.base_url)
+        self.origin = origin(self.base_url)
         self.upstream = upstream
         self.headers = headers or {}
-        self.transport: Transport = LiveTransport(timeouts or Timeouts(), verify)
+        self.transport: Transport = LiveTransport(timeouts or Timeouts(), network)
 
     async def close(self) -> None:
         await self.transport.close()
@@ -121,13 +125,25 @@ class Egress:
 
     def _outgoing(self, method: str, path: str, body: Any, headers: Mapping[str, str], streamed: bool) -> Outgoing:
         url = path if path.startswith(("http://", "https://")) else f"{self.base_url}/{path.lstrip('/')}"
+        own = self.headers if origin(url) == self.origin else {}
+        taken = {name.lower() for name in headers}
+        laid = {name: value for name, value in own.items() if name.lower() not in taken} | dict(headers)
         # A key that was read from a file ends in a line break, which no header may hold.
-        sent = {name: value.strip() for name, value in {**self.headers, **headers}.items()}
+        sent = {name: value.strip() for name, value in laid.items()}
         if body is None:
             return Outgoing(method, url, sent, None, streamed)
         if isinstance(body, bytes):
             return Outgoing(method, url, sent, body, streamed)
         return Outgoing(method, url, sent | {"Content-Type": "application/json"}, orjson.dumps(body), streamed)
+
+
+def origin(url: str) -> tuple[str, str | None, int | None] | None:
+    """Scheme, host and port as the transport will read them; None of what leads nowhere."""
+    try:
+        read = URL(url)
+        return read.scheme, read.host, read.port
+    except ValueError:
+        return None
 
 
 async def _beginning(reply: Reply) -> bytes:

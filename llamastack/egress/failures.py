@@ -2,6 +2,7 @@
 
 import math
 import re
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,6 +21,7 @@ CREDENTIALS = "Check the credentials set for this provider."
 HTML = ("text/html", "application/xhtml+xml")
 MARKUP = re.compile(rb"<(script|style)\b.*?</\1\s*>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 SHOWN = 200  # characters of what is no JSON
+PROXY_CREDENTIALS = "Set its user and password in network.proxy.url."
 
 
 @contextmanager
@@ -31,6 +33,8 @@ def told(upstream: str, address: str) -> Iterator[None]:
         raise UpstreamTimeout(f"{upstream} at {address} did not answer in time.") from error
     except MalformedStream as error:
         raise UpstreamError(f"The stream from {upstream} was broken: {error}.") from error
+    except (aiohttp.ClientSSLError, aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError) as error:
+        raise UpstreamError(_on_the_way(upstream, address, error)) from error  # some of them are ValueErrors, too
     except aiohttp.InvalidURL as error:
         raise UpstreamError(f"The address of {upstream} is not a valid URL: {address}") from error
     except UnicodeError as error:
@@ -40,7 +44,37 @@ def told(upstream: str, address: str) -> Iterator[None]:
     except aiohttp.ClientConnectorError as error:
         raise UpstreamError(f"{upstream} cannot be reached at {address} ({error.os_error}).") from error
     except (aiohttp.ClientError, ConnectionError) as error:
+        if isinstance(error.__cause__, ssl.SSLError):  # such as TLS 1.3's word on a certificate, after the handshake
+            raise UpstreamError(_tls_failed(upstream, address, error.__cause__)) from error
         raise UpstreamError(f"The connection to {upstream} broke: {type(error).__name__}.") from error
+
+
+def _on_the_way(
+    upstream: str,
+    address: str,
+    error: aiohttp.ClientSSLError | aiohttp.ClientProxyConnectionError | aiohttp.ClientHttpProxyError,
+) -> str:
+    """What TLS or a proxy made impossible, and the setting that mends it."""
+    match error:
+        case aiohttp.ClientConnectorCertificateError():
+            reason = getattr(error.certificate_error, "verify_message", "") or error.certificate_error
+            return (
+                f"Certificate verification of {upstream} at {address} failed ({reason}). Where a CA of your own has "
+                "signed it, set network.tls.verify to that CA's file."
+            )
+        case aiohttp.ClientSSLError():
+            return _tls_failed(upstream, address, error.os_error)
+        case aiohttp.ClientHttpProxyError():
+            remedy = PROXY_CREDENTIALS if error.status == 407 else ""
+            return f"The proxy of {upstream} answered {error.status}: {error.message}. {remedy}".rstrip()
+    return f"The proxy of {upstream}, {error.host}:{error.port}, cannot be reached ({error.os_error})."
+
+
+def _tls_failed(upstream: str, address: str, error: OSError) -> str:
+    return (
+        f"TLS with {upstream} at {address} failed ({error.strerror or error}). A server that asks for a client "
+        "certificate is shown that of network.tls.client_cert."
+    )
 
 
 def refusal(upstream: str, reply: Reply, body: bytes) -> StackError:
@@ -51,6 +85,8 @@ def refusal(upstream: str, reply: Reply, body: bytes) -> StackError:
     """
     status, said = reply.status, _loads(body)
     message = f"{upstream} answered {status}: {sentence(said) or reply.reason}"
+    if status == 407:
+        return UpstreamError(f"The proxy of {upstream} answered 407: {reply.reason}. {PROXY_CREDENTIALS}")
     if reply.media_type in HTML:
         message = f"{upstream} answered {status} with an HTML page, as a proxy or a wrong address does: {said}"
         if status not in (408, 429, 504):

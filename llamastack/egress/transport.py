@@ -1,12 +1,14 @@
 """One exchange of bytes with an upstream: the seam under everything that leaves the server."""
 
-import ssl
+import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import aiohttp
+
+from llamastack.egress.ways import Network
 
 CONNECT_SECONDS = 5.0
 IDLE_SECONDS = 60.0
@@ -60,23 +62,32 @@ class Transport(Protocol):
 
 
 class LiveTransport:
-    """The network, by one aiohttp session. `verify` is a bool, or the path of a CA bundle."""
+    """The network itself, by one aiohttp session."""
 
-    def __init__(self, timeouts: Timeouts, verify: bool | str = True) -> None:
+    def __init__(self, timeouts: Timeouts, network: Network | None = None) -> None:
         self.timeouts = timeouts
-        self.verify = verify
+        self.network = network or Network()
+        # A call that waits for room is not yet connecting, so that the connector's own limit will not do.
+        self.room = asyncio.Semaphore(self.network.requests) if self.network.requests else nullcontext()
         self._session: aiohttp.ClientSession | None = None
 
     @asynccontextmanager
     async def send(self, outgoing: Outgoing) -> AsyncIterator[Reply]:
-        async with self._open().request(
+        way = self.network.way(outgoing.url)
+        # Of a tunnel only the proxy sees its credentials; without one they are among the request's own headers.
+        tunnel = outgoing.url.startswith("https:")
+        request = self._open().request(
             outgoing.method,
             outgoing.url,
             data=outgoing.body,
-            headers=outgoing.headers,
+            headers=outgoing.headers if tunnel else {**outgoing.headers, **way.credentials},
             timeout=self._timeout(outgoing),
             allow_redirects=False,
-        ) as response:
+            proxy=way.proxy,
+            proxy_headers=way.credentials if tunnel else None,
+            ssl=way.tls,
+        )
+        async with self.room, request as response:
             headers = {name.lower(): value for name, value in response.headers.items()}
             yield Reply(response.status, response.reason or "", headers, response.content.iter_any())
 
@@ -92,16 +103,13 @@ class LiveTransport:
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
-            connector = aiohttp.TCPConnector(limit=0, ssl=self._tls())
+            connector = self._connector()
             self._session = aiohttp.ClientSession(
                 connector=connector, cookie_jar=aiohttp.DummyCookieJar(), read_bufsize=2**18
             )
         return self._session
 
-    def _tls(self) -> ssl.SSLContext | bool:
-        if not isinstance(self.verify, str):
-            return self.verify
-        try:
-            return ssl.create_default_context(cafile=self.verify)
-        except OSError as error:
-            raise ValueError(f"its CA bundle cannot be read: {self.verify} ({error})") from error
+    def _connector(self) -> aiohttp.TCPConnector:
+        if not self.network.keepalive:
+            return aiohttp.TCPConnector(limit=0, force_close=True)
+        return aiohttp.TCPConnector(limit=0, keepalive_timeout=self.network.keepalive)

@@ -27,6 +27,7 @@ from llamastack.bodies import spelt
 from llamastack.call import Call
 from llamastack.egress import Egress
 from llamastack.egress.failures import sentence
+from llamastack.egress.network import NetworkConfig, RemoteConfig, opened, sent
 from llamastack.errors import StackError, UnsupportedParameter, UpstreamError, UpstreamRejected
 from llamastack.providers import Health, Provider, ProviderConfig
 
@@ -35,7 +36,7 @@ Request = ChatCompletionRequest | CompletionRequest | EmbeddingRequest | RerankR
 BASE_URL = "Where its API begins, in most cases with /v1 at the end"
 
 
-class OpenAICompatibleConfig(GeneratesConfig):
+class OpenAICompatibleConfig(RemoteConfig, GeneratesConfig):
     """A server that speaks the OpenAI dialect: its address, its key, and which of its models are offered here."""
 
     base_url: str | None = Field(description=BASE_URL)
@@ -75,14 +76,17 @@ class OpenAICompatible(Provider):
         return self.config.refresh_models
 
     async def start(self) -> None:
-        self.egress = self.reaching(self.url(), self.headers())
+        self.ways = await opened(self.network())
+        self.egress = self.reaching(self.url(), sent(self.ways, self.headers()))
 
     async def stop(self) -> None:
         await self.egress.close()
 
     def reaching(self, base_url: str, headers: Mapping[str, str] | None = None) -> Egress:
         """The way to an address of the vendor's: that of its API or another, such as the one that issues its tokens."""
-        return Egress(base_url, self.upstream, headers, verify=self.verify())
+        network = self.network()
+        timeouts = network.timeouts() if network else None
+        return Egress(base_url, self.upstream, headers, timeouts, self.ways)
 
     def url(self) -> str:
         """Where the dialect's paths begin (…/v1)."""
@@ -95,9 +99,9 @@ class OpenAICompatible(Provider):
         key = self.api_key()
         return {"Authorization": f"Bearer {key.get_secret_value()}"} if key and key.get_secret_value() else {}
 
-    def verify(self) -> bool | str:
-        """Whether to verify the upstream's certificate, or with which CA bundle."""
-        return True
+    def network(self) -> NetworkConfig | None:
+        """How the vendor is reached: proxy, TLS, time-outs and headers."""
+        return self.config.network
 
     async def health(self) -> Health:
         try:

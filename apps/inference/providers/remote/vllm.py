@@ -1,5 +1,6 @@
 """A vLLM server."""
 
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field, SecretStr, model_validator
@@ -7,6 +8,7 @@ from pydantic import Field, SecretStr, model_validator
 from apps.inference.providers.remote.openai_compatible import OpenAICompatible, OpenAICompatibleConfig, Request
 from apps.inference.schemas import ChatCompletionRequest
 from apps.registry.schemas import ProviderModel
+from llamastack.egress.network import NetworkConfig, TLSConfig
 
 
 class VLLMConfig(OpenAICompatibleConfig):
@@ -16,13 +18,37 @@ class VLLMConfig(OpenAICompatibleConfig):
     url: str | None = Field(None, description="Llama Stack 0.3.5's name of base_url")
     api_token: SecretStr | None = Field(None, description="Llama Stack 0.3.5's name of api_key")
     max_tokens: int | None = Field(None, ge=1, description="Of chats that name none")
-    tls_verify: bool | str | None = Field(True, description="Check its certificate: true, false, or a CA bundle's path")
+    tls_verify: bool | str | None = Field(
+        True, description="Llama Stack 0.3.5's name of network.tls.verify: true, false, or a CA bundle's path"
+    )
 
     @model_validator(mode="after")
     def has_address(self) -> "VLLMConfig":
         if not (self.base_url or self.url):
             raise ValueError("base_url is required: the address of the vLLM server, with /v1 at its end")
         return self
+
+    @model_validator(mode="after")
+    def agrees(self) -> "VLLMConfig":
+        """`true` says no less than the file of a CA does."""
+        tls, older = self.tls(), self.older_verify()
+        said = "verify" in tls.model_fields_set and "tls_verify" in self.model_fields_set and older is not None
+        if said and older != tls.verify and not (older is True and tls.verify):
+            raise ValueError("tls_verify and network.tls.verify disagree: leave tls_verify out")
+        return self
+
+    def tls(self) -> TLSConfig:
+        return (self.network and self.network.tls) or TLSConfig()
+
+    def older_verify(self) -> bool | Path | None:
+        return Path(self.tls_verify) if isinstance(self.tls_verify, str) else self.tls_verify
+
+    def reached(self) -> NetworkConfig | None:
+        """The network section, with what tls_verify says where the section itself says nothing of it."""
+        tls, older = self.tls(), self.older_verify()
+        if older in (None, True) or "verify" in tls.model_fields_set:
+            return self.network
+        return (self.network or NetworkConfig()).model_copy(update={"tls": tls.model_copy(update={"verify": older})})
 
     @classmethod
     def sample_run_config(cls) -> dict[str, Any]:
@@ -40,8 +66,8 @@ class VLLM(OpenAICompatible):
     def api_key(self) -> SecretStr | None:
         return self.config.api_key or self.config.api_token
 
-    def verify(self) -> bool | str:
-        return True if self.config.tls_verify is None else self.config.tls_verify
+    def network(self) -> NetworkConfig | None:
+        return self.config.reached()
 
     def described(self, item: dict[str, Any]) -> ProviderModel:
         length = item.get("max_model_len")

@@ -243,11 +243,6 @@ async def test_an_error_does_not_tell_the_password_in_an_address() -> None:
     await egress.close()
 
 
-async def test_a_ca_bundle_that_is_missing_is_told() -> None:
-    with pytest.raises(UpstreamError, match=r"cannot be read: /no\.pem"):
-        await Egress("http://127.0.0.1:9", "Provider 'x'", verify="/no.pem").get("models")
-
-
 async def test_the_line_break_at_the_end_of_a_key_is_not_sent() -> None:
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         assert b"Authorization: Bearer sk-1\r\n" in await reader.readuntil(b"\r\n\r\n")

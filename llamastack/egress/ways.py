@@ -1,0 +1,65 @@
+"""How an address is reached: directly or through a proxy, and by which TLS settings. Nothing here reads a file."""
+
+import ipaddress
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from yarl import URL
+
+
+@dataclass(frozen=True)
+class Way:
+    """`tls`: true for the usual checks. `credentials` is the proxy's header that holds them."""
+
+    proxy: URL | None = None
+    credentials: Mapping[str, str] = field(default_factory=dict, repr=False)
+    tls: ssl.SSLContext | bool = True
+
+
+@dataclass(frozen=True)
+class Network:
+    """What a transport goes by: a provider's `network` section with its files read.
+
+    `by_proxy` has the way through a proxy by the scheme of the address; hosts that `direct` covers go without. At most
+    `requests` are under way at once; an idle connection is kept for `keepalive` seconds.
+    """
+
+    direct: Way = field(default_factory=Way)
+    by_proxy: Mapping[str, Way] = field(default_factory=dict)
+    no_proxy: tuple[str, ...] = ()
+    requests: int | None = None
+    keepalive: float = 15.0
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def way(self, address: str) -> Way:
+        url = URL(address)
+        way = self.by_proxy.get(url.scheme)
+        if way is None or any(covers(entry, url) for entry in self.no_proxy):
+            return self.direct
+        return way
+
+
+def covers(entry: str, url: URL) -> bool:
+    """Whether an entry of no_proxy means this address: a name with those below it, an address, a network, or `*`.
+
+    A name or an address may end in `:port`.
+    """
+    entry, host = entry.strip().lower(), (url.host or "").lower().rstrip(".")
+    if entry == "*":
+        return True
+    if (network := _network(entry)) is not None:
+        address = _network(host)
+        return address is not None and address.version == network.version and address.subnet_of(network)  # type: ignore[arg-type]
+    name, _, port = entry.rpartition(":")
+    if port.isdecimal() and name:
+        return int(port) == url.port and covers(name, url)
+    name = entry.removeprefix("*").lstrip(".").rstrip(".")
+    return bool(name) and (host == name or host.endswith(f".{name}"))
+
+
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    try:
+        return ipaddress.ip_network(text.removeprefix("[").removesuffix("]"), strict=False)
+    except ValueError:
+        return None
