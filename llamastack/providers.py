@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from llamastack.apis import SERVED, Api
 from llamastack.errors import StackError
@@ -16,9 +16,36 @@ ENTRY_POINTS = "llamastack.providers"
 
 
 class ProviderConfig(BaseModel):
-    """The base of every provider's configuration. Its fields make the admin's form; SecretStr fields are masked."""
+    """The base of every provider's configuration. Its fields make the admin's form; SecretStr fields are masked.
+
+    `other_names` are what a run.yaml may call a field instead, such as another version's name: {other: own}.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    other_names: ClassVar[Mapping[str, str]] = {}
+
+    @classmethod
+    def by_own_names(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """`values` with each under its field's own name. Where two names say different things, both stay."""
+        named = dict(values)
+        for other, own in cls.other_names.items():
+            if other in named and (named.get(own) is None or named[other] in (None, named[own])):
+                value = named.pop(other)
+                named[own] = value if named.get(own) is None else named[own]
+        return named
+
+    @model_validator(mode="before")
+    @classmethod
+    def one_name_each(cls, values: Any) -> Any:
+        """A setting under its own name; null, as an unset variable leaves it, is no value. Two values are an error."""
+        if not isinstance(values, dict) or not cls.other_names:
+            return values
+        named = cls.by_own_names(values)
+        if twice := next((name for name in cls.other_names if name in named), None):
+            own = cls.other_names[twice]
+            raise ValueError(f"{own} and {twice} are names of one setting and say different things: give one of them")
+        several = set(cls.other_names.values())
+        return {name: value for name, value in named.items() if value is not None or name not in several}
 
     @classmethod
     def sample_run_config(cls) -> dict[str, Any]:

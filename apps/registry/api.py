@@ -7,7 +7,8 @@ from ninja import Router
 
 from apps.access.service import Request
 from apps.registry import service
-from apps.registry.effective import config_class, masked, secret_fields
+from apps.registry.config_classes import config_class
+from apps.registry.effective import masked, secret_fields
 from apps.registry.models import Provider
 from apps.registry.routes import routes
 from apps.registry.schemas import (

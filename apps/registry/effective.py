@@ -11,6 +11,7 @@ import orjson
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from apps.access.models import ApiKey
+from apps.registry.config_classes import config_class
 from apps.registry.models import Model, Origin, Provider, Resource
 from llamastack.apis import Api
 from llamastack.call import SHARED_TENANT
@@ -34,20 +35,12 @@ SECRET_NAME = re.compile(r"(api_?key|token|password|secret|credential)s?$", re.I
 ADDRESS_NAME = re.compile(r"(url|uri|host|endpoint|api_base)$", re.IGNORECASE)
 
 
-def config_class(api: str, provider_type: str, module: str | None = None) -> type[ProviderConfig] | None:
-    """The config class of a type, or None where the type is not built or cannot be loaded here."""
-    try:
-        spec = find(Api(api), provider_type, module)
-        return load(spec).config_class if spec else None
-    except Exception:  # a third party's module may raise anything; its provider is unavailable and says why
-        return None
-
-
-def secret_fields(config: type[BaseModel] | None, values: Mapping[str, Any]) -> set[str]:
+def secret_fields(config: type[ProviderConfig] | None, values: Mapping[str, Any]) -> set[str]:
     """The names, among those of a provider's config, whose values are secrets."""
     if config is None:
         return {name for name in values if SECRET_NAME.search(name)}
-    return {name for name, field in config.model_fields.items() if is_secret(field.annotation)}
+    own = {name for name, field in config.model_fields.items() if is_secret(field.annotation)}
+    return own | {other for other, name in config.other_names.items() if name in own}
 
 
 def is_secret(annotation: Any) -> bool:

@@ -6,7 +6,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from apps.registry.effective import config_class, model_record, secret_fields
+from apps.registry.config_classes import as_written, config_class
+from apps.registry.effective import model_record, secret_fields
 from apps.registry.models import Model, Origin, Provider, Resource
 from llamastack.apis import Api
 from llamastack.call import SHARED_TENANT
@@ -116,8 +117,9 @@ def _providers(made: Export, config: StackConfig, written: Mapping[str, Any]) ->
 def _provider(made: Export, row: Provider, item: Mapping[str, Any]) -> dict[str, Any]:
     columns = {"provider_id": row.identifier, "provider_type": row.provider_type, "module": row.module}
     entry = {name: _as_written(item, name, value) for name, value in columns.items() if value}
-    config = row.merged.get("config", {})
-    names = secret_fields(config_class(row.api, row.provider_type, row.module), config)
+    kind = config_class(row.api, row.provider_type, row.module)
+    config = as_written(kind, row.merged.get("config", {}), row.declared.get("config", {}))
+    names = secret_fields(kind, config)
     cleaned = made.without_secrets(config, ("providers", row.api, row.identifier), names)
     return entry | ({"config": cleaned} if config or "config" in item else {})
 

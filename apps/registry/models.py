@@ -12,6 +12,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from apps.access.models import Owned, Versioned, VersionedQuerySet
+from apps.registry.config_classes import by_own_names, config_class
 from llamastack.apis import Api
 from llamastack.call import SHARED_TENANT
 from llamastack.config import env_paths
@@ -51,9 +52,13 @@ class Resource(Owned, Versioned):
     @property
     def merged(self) -> dict[str, Any]:
         """`declared` with `override` laid over it, but for what the environment sets: not expanded, not decrypted."""
-        edited = merge_patch(self.declared, self.override)
-        merged: dict[str, Any] = merge_patch(edited, from_environment(self.declared))
+        declared, override = self._by_own_names(self.declared), self._by_own_names(self.override)
+        merged: dict[str, Any] = merge_patch(merge_patch(declared, override), from_environment(declared))
         return merged
+
+    def _by_own_names(self, written: dict[str, Any]) -> dict[str, Any]:
+        """What was written, each value under the one name it has here."""
+        return written
 
     @property
     def enabled(self) -> bool:
@@ -87,6 +92,10 @@ class Provider(Resource):
     class Meta:
         constraints = [models.UniqueConstraint(fields=("tenant", "api", "identifier"), name="provider_identifier")]
         ordering = ("id",)
+
+    def _by_own_names(self, written: dict[str, Any]) -> dict[str, Any]:
+        kind = config_class(self.api, self.provider_type, self.module)
+        return written | {"config": by_own_names(kind, written["config"])} if "config" in written else written
 
 
 class Model(Resource):

@@ -8,7 +8,8 @@ from typing import Any
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined, to_jsonable_python
 
-from apps.registry.effective import MASK, config_class, is_secret, opened
+from apps.registry.config_classes import by_own_names, config_class
+from apps.registry.effective import MASK, is_secret, opened
 from apps.registry.models import Provider
 from llamastack.config import ConfigError, env_paths, references
 from llamastack.encryption import UndecryptableSecret
@@ -48,12 +49,13 @@ def class_of(row: Provider) -> type[ProviderConfig] | None:
 def settings_of(row: Provider) -> tuple[Setting, ...]:
     """Every field of the row's config class; none where the class is not here."""
     kind = class_of(row)
-    return tuple(_setting(row, name, info) for name, info in kind.model_fields.items()) if kind else ()
+    declared, edits = (by_own_names(kind, held.get("config", {})) for held in (row.declared, row.override))
+    return tuple(_setting(row, name, info, declared, edits) for name, info in kind.model_fields.items()) if kind else ()
 
 
-def _setting(row: Provider, name: str, info: FieldInfo) -> Setting:
-    declared = row.declared.get("config", {})
-    edits = row.override.get("config", {})
+def _setting(
+    row: Provider, name: str, info: FieldInfo, declared: Mapping[str, Any], edits: Mapping[str, Any]
+) -> Setting:
     setting = Setting(
         name=name,
         info=info,

@@ -15,7 +15,8 @@ from django.db import transaction
 from django.utils import timezone
 
 from apps.access.models import Owned, SnapshotVersion, Tombstone
-from apps.registry.effective import addresses, config_class, environment, secret_fields, shown_model
+from apps.registry.config_classes import by_own_names, config_class
+from apps.registry.effective import addresses, environment, secret_fields, shown_model
 from apps.registry.models import (
     LISTINGS_UNTIL_GONE,
     Model,
@@ -112,8 +113,10 @@ def changed_provider(row: Provider, changes: Mapping[str, Any], enabled: bool, r
     for name, value in changes.items():
         _refuse_sealed(value, f"config.{name}")
     before = row.merged
-    secrets = secret_fields(config_class(row.api, row.provider_type, row.module), changes)
-    stored = {name: value for name, value in row.override.get("config", {}).items() if name not in reset}
+    kind = config_class(row.api, row.provider_type, row.module)
+    secrets = secret_fields(kind, changes)
+    edits = by_own_names(kind, row.override.get("config", {}))
+    stored = {name: value for name, value in edits.items() if name not in reset}
     row.override = row.override | {"config": stored | _sealed(changes, secrets, stored), "enabled": enabled}
     if moved := [name for name, written in moved_secrets(before, row, changes).items() if not references(written)]:
         raise BadRequest(
@@ -130,8 +133,9 @@ def moved_secrets(before: Mapping[str, Any], row: Provider, changes: Mapping[str
     `before` is what the row had merged; what is among `changes` was given anew.
     """
     config: dict[str, Any] = row.merged.get("config", {})
-    known = [held.get("config", {}) for held in (before, row.declared)]
-    secrets = secret_fields(config_class(row.api, row.provider_type, row.module), config)
+    kind = config_class(row.api, row.provider_type, row.module)
+    known = [by_own_names(kind, held.get("config", {})) for held in (before, row.declared)]
+    secrets = secret_fields(kind, config)
     return {
         name: config[name]
         for name in sorted(secrets & config.keys() - changes.keys())

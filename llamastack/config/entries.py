@@ -129,7 +129,10 @@ class Reader:
         config_class, unavailable = _config_class(spec)
         if config_class is None:
             return expand(declared, self.env, place), unavailable
-        return validated(config_class, declared, self.env, place)[1], None
+        for other, own in config_class.other_names.items():
+            if other in declared and own not in declared:
+                self.source.move((*place, other), (*place, own))
+        return validated(config_class, config_class.by_own_names(declared), self.env, place)[1], None
 
     def models(self, written: Any, providers: list[ProviderEntry]) -> list[ModelEntry]:
         place = MODELS

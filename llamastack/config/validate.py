@@ -11,6 +11,7 @@ from pydantic_core import ErrorDetails
 from llamastack.config.expand import Environment, expand, references
 from llamastack.config.source import ConfigError, Place, Problem
 from llamastack.near import did_you_mean
+from llamastack.providers import ProviderConfig
 
 Model = TypeVar("Model", bound=BaseModel)
 MISSING = object()
@@ -96,7 +97,8 @@ def keys(model: type[BaseModel], loc: Sequence[str | int] = ()) -> set[str]:
         ]
         if fields:
             models = {found for field in fields for found in _models(field.annotation)}
-    return {key for owner in models for name, field in owner.model_fields.items() for key in _names(name, field)}
+    own = {key for owner in models for name, field in owner.model_fields.items() for key in _names(name, field)}
+    return own.union(*(owner.other_names for owner in models if issubclass(owner, ProviderConfig)))
 
 
 def _names(name: str, field: FieldInfo) -> set[str]:

@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from apps.registry.config_classes import by_own_names
 from apps.registry.effective import MASK, environment, masked, opened, secret_fields, text_fields
 from apps.registry.models import Provider, patch_between
 from apps.registry.origins import Setting, class_of, settings_of
@@ -26,6 +27,7 @@ def shown_config(row: Provider) -> dict[str, Any]:
 
 def config_changes(row: Provider, given: Mapping[str, Any]) -> dict[str, Any]:
     """What of `given` is otherwise than shown, as `edit_provider` takes it; a mask that comes back changes nothing."""
+    given = by_own_names(class_of(row), given)
     shown = shown_config(row)
     settings = {setting.name: setting for setting in settings_of(row)}
     differs = {name: value for name, value in given.items() if name not in shown or value != shown[name]}
