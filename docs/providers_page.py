@@ -55,7 +55,10 @@ def _provider(spec: ProviderSpec) -> list[str]:
     if fields:
         lines += ["| field | type | default | meaning |", "|---|---|---|---|"]
         required = schema.get("required", [])
-        lines += [_field(name, field, name in required, schema.get("$defs", {})) for name, field in fields.items()]
+        others = provider.config_class.other_names
+        for name, field in fields.items():
+            also = [other for other, own in others.items() if own == name]
+            lines.append(_field(name, field, name in required, schema.get("$defs", {}), also))
         lines.append("")
     return [*lines, *_sample(provider, spec)]
 
@@ -69,9 +72,11 @@ def _words(provider: type[Provider], spec: ProviderSpec) -> list[str]:
     return told
 
 
-def _field(name: str, field: dict[str, Any], required: bool, defs: dict[str, Any]) -> str:
+def _field(name: str, field: dict[str, Any], required: bool, defs: dict[str, Any], others: list[str]) -> str:
     default = "required" if required else _value(field.get("default"))
     meaning = str(field.get("description", "")).replace("|", "\\|")
+    if others:
+        meaning += f" (also {', '.join(_value(other) for other in others)})"
     return f"| `{name}` | {_kind(field, defs)} | {default} | {meaning} |"
 
 

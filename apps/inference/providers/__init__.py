@@ -7,21 +7,33 @@ CONSTRAINED = ("llguidance", "numpy")
 INLINE = "apps.inference.providers.inline"
 REMOTE = "apps.inference.providers.remote"
 
+ENGINE = ProviderSpec(
+    f"{INLINE}.meta_reference.MetaReference",
+    pip_packages=(*LOCAL, *CONSTRAINED),
+    requirements="requirements/local.txt",
+    exclusive=True,
+)
+
 PROVIDERS = {
-    "inline::meta-reference": ProviderSpec(
-        f"{INLINE}.meta_reference.MetaReference",
-        pip_packages=(*LOCAL, *CONSTRAINED),
-        requirements="requirements/local.txt",
-        exclusive=True,
-    ),
+    "inline::meta-reference": ENGINE,
     "inline::sentence-transformers": ProviderSpec(
         f"{INLINE}.sentence_transformers.SentenceTransformers",
         pip_packages=LOCAL,
         requirements="requirements/local.txt",
         exclusive=True,
     ),
+    "inline::transformers": ENGINE,  # OGX's name of an engine in this process
+    "remote::cerebras": ProviderSpec(f"{REMOTE}.cerebras.Cerebras"),
+    "remote::databricks": ProviderSpec(f"{REMOTE}.databricks.Databricks"),
+    "remote::fireworks": ProviderSpec(f"{REMOTE}.fireworks.Fireworks"),
+    "remote::groq": ProviderSpec(f"{REMOTE}.groq.Groq"),
+    "remote::llama-cpp-server": ProviderSpec(f"{REMOTE}.llama_cpp_server.LlamaCppServer"),
     "remote::llama-openai-compat": ProviderSpec(f"{REMOTE}.llama_openai_compat.LlamaOpenAICompat"),
+    "remote::nvidia": ProviderSpec(f"{REMOTE}.nvidia.Nvidia"),
     "remote::ollama": ProviderSpec(f"{REMOTE}.ollama.Ollama"),
     "remote::openai": ProviderSpec(f"{REMOTE}.openai.OpenAI"),
+    "remote::runpod": ProviderSpec(f"{REMOTE}.runpod.RunPod"),
+    "remote::sambanova": ProviderSpec(f"{REMOTE}.sambanova.SambaNova"),
+    "remote::together": ProviderSpec(f"{REMOTE}.together.Together"),
     "remote::vllm": ProviderSpec(f"{REMOTE}.vllm.VLLM"),
 }

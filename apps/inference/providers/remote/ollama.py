@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import Field, SecretStr
 
-from apps.inference.providers.remote.openai_compatible import OpenAICompatible, OpenAICompatibleConfig, Request
+from apps.inference.providers.remote.openai_compatible import OpenAICompatible, OpenAICompatibleConfig
 from apps.registry.schemas import ProviderModel
 from llamastack.call import Call
 
@@ -20,9 +20,8 @@ AT_ONCE = 4
 class OllamaConfig(OpenAICompatibleConfig):
     """An Ollama server: its address, and which of its models are offered here."""
 
-    base_url: str | None = Field(None, description="Its address with /v1 at the end, in place of url")
-    url: str = Field("http://localhost:11434", description="Its address, without /v1")
-    auth_credential: SecretStr | None = Field(None, description="A bearer token for a proxy in front of it")
+    base_url: str = Field("http://localhost:11434/v1", description="Its address, with or without /v1 at the end")
+    api_key: SecretStr | None = Field(None, description="A bearer token for a proxy in front of it")
 
     @classmethod
     def sample_run_config(cls) -> dict[str, Any]:
@@ -32,21 +31,11 @@ class OllamaConfig(OpenAICompatibleConfig):
 class Ollama(OpenAICompatible):
     config_class = OllamaConfig
     config: OllamaConfig
+    api_path = "/v1"
+    renamed = {"max_completion_tokens": "max_tokens"}  # https://github.com/ollama/ollama/issues/7125
     # What its compatibility page leaves unticked (https://docs.ollama.com/api/openai-compatibility), and openai.go does
     # not read; of `tool_choice` also https://github.com/ollama/ollama/issues/17921. `user` changes no answer.
     ignored = {"best_of": (0, 1), "echo": (False,), "logit_bias": ({},), "n": (1,), "tool_choice": ("auto",)}
-
-    def url(self) -> str:
-        return self.config.base_url or f"{self.config.url.rstrip('/')}/v1"
-
-    def api_key(self) -> SecretStr | None:
-        return self.config.api_key or self.config.auth_credential
-
-    def body(self, request: Request) -> dict[str, Any]:
-        """It reads `max_tokens` alone (https://github.com/ollama/ollama/issues/7125)."""
-        body = super().body(request)
-        limit = body.pop("max_completion_tokens", None)
-        return body if limit is None else body | {"max_tokens": limit}
 
     async def get_models(self, call: Call) -> list[ProviderModel]:
         """Each model's type, dimension and context length, from `/api/show`."""

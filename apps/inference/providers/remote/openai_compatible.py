@@ -1,14 +1,16 @@
 """The base of every vendor that speaks the OpenAI dialect. A vendor states its URL and what differs."""
 
+import re
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
-from typing import Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, Field, SecretStr, ValidationError
 
 from apps.inference.dialect import AnswerFailed, ChatStream, Stream, TextStream, mended, mended_embeddings
 from apps.inference.protocol import ChatReply, CompletionReply
 from apps.inference.providers import reranking
+from apps.inference.providers.remote.embedding_models import dimension
 from apps.inference.providers.unsupported import REMEDY, GeneratesConfig, to_drop
 from apps.inference.schemas import (
     ChatCompletion,
@@ -22,7 +24,7 @@ from apps.inference.schemas import (
     RerankRequest,
     RerankResponse,
 )
-from apps.registry.schemas import ProviderModel
+from apps.registry.schemas import ModelType, ProviderModel
 from llamastack.bodies import spelt
 from llamastack.call import Call
 from llamastack.egress import Egress
@@ -33,13 +35,28 @@ from llamastack.providers import Health, Provider, ProviderConfig
 
 R = TypeVar("R", bound=BaseModel)
 Request = ChatCompletionRequest | CompletionRequest | EmbeddingRequest | RerankRequest
-BASE_URL = "Where its API begins, in most cases with /v1 at the end"
+Address = Annotated[str, Field(description="Where its API begins, in most cases with /v1 at the end")]
+VERSIONED = re.compile(r"[^/]/v\d\w*$")
+# What lists of models call a context's length: Together, Fireworks and SambaNova; Groq; vLLM.
+LENGTHS = ("context_length", "context_window", "max_model_len")
+# And a model's type: Together's `type`, Fireworks' `kind`. Everything else generates text, or is not for an API here.
+TYPES: Mapping[str, ModelType] = {"embedding": "embedding", "EMBEDDING_MODEL": "embedding", "rerank": "rerank"}
+OTHER_TYPES = frozenset({"audio", "image", "transcribe", "video", "FLUMINA_BASE_MODEL", "FLUMINA_ADDON"})
 
 
 class OpenAICompatibleConfig(RemoteConfig, GeneratesConfig):
     """A server that speaks the OpenAI dialect: its address, its key, and which of its models are offered here."""
 
-    base_url: str | None = Field(description=BASE_URL)
+    # What 0.3.5 and OGX call them: each of the vendors in another way.
+    other_names: ClassVar[Mapping[str, str]] = {
+        "url": "base_url",
+        "api_base": "base_url",
+        "openai_compat_api_base": "base_url",
+        "api_token": "api_key",
+        "auth_credential": "api_key",
+    }
+
+    base_url: Address = Field(examples=["http://localhost:8000/v1"])
     api_key: SecretStr | None = Field(None, description="Sent as a bearer token; empty for a server that asks for none")
     allowed_models: list[str] | None = Field(
         None, description="Those to offer, one a line; all that it lists where empty"
@@ -48,20 +65,26 @@ class OpenAICompatibleConfig(RemoteConfig, GeneratesConfig):
 
     @classmethod
     def sample_run_config(cls) -> dict[str, Any]:
-        return {"base_url": "http://localhost:8000/v1"}
+        field = cls.model_fields["base_url"]
+        return {"base_url": field.default if field.examples is None else field.examples[0], "api_key": "key"}
 
 
 class OpenAICompatible(Provider):
     """What the protocol asks for: sent as it is, put right, and read with our own types.
 
     `ignored` names the fields that a vendor's server takes and ignores in silence, each with the values that ask for
-    nothing else than leaving it out does; with any other value a request is refused (`drop_unsupported`).
+    nothing else than leaving it out does; with any other value a request is refused (`drop_unsupported`). `renamed`
+    are fields that it knows by another name, and `developer_role` says whether it takes messages of a developer, which
+    are a system's elsewhere. `api_path` is added to an address that ends in no version.
     `ends_with_done` is false of a server whose streams may lack `[DONE]`: such a stream is whole once each of its
     choices has said why it ended.
     """
 
     ends_with_done: ClassVar[bool] = True
     ignored: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
+    renamed: ClassVar[Mapping[str, str]] = {}
+    developer_role: ClassVar[bool] = True
+    api_path: ClassVar[str] = ""
     reranks_images: ClassVar[bool] = False
     config_class: ClassVar[type[ProviderConfig]] = OpenAICompatibleConfig
     config: OpenAICompatibleConfig
@@ -90,7 +113,9 @@ class OpenAICompatible(Provider):
 
     def url(self) -> str:
         """Where the dialect's paths begin (…/v1)."""
-        return self.config.base_url or ""
+        address = self.config.base_url.rstrip("/")
+        whole = address.endswith(self.api_path) or VERSIONED.search(address)
+        return address if whole else address + self.api_path
 
     def api_key(self) -> SecretStr | None:
         return self.config.api_key
@@ -189,19 +214,30 @@ class OpenAICompatible(Provider):
 
     async def get_models(self, call: Call) -> list[ProviderModel]:
         allowed = self.config.allowed_models
-        return [self.described(item) for item in await self.listed() if allowed is None or item["id"] in allowed]
+        items = [item for item in await self.listed() if allowed is None or item["id"] in allowed]
+        return [model for item in items if (model := self.described(item)) is not None]
 
     async def listed(self) -> list[dict[str, Any]]:
         """The vendor's own list of models."""
         answer = await self.egress.get("models")
-        items = answer.get("data") if isinstance(answer, dict) else answer
+        return self.checked(answer.get("data") if isinstance(answer, dict) else answer)
+
+    def checked(self, items: Any) -> list[dict[str, Any]]:
+        """A list of models, each with its `id`."""
         if not isinstance(items, list) or not all(isinstance(i, dict) and isinstance(i.get("id"), str) for i in items):
             raise UpstreamError(f"{self.upstream} answered /models with something that is not a list.")
         return items
 
-    def described(self, item: dict[str, Any]) -> ProviderModel:
-        """A listed model with its type, as far as the vendor's list tells it."""
-        return ProviderModel(provider_model_id=item["id"])
+    def described(self, item: dict[str, Any]) -> ProviderModel | None:
+        """A listed model with its type, as far as its list or its name tells it; None where it cannot be served."""
+        kind, size = str(item.get("type") or item.get("kind")), dimension(item["id"])
+        if kind in OTHER_TYPES or item.get("active") is False:
+            return None
+        lengths = [item[name] for name in LENGTHS if isinstance(item.get(name), int) and item[name] > 0]
+        metadata = {"context_length": lengths[0]} if lengths else {}
+        if size is not None:
+            kind, metadata = "embedding", metadata | {"embedding_dimension": size}
+        return ProviderModel(provider_model_id=item["id"], model_type=TYPES.get(kind, "llm"), metadata=metadata)
 
     def body(self, request: Request) -> dict[str, Any]:
         """What is sent: the fields the client set, under the vendor's name of the model."""
@@ -209,13 +245,20 @@ class OpenAICompatible(Provider):
             return reranking.body(request, self.upstream, images=self.reranks_images)
         body = request.model_dump(exclude_unset=True) | {"model": request.model}
         dropped = to_drop(self._unsupported(body), self.config)
-        return {name: value for name, value in body.items() if name not in dropped}
+        body = {self.renamed.get(name, name): value for name, value in body.items() if name not in dropped}
+        if not self.developer_role and isinstance(request, ChatCompletionRequest):
+            body["messages"] = [_as_system(message) for message in body["messages"]]
+        return body
 
     def _unsupported(self, body: dict[str, Any]) -> Iterator[UnsupportedParameter]:
         for name, neutral in self.ignored.items():
             value = body.get(name)
             if value is not None and value not in neutral:
                 yield UnsupportedParameter(name, self.upstream, REMEDY)
+
+
+def _as_system(message: dict[str, Any]) -> dict[str, Any]:
+    return message | {"role": "system"} if message["role"] == "developer" else message
 
 
 def parsed(kind: type[R], answer: Any, upstream: str) -> R:

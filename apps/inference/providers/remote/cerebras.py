@@ -1,0 +1,15 @@
+"""Cerebras (https://inference-docs.cerebras.ai/resources/openai)."""
+
+from apps.inference.providers.remote.openai_compatible import Address, OpenAICompatible, OpenAICompatibleConfig
+
+
+class CerebrasConfig(OpenAICompatibleConfig):
+    """Cerebras: its key, and which of its models are offered here."""
+
+    base_url: Address = "https://api.cerebras.ai/v1"
+
+
+class Cerebras(OpenAICompatible):
+    config_class = CerebrasConfig
+    api_path = "/v1"
+    developer_role = False  # "Our implementation does not expose developer directly": a system message is one there

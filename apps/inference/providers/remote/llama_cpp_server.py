@@ -1,0 +1,19 @@
+"""A llama.cpp server (https://github.com/ggml-org/llama.cpp/tree/master/tools/server)."""
+
+from typing import Any
+
+from apps.inference.providers.remote.openai_compatible import Address, OpenAICompatible, OpenAICompatibleConfig
+from apps.registry.schemas import ProviderModel
+
+
+class LlamaCppServerConfig(OpenAICompatibleConfig):
+    base_url: Address = "http://localhost:8080/v1"
+
+
+class LlamaCppServer(OpenAICompatible):
+    config_class = LlamaCppServerConfig
+
+    def described(self, item: dict[str, Any]) -> ProviderModel | None:
+        """Its list tells the length of the context for which the model was trained."""
+        meta = item["meta"] if isinstance(item.get("meta"), dict) else {}
+        return super().described(item | {"context_length": meta.get("n_ctx_train")})
