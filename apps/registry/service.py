@@ -114,6 +114,7 @@ def changed_provider(row: Provider, changes: Mapping[str, Any], enabled: bool, r
         _refuse_sealed(value, f"config.{name}")
     before = row.merged
     kind = config_class(row.api, row.provider_type, row.module)
+    changes = by_own_names(kind, changes)
     secrets = secret_fields(kind, changes)
     edits = by_own_names(kind, row.override.get("config", {}))
     stored = {name: value for name, value in edits.items() if name not in reset}
