@@ -199,6 +199,12 @@ async def answering(path: str, body: Any, status: int = 200) -> AsyncIterator[st
         yield f"{address}/v1"
 
 
+async def serving_endpoints(request: web.Request) -> web.Response:
+    """The same list as Databricks writes it."""
+    found = [{"name": name, "task": "llm/v1/chat"} for name in request.app[UPSTREAM].models]
+    return web.json_response({"endpoints": found})
+
+
 @asynccontextmanager
 async def serving(upstream: Upstream | None = None, port: int = 0) -> AsyncIterator[Upstream]:
     """The server on a free port of the loopback."""
@@ -210,6 +216,7 @@ async def serving(upstream: Upstream | None = None, port: int = 0) -> AsyncItera
     app.router.add_post("/v1/embeddings", embeddings)
     app.router.add_post("/v1/rerank", rerank)
     app.router.add_get("/v1/models", models)
+    app.router.add_get("/api/2.0/serving-endpoints", serving_endpoints)
     async with on_loopback(app, port) as address:
         upstream.url = f"{address}/v1"
         try:
