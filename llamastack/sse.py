@@ -75,7 +75,7 @@ async def _events(first: BaseModel | None, chunks: Any, done: bytes) -> AsyncIte
 async def payloads(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """The `data` of each event in a byte stream cut anywhere (WHATWG HTML, 9.2: lines end in CR, LF or CRLF)."""
     data: list[bytes] = []
-    async for line in _lines(pieces):
+    async for line in lines(pieces):
         if line.startswith(b"data:"):
             data.append(line[5:].removeprefix(b" "))
         elif not line and data:
@@ -85,7 +85,7 @@ async def payloads(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         yield b"\n".join(data)
 
 
-async def _lines(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def lines(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     rest = b""
     async for piece in pieces:
         # A piece that ends in CR may be half of a CRLF: keep the CR for the next piece.

@@ -12,7 +12,7 @@ from llamastack.egress.transport import LiveTransport, Outgoing, Reply, Timeouts
 from llamastack.egress.ways import Network
 from llamastack.encryption import without_password
 from llamastack.errors import UpstreamError
-from llamastack.sse import MalformedStream, payloads
+from llamastack.sse import MalformedStream, lines, payloads
 
 MAX_REPLY_BYTES = 64 * 1024 * 1024
 MAX_ERROR_BYTES = 64 * 1024
@@ -69,6 +69,13 @@ class Egress:
                 return
             async for event in self._events(reply.pieces, reply, done):
                 yield event
+
+    async def lines(self, path: str, body: Any, headers: Mapping[str, str] | None = None) -> AsyncGenerator[Any, None]:
+        """The JSON values of a reply that has one a line. Whether all have come, the caller checks."""
+        async with self._exchange("POST", path, body, headers, streamed=True) as reply:
+            async for line in lines(reply.pieces):
+                if line:
+                    yield self._parse(line, reply)
 
     async def _events(self, pieces: AsyncIterator[bytes], reply: Reply, done: bool) -> AsyncIterator[dict[str, Any]]:
         async for data in payloads(pieces):

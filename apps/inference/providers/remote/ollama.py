@@ -1,18 +1,25 @@
 """An Ollama server.
 
-It chats by the OpenAI-compatible door, and its own API says what each model can do.
+It chats by the OpenAI-compatible door; its own API says what each model can do, and pulls a model that it lacks.
 
-Format: https://github.com/ollama/ollama/blob/main/docs/api.md (`/api/tags`, `/api/show`).
+Format: https://github.com/ollama/ollama/blob/main/docs/api.md (`/api/show`, `/api/pull`).
 """
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 from pydantic import Field, SecretStr
 
-from apps.inference.providers.remote.openai_compatible import OpenAICompatible, OpenAICompatibleConfig
+from apps.inference.dialect import Stream
+from apps.inference.providers.pulling import Pulls
+from apps.inference.providers.remote.openai_compatible import OpenAICompatible, OpenAICompatibleConfig, R, Request
+from apps.inference.schemas import RerankRequest
 from apps.registry.schemas import ProviderModel
 from llamastack.call import Call
+from llamastack.errors import UpstreamRejected
+from llamastack.providers import Health
 
 AT_ONCE = 4
 
@@ -22,6 +29,7 @@ class OllamaConfig(OpenAICompatibleConfig):
 
     base_url: str = Field("http://localhost:11434/v1", description="Its address, with or without /v1 at the end")
     api_key: SecretStr | None = Field(None, description="A bearer token for a proxy in front of it")
+    pull_missing: bool = Field(False, description="Pull a registered model that it lacks, when it is first asked for")
 
     @classmethod
     def sample_run_config(cls) -> dict[str, Any]:
@@ -36,6 +44,55 @@ class Ollama(OpenAICompatible):
     # What its compatibility page leaves unticked (https://docs.ollama.com/api/openai-compatibility), and openai.go does
     # not read; of `tool_choice` also https://github.com/ollama/ollama/issues/17921. `user` changes no answer.
     ignored = {"best_of": (0, 1), "echo": (False,), "logit_bias": ({},), "n": (1,), "tool_choice": ("auto",)}
+
+    def __init__(self, provider_id: str, config: Any, **services: Any) -> None:
+        super().__init__(provider_id, config, **services)
+        self.pulls = Pulls(self.upstream, self.lines_of_pull)
+
+    async def stop(self) -> None:
+        await self.pulls.stop()
+        await super().stop()
+
+    async def health(self) -> Health:
+        health = await super().health()
+        if pulls := self.pulls.under_way():
+            return Health(health.ok, f"{health.message}; pulling {', '.join(pulls)}")
+        return health
+
+    async def _answer(self, call: Call, operation: str, request: Request) -> Any:
+        try:
+            return await super()._answer(call, operation, request)
+        except UpstreamRejected as error:
+            await self._obtain(request, error)
+        return await super()._answer(call, operation, request)
+
+    async def _chunks(
+        self, call: Call, operation: str, kind: type[R], request: Request, stream: Stream
+    ) -> AsyncGenerator[R]:
+        try:
+            async with aclosing(super()._chunks(call, operation, kind, request, stream)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+                return
+        except UpstreamRejected as error:  # which comes before the first chunk
+            await self._obtain(request, error)
+        async with aclosing(super()._chunks(call, operation, kind, request, stream)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def _obtain(self, request: Request, refused: UpstreamRejected) -> None:
+        """Have a model pulled that the server lacks. Raises the refusal where it means something else."""
+        if refused.status != 404 or isinstance(request, RerankRequest):
+            raise refused
+        if not self.config.pull_missing:
+            advice = f"Set 'pull_missing: true' in the provider's config, or run 'ollama pull {request.model}'."
+            raise UpstreamRejected(
+                f"{refused.message}. {advice}", 404, param="model", code="model_not_found"
+            ) from refused
+        await self.pulls.wait_for(request.model)
+
+    def lines_of_pull(self, model: str) -> AsyncGenerator[Any, None]:
+        return self.egress.lines("../api/pull", {"model": model, "stream": True})
 
     async def get_models(self, call: Call) -> list[ProviderModel]:
         """Each model's type, dimension and context length, from `/api/show`."""

@@ -72,6 +72,14 @@ def answer(status: str, body: bytes, *headers: bytes) -> bytes:
     return b"\r\n".join(lines) + b"\r\n\r\n" + body
 
 
+async def test_a_reply_of_one_value_a_line_is_read_as_it_comes() -> None:
+    async with upstream(saying(OK, b'{"a": ', b'1}\r\n\n{"a"', b": 2}")) as egress:
+        assert [line async for line in egress.lines("x", {})] == [{"a": 1}, {"a": 2}]
+    async with upstream(saying(OK, b'{"a": 1}\n<html>\n')) as egress:
+        with pytest.raises(UpstreamError, match="not JSON"):
+            assert [line async for line in egress.lines("x", {})] == []
+
+
 async def test_an_upstream_that_never_answers_is_a_timeout() -> None:
     async with upstream(saying(then_hang=True)) as egress:
         with pytest.raises(UpstreamTimeout):
