@@ -1,0 +1,407 @@
+"""One contract for all vendors: whatever a vendor's server writes, our callers read OpenAI's dialect.
+
+Each scenario runs against a scripted upstream of each vendor (vendors/), through the vendor's provider.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from apps.inference.schemas import (
+    ChatCompletion,
+    ChatCompletionChunk,
+    ChatCompletionRequest,
+    Completion,
+    CompletionChunk,
+    CompletionRequest,
+    EmbeddingRequest,
+)
+from llamastack.apis import Api
+from llamastack.call import ANONYMOUS_ADMIN, Call
+from llamastack.errors import RateLimited, StackError, UpstreamError, UpstreamRejected, UpstreamTimeout
+from llamastack.providers import load, specs
+from tests.conformance.vendors import VENDORS
+from tests.conformance.vendors.script import ARGUMENTS, RETRY_AFTER, SEEN, WORDS, Script, scripted
+from tests.conformance.vendors.vendor import COMPLETIONS, EMBEDDINGS, KEY, USAGE, Vendor
+
+CALL = Call(ANONYMOUS_ADMIN)
+HELLO = [{"role": "user", "content": "What colour is the sky?"}]
+SAID = "".join(WORDS)
+READ_SECONDS = 0.3
+BUILT = [vendor for vendor in VENDORS if vendor.provider_type in specs(Api.inference)]
+TOOL = {
+    "type": "function",
+    "function": {"name": "get_weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}},
+}
+SCHEMA = {"type": "json_schema", "json_schema": {"name": "place", "schema": TOOL["function"]["parameters"]}}
+PNG = "data:image/png;base64,iVBORw0KGgo="
+
+
+@dataclass
+class Served:
+    """A vendor's provider, started on the vendor's scripted server."""
+
+    vendor: Vendor
+    script: Script
+    provider: Any
+
+    def model(self, name: str = "sky") -> str:
+        """A model of the vendor's; the name says what its server does wrong."""
+        return self.vendor.model.removesuffix("sky") + name
+
+    def chat(self, model: str = "sky", **fields: Any) -> ChatCompletionRequest:
+        return ChatCompletionRequest.model_validate({"model": self.model(model), "messages": HELLO, **fields})
+
+    def prompt(self, model: str = "sky", **fields: Any) -> CompletionRequest:
+        return CompletionRequest.model_validate({"model": self.model(model), "prompt": "The sky", **fields})
+
+    async def whole(self, model: str = "sky", **fields: Any) -> ChatCompletion:
+        reply = await self.provider.post_chat_completion(CALL, self.chat(model, **fields))
+        assert isinstance(reply, ChatCompletion)
+        return reply
+
+    async def streamed(self, model: str = "sky", **fields: Any) -> list[ChatCompletionChunk]:
+        chunks = await self.provider.post_chat_completion(CALL, self.chat(model, stream=True, **fields))
+        return [chunk async for chunk in chunks]
+
+
+@asynccontextmanager
+async def serving(vendor: Vendor, key: str = KEY) -> AsyncIterator[Served]:
+    async with AsyncExitStack() as stack:
+        script = await stack.enter_async_context(scripted(vendor))
+        provider_class = load(specs(Api.inference)[vendor.provider_type])
+        config = vendor.config_at(script.url, key) | {"network": {"timeout": {"read": READ_SECONDS}}}
+        provider: Any = provider_class("under-test", provider_class.config_class.model_validate(config))
+        await provider.start()
+        stack.push_async_callback(provider.stop)
+        yield Served(vendor, script, provider)
+
+
+@pytest.fixture
+async def served(request: pytest.FixtureRequest) -> AsyncIterator[Served]:
+    async with serving(request.param) as running:
+        yield running
+
+
+def each(demanded: Callable[[Vendor], bool] = lambda vendor: True) -> Any:
+    vendors = [pytest.param(vendor, id=vendor.name) for vendor in BUILT if demanded(vendor)]
+    return pytest.mark.parametrize("served", vendors, indirect=True)
+
+
+def offering(operation: str) -> Any:
+    return each(lambda vendor: operation in vendor.offers)
+
+
+CALLERS = [pytest.param(False, id="whole"), pytest.param(True, id="streamed")]
+
+
+async def asked(served: Served, model: str, *, stream: bool, **fields: Any) -> Any:
+    return await (served.streamed if stream else served.whole)(model, **fields)
+
+
+def text(chunks: list[ChatCompletionChunk]) -> str:
+    return "".join(choice.delta.content or "" for chunk in chunks for choice in chunk.choices)
+
+
+def reasons(chunks: list[Any]) -> list[str]:
+    return [choice.finish_reason for chunk in chunks for choice in chunk.choices if choice.finish_reason]
+
+
+def test_every_vendor_that_is_built_has_its_wire_format_here() -> None:
+    remote = {provider_type for provider_type in specs(Api.inference) if provider_type.startswith("remote::")}
+    assert remote == {vendor.provider_type for vendor in BUILT}
+
+
+@pytest.mark.parametrize("vendor", VENDORS, ids=lambda vendor: vendor.name)
+def test_every_wire_format_says_where_it_is_from(vendor: Vendor) -> None:
+    assert vendor.source
+
+
+@each()
+async def test_a_chat_is_read_whole(served: Served) -> None:
+    reply = await served.whole()
+    [choice] = reply.choices
+    assert (choice.index, choice.message.role, choice.message.content) == (0, "assistant", SAID)
+    assert (choice.finish_reason, choice.message.tool_calls) == ("stop", None)
+    assert (reply.object, reply.model) == ("chat.completion", served.model())
+    assert reply.id
+    assert isinstance(reply.created, int)
+    assert reply.usage is not None
+    assert reply.usage.model_dump().items() >= USAGE.items()
+
+
+@each()
+async def test_what_a_vendor_adds_is_kept(served: Served) -> None:
+    reply = json.loads((await served.whole()).model_dump_json())
+    for name, value in served.vendor.head.items():
+        assert name in ("id", "object") or reply[name] == value
+    for name, value in served.vendor.extras.items():
+        assert value is None or reply["usage"][name] == value
+    if reason := served.vendor.reasons.get("stop"):
+        assert reply["choices"][0]["native_finish_reason"] == reason
+
+
+@each()
+async def test_a_stream_says_the_same_as_the_whole_in_chunks_of_one_reply(served: Served) -> None:
+    chunks = await served.streamed()
+    assert text(chunks) == SAID
+    assert reasons(chunks) == ["stop"]
+    assert [choice.delta.role for chunk in chunks for choice in chunk.choices][:2] == ["assistant", None]
+    assert len({(chunk.id, chunk.created, chunk.object) for chunk in chunks}) == 1
+    assert chunks[0].id
+    assert all(len(chunk.choices) == 1 and chunk.usage is None for chunk in chunks)
+
+
+@each()
+async def test_usage_comes_last_where_it_is_asked_for(served: Served) -> None:
+    *body, last = await served.streamed(stream_options={"include_usage": True})
+    assert last.choices == []
+    assert last.usage is not None
+    assert last.usage.model_dump().items() >= USAGE.items()
+    assert all(chunk.usage is None for chunk in body)
+    assert served.script.sent["stream_options"] == {"include_usage": True}
+
+
+@each()
+async def test_a_tool_is_called(served: Served) -> None:
+    [choice] = (await served.whole(tools=[TOOL])).choices
+    [call] = choice.message.tool_calls or ()
+    assert (choice.finish_reason, choice.message.content or None) == ("tool_calls", None)
+    assert call.model_dump()["function"] == {"name": "get_weather", "arguments": ARGUMENTS}
+    assert call.id
+    assert served.script.sent["tools"] == [TOOL]
+
+
+@each()
+async def test_a_streamed_call_is_begun_once_and_its_arguments_add_up(served: Served) -> None:
+    chunks = await served.streamed(tools=[TOOL])
+    first, *rest = [call for chunk in chunks for choice in chunk.choices for call in choice.delta.tool_calls or ()]
+    assert first.function is not None
+    assert (first.index, first.type, first.function.name) == (0, "function", "get_weather")
+    assert first.id
+    assert all((call.index, call.id, call.type) == (0, None, None) for call in rest)
+    assert not any(call.function.name for call in rest if call.function)
+    assert "".join(call.function.arguments or "" for call in [first, *rest] if call.function) == ARGUMENTS
+    assert reasons(chunks) == ["tool_calls"]
+
+
+@each()
+async def test_the_result_of_a_call_reaches_the_vendor_as_it_was_sent(served: Served) -> None:
+    call = {"id": "call_abc", "type": "function", "function": {"name": "get_weather", "arguments": ARGUMENTS}}
+    turns = [{"role": "assistant", "tool_calls": [call]}, {"role": "tool", "tool_call_id": "call_abc", "content": "20"}]
+    reply = await served.whole(tools=[TOOL], messages=HELLO + turns)
+    assert reply.choices[0].message.content == SAID
+    assert served.script.sent["messages"] == HELLO + turns
+
+
+@each()
+async def test_a_schema_reaches_the_vendor_and_its_json_comes_back(served: Served) -> None:
+    reply = await served.whole(response_format=SCHEMA)
+    assert json.loads(reply.choices[0].message.content or "") == {"city": "Paris"}
+    assert served.script.sent["response_format"] == SCHEMA
+
+
+@each()
+async def test_an_image_reaches_the_vendor_as_it_was_sent(served: Served) -> None:
+    parts = [{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {"url": PNG}}]
+    reply = await served.whole(messages=[{"role": "user", "content": parts}])
+    assert reply.choices[0].message.content == "".join(SEEN)
+    assert served.script.sent["messages"] == [{"role": "user", "content": parts}]
+
+
+@each()
+@pytest.mark.parametrize("stream", CALLERS)
+async def test_a_stop_ends_the_answer(served: Served, stream: bool) -> None:
+    reply = await asked(served, "sky", stream=stream, stop=["is"])
+    said = text(reply) if stream else reply.choices[0].message.content
+    ended = reasons(reply) if stream else [reply.choices[0].finish_reason]
+    assert (said, ended) == ("The sky ", ["stop"])
+
+
+@each()
+@pytest.mark.parametrize("stream", CALLERS)
+@pytest.mark.parametrize("limit", ["max_tokens", "max_completion_tokens"])
+async def test_a_limit_cuts_the_answer(served: Served, stream: bool, limit: str) -> None:
+    reply = await asked(served, "sky", stream=stream, **{limit: 2})
+    said = text(reply) if stream else reply.choices[0].message.content
+    ended = reasons(reply) if stream else [reply.choices[0].finish_reason]
+    assert (said, ended) == ("The sky ", ["length"])
+
+
+@each()
+@pytest.mark.parametrize("stream", CALLERS)
+async def test_only_what_was_asked_for_leaves(served: Served, stream: bool) -> None:
+    await asked(served, "sky", stream=stream)
+    sent = served.script.sent
+    assert sent.keys() <= {"model", "messages", "stream", "max_tokens"}
+    assert sent["model"] == served.vendor.model
+    assert bool(sent.get("stream")) == stream
+
+
+@offering(COMPLETIONS)
+async def test_a_completion_says_the_same_whole_and_streamed(served: Served) -> None:
+    reply = await served.provider.post_completion(CALL, served.prompt())
+    assert isinstance(reply, Completion)
+    assert (reply.choices[0].text, reply.choices[0].finish_reason) == (SAID, "stop")
+    asking = served.prompt(stream=True, stream_options={"include_usage": True})
+    chunks: list[CompletionChunk] = [chunk async for chunk in await served.provider.post_completion(CALL, asking)]
+    *body, last = chunks
+    assert "".join(chunk.choices[0].text for chunk in body) == SAID
+    assert reasons(body) == ["stop"]
+    assert (last.choices, last.usage) == ([], reply.usage)
+    assert len({(chunk.id, chunk.created, chunk.object) for chunk in chunks}) == 1
+
+
+@offering(EMBEDDINGS)
+async def test_each_input_gets_its_vector(served: Served) -> None:
+    body = EmbeddingRequest.model_validate({"model": served.model(), "input": ["one", "two", "three"]})
+    reply = await served.provider.post_embedding(CALL, body)
+    assert [(item.index, item.embedding) for item in reply.data] == [(0, [0.0, 0.5]), (1, [1.0, 0.5]), (2, [2.0, 0.5])]
+    assert (reply.usage is None) == (served.vendor.embedding_usage is None)
+    assert served.script.sent["input"] == ["one", "two", "three"]
+
+
+async def failed(served: Served, model: str, stream: bool) -> StackError:
+    with pytest.raises(StackError, match="'under-test'") as caught:
+        await asked(served, model, stream=stream)
+    return caught.value
+
+
+def sentence(told: tuple[int, Any]) -> str:
+    """The vendor's own words in an error of its table."""
+    body = told[1][0] if isinstance(told[1], list) else told[1]
+    if isinstance(body, str):
+        return body
+    inner = body.get("error") or body
+    return str(inner if isinstance(inner, str) else inner.get("message") or inner.get("detail") or inner.get("title"))
+
+
+@pytest.mark.parametrize("vendor", BUILT, ids=lambda vendor: vendor.name)
+@pytest.mark.parametrize("stream", CALLERS)
+async def test_a_wrong_key_is_the_vendors_refusal_in_its_words(vendor: Vendor, stream: bool) -> None:
+    async with serving(vendor, key="wrong") as served:
+        error = await failed(served, "sky", stream)
+    assert isinstance(error, UpstreamRejected)
+    assert error.status == vendor.unauthorized[0]
+    assert sentence(vendor.unauthorized) in error.message
+    assert "wrong" not in error.message.lower().replace("wrong api", "")
+
+
+@each()
+@pytest.mark.parametrize("stream", CALLERS)
+async def test_an_unknown_model_is_not_found_in_the_vendors_words(served: Served, stream: bool) -> None:
+    error = await failed(served, "unknown", stream)
+    assert isinstance(error, UpstreamRejected)
+    assert error.status == 404
+    assert sentence(served.vendor.unknown_model) in error.message
+
+
+@each()
+@pytest.mark.parametrize("stream", CALLERS)
+async def test_too_many_calls_say_when_to_come_back(served: Served, stream: bool) -> None:
+    error = await failed(served, "busy", stream)
+    assert isinstance(error, RateLimited)
+    assert error.retry_after == float(RETRY_AFTER)
+    assert sentence(served.vendor.too_many) in error.message
+
+
+@each()
+@pytest.mark.parametrize("stream", CALLERS)
+async def test_a_failure_is_a_bad_gateway_in_the_vendors_words(served: Served, stream: bool) -> None:
+    error = await failed(served, "failing", stream)
+    assert (type(error), error.status) == (UpstreamError, 502)
+    assert sentence(served.vendor.failure) in error.message
+
+
+@each()
+@pytest.mark.parametrize("stream", CALLERS)
+@pytest.mark.parametrize("model", ["page", "sign-in"])
+async def test_a_page_is_a_bad_gateway_that_says_so(served: Served, stream: bool, model: str) -> None:
+    error = await failed(served, model, stream)
+    assert error.status == 502
+    assert "html" in error.message.lower()
+    assert "502 Bad Gateway nginx" in error.message
+
+
+@each()
+@pytest.mark.parametrize("stream", CALLERS)
+async def test_an_upstream_that_does_not_answer_is_a_timeout(served: Served, stream: bool) -> None:
+    error = await failed(served, "slow", stream)
+    assert (type(error), error.status) == (UpstreamTimeout, 504)
+
+
+STREAM_FAULTS = {
+    "silent": UpstreamTimeout,
+    "reset": UpstreamError,
+    "cut": UpstreamError,
+    "malformed": UpstreamError,
+    "broken": UpstreamError,
+}
+
+
+async def collect(stream: AsyncIterator[ChatCompletionChunk], chunks: list[ChatCompletionChunk]) -> None:
+    async for chunk in stream:
+        chunks.append(chunk)
+
+
+@each()
+@pytest.mark.parametrize("model", STREAM_FAULTS)
+async def test_a_stream_that_goes_wrong_is_never_a_short_answer(served: Served, model: str) -> None:
+    chunks: list[ChatCompletionChunk] = []
+    with pytest.raises(STREAM_FAULTS[model], match="'under-test'") as caught:
+        await collect(await served.provider.post_chat_completion(CALL, served.chat(model, stream=True)), chunks)
+    assert SAID.startswith(text(chunks))
+    assert reasons(chunks) == []
+    if model == "broken":
+        assert "It ran out of memory." in caught.value.message
+
+
+@each()
+async def test_a_zipped_stream_is_read(served: Served) -> None:
+    assert text(await served.streamed("zipped")) == SAID
+
+
+@each()
+async def test_a_stream_where_none_was_asked_for_is_put_together(served: Served) -> None:
+    reply = await served.whole("contrary")
+    plain = await served.whole()
+    assert reply.choices[0].message.content == SAID
+    assert reply.choices[0].finish_reason == "stop"
+    assert reply.usage is None or plain.usage is None or reply.usage.total_tokens == plain.usage.total_tokens
+    [choice] = (await served.whole("contrary", tools=[TOOL])).choices
+    [call] = choice.message.tool_calls or ()
+    assert (choice.finish_reason, call.model_dump()["function"]["arguments"]) == ("tool_calls", ARGUMENTS)
+
+
+@each()
+async def test_json_where_a_stream_was_asked_for_is_taken_apart(served: Served) -> None:
+    *body, last = await served.streamed("contrary", stream_options={"include_usage": True})
+    assert text(body) == SAID
+    assert reasons(body) == ["stop"]
+    assert (last.choices, last.usage and last.usage.total_tokens) == ([], USAGE["total_tokens"])
+    chunks = await served.streamed("contrary", tools=[TOOL])
+    [call] = [call for chunk in chunks for choice in chunk.choices for call in choice.delta.tool_calls or ()]
+    assert call.function is not None
+    assert (call.index, call.function.arguments, reasons(chunks)) == (0, ARGUMENTS, ["tool_calls"])
+
+
+@each()
+@pytest.mark.parametrize("stream", CALLERS)
+async def test_a_caller_who_leaves_is_gone_at_the_vendor_too(served: Served, stream: bool) -> None:
+    if stream:
+        chunks = await served.provider.post_chat_completion(CALL, served.chat("endless", stream=True))
+        await anext(chunks)
+        await chunks.aclose()
+    else:
+        answering = asyncio.create_task(served.whole("slow"))
+        async with asyncio.timeout(READ_SECONDS):
+            while not served.script.asked:
+                await asyncio.sleep(0)
+        answering.cancel()
+    async with asyncio.timeout(1):
+        await served.script.left.wait()

@@ -1,0 +1,26 @@
+"""The wire formats of vendors, from their public documentation, and the scripted upstream that speaks them.
+
+vendor.py    what a table says of a vendor
+hosted.py, servers.py, clouds.py   the tables
+script.py    the upstream
+"""
+
+from tests.conformance.vendors.clouds import AZURE, GEMINI, LLAMA_STACK, PASSTHROUGH, VERTEX
+from tests.conformance.vendors.hosted import (
+    CEREBRAS,
+    DATABRICKS,
+    FIREWORKS,
+    GROQ,
+    LLAMA,
+    NVIDIA,
+    OPENAI,
+    RUNPOD,
+    SAMBANOVA,
+    TOGETHER,
+)
+from tests.conformance.vendors.servers import HF_ENDPOINT, HF_SERVERLESS, LLAMA_CPP, OLLAMA, TGI, VLLM
+
+HOSTED = (OPENAI, LLAMA, GROQ, CEREBRAS, TOGETHER, FIREWORKS, SAMBANOVA, DATABRICKS, NVIDIA, RUNPOD)
+SERVERS = (VLLM, OLLAMA, LLAMA_CPP, TGI, HF_ENDPOINT, HF_SERVERLESS)
+CLOUDS = (AZURE, GEMINI, VERTEX, LLAMA_STACK, PASSTHROUGH)
+VENDORS = (*HOSTED, *SERVERS, *CLOUDS)

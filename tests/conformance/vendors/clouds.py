@@ -1,0 +1,102 @@
+"""Clouds with doors of their own to the dialect, and other stacks."""
+
+from dataclasses import replace
+
+from tests.conformance.vendors.hosted import FILTERED, OPENAI
+from tests.conformance.vendors.vendor import CHAT, Vendor
+
+AZURE = Vendor(
+    "remote::azure",
+    "https://learn.microsoft.com/azure/ai-foundry/openai/concepts/content-streaming, …/openai/reference",
+    prefix="/openai/v1",
+    address="",
+    authorization=("api-key", "{key}"),
+    head={"system_fingerprint": "fp_f3927aa00d"},
+    choice={"content_filter_results": FILTERED, "logprobs": None},
+    chunk={"usage": None},
+    chunk_choice={"content_filter_results": {}, "logprobs": None},
+    opening=(
+        {
+            "choices": [],
+            "created": 0,
+            "id": "",
+            "model": "",
+            "object": "",
+            "prompt_filter_results": [{"prompt_index": 0, "content_filter_results": FILTERED}],
+        },
+    ),
+    unauthorized=(
+        401,
+        {"error": {"code": "401", "message": "Access denied due to invalid subscription key or wrong API endpoint."}},
+    ),
+    unknown_model=(
+        404,
+        {"error": {"code": "DeploymentNotFound", "message": "The API deployment for this resource does not exist."}},
+    ),
+    too_many=(429, {"error": {"code": "429", "message": "Requests have exceeded the call rate limit."}}),
+)
+
+# https://ai.google.dev/gemini-api/docs/openai, and of tool calls without index and id and an end of `stop` after them
+# https://discuss.ai.google.dev/t/openai-compatibilioty-with-jnodejs-error/50746
+GEMINI = Vendor(
+    "remote::gemini",
+    "https://ai.google.dev/gemini-api/docs/openai, https://ai.google.dev/gemini-api/docs/troubleshooting",
+    prefix="/v1beta/openai",
+    usage="in each chunk",
+    calls="bare",
+    call_ends="stop",
+    repeats_role=True,
+    embedding_usage=None,
+    # Errors are lists, and a wrong key is a bad request.
+    unauthorized=(
+        400,
+        [{"error": {"code": 400, "message": "Please pass a valid API key.", "status": "INVALID_ARGUMENT"}}],
+    ),
+    unknown_model=(
+        404,
+        [{"error": {"code": 404, "message": "models/unknown is not found", "status": "NOT_FOUND"}}],
+    ),
+    too_many=(429, [{"error": {"code": 429, "message": "Resource exhausted.", "status": "RESOURCE_EXHAUSTED"}}]),
+    failure=(500, [{"error": {"code": 500, "message": "An internal error.", "status": "INTERNAL"}}]),
+    broken={"error": {"code": 503, "message": "It ran out of memory.", "status": "UNAVAILABLE"}},
+)
+
+VERTEX = Vendor(
+    "remote::vertexai",
+    "https://cloud.google.com/vertex-ai/generative-ai/docs/migrate/openai/overview",
+    config={"project": "p", "location": "us-central1", "allowed_models": ["google/sky"]},
+    prefix="/v1/projects/p/locations/us-central1/endpoints/openapi",
+    offers=frozenset({CHAT}),
+    model="google/sky",
+    head={"system_fingerprint": ""},
+    chunk_choice={"logprobs": None},
+    usage="with the end",
+    extras={"extra_properties": {"google": {"traffic_type": "ON_DEMAND"}}},
+    calls="whole",
+    unauthorized=(
+        401,
+        [{"error": {"code": 401, "message": "Request had invalid credentials.", "status": "UNAUTHENTICATED"}}],
+    ),
+    unknown_model=(404, [{"error": {"code": 404, "message": "Model was not found.", "status": "NOT_FOUND"}}]),
+    failure=(500, [{"error": {"code": 500, "message": "An internal error.", "status": "INTERNAL"}}]),
+)
+
+# Its streams end without [DONE], and its errors have two shapes: llama_stack/core/server/server.py.
+LLAMA_STACK = Vendor(
+    "remote::llamastack",
+    "https://github.com/llamastack/llama-stack/blob/v0.3.5/src/llama_stack/core/server/server.py",
+    address="",
+    done=False,
+    unauthorized=(401, {"error": {"message": "Authentication failed"}}),
+    unknown_model=(404, {"detail": "Model 'unknown' not found."}),
+    failure=(500, {"detail": "Internal server error: An unexpected error occurred."}),
+    broken={"error": {"message": "500: It ran out of memory."}},
+)
+
+PASSTHROUGH = replace(
+    OPENAI,
+    provider_type="remote::passthrough",
+    source="whatever speaks the dialect; here with lines that end in CRLF and comments between events",
+    line_end=b"\r\n",
+    noise=b": ping\r\n\r\nevent: message\r\nid: 7\r\n",
+)

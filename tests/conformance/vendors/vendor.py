@@ -1,0 +1,122 @@
+"""What a vendor's server is asked and answers, as a table says it: OpenAI's own, but for what is said otherwise."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+JSON = dict[str, Any]
+
+KEY = "sk-of-the-vendor"
+CHAT, COMPLETIONS, EMBEDDINGS = "chat/completions", "completions", "embeddings"
+EVERYTHING = frozenset({CHAT, COMPLETIONS, EMBEDDINGS})
+CREATED = 1_750_000_000
+USAGE = {"prompt_tokens": 5, "completion_tokens": 4, "total_tokens": 9}
+
+# How a stream tells its usage: in a last chunk of its own where it is asked for, with the finish reason, in each chunk
+# as it grows, or not at all.
+Usage = Literal["alone", "with the end", "in each chunk", "never"]
+# How a stream tells a tool call: name first and then its arguments in pieces, whole in one chunk, whole and without
+# index and id, or in pieces that repeat id and name.
+Calls = Literal["in pieces", "whole", "bare", "repeating"]
+
+
+@dataclass(frozen=True)
+class Vendor:
+    """One vendor's wire format.
+
+    provider_type    its key in PROVIDERS
+    source           where the format is from
+    config           what its provider needs beside the address and the key
+    prefix, address  where the dialect's paths begin at its server, and how its config says so (the same, if not told)
+    key_name         the config's name of the key
+    authorization    the header, and its value with {key}
+    query            demanded with each call
+    offers           the operations that it has
+    head, choice     what it adds to each answer, and to each choice; `chunk`, `chunk_choice`: in streams
+    usage, extras    how a stream tells usage, and what counts beside the tokens
+    reasons          its words for OpenAI's finish reasons
+    going_on         the finish reason of a choice that goes on
+    opening          events before the first chunk
+    calls            how a stream tells tool calls; `call_ends` is the finish reason after them
+    line_end, noise  of its event streams: what ends lines, and what stands between events
+    done             whether its streams end in [DONE]
+    repeats_role     whether each delta has its role
+    errors           the status and the body of each error: of a wrong key, an unknown model, too many calls, a failure
+    broken           the event with which a stream tells that it failed
+    embedding_usage  what its embeddings count; None where it does not tell
+    """
+
+    provider_type: str
+    source: str
+    config: Mapping[str, Any] = field(default_factory=dict)
+    prefix: str = "/v1"
+    address: str | None = None
+    key_name: str = "api_key"
+    authorization: tuple[str, str] = ("Authorization", "Bearer {key}")
+    query: Mapping[str, str] = field(default_factory=dict)
+    offers: frozenset[str] = EVERYTHING
+    model: str = "sky"
+    head: JSON = field(default_factory=dict)
+    choice: JSON = field(default_factory=dict)
+    chunk: JSON = field(default_factory=dict)
+    chunk_choice: JSON = field(default_factory=dict)
+    usage: Usage = "alone"
+    extras: JSON = field(default_factory=dict)
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    going_on: str | None = None
+    opening: tuple[JSON, ...] = ()
+    calls: Calls = "in pieces"
+    call_ends: str = "tool_calls"
+    line_end: bytes = b"\n"
+    noise: bytes = b""
+    done: bool = True
+    repeats_role: bool = False
+    unauthorized: tuple[int, Any] = (401, {"error": {"message": "Incorrect API key provided.", "type": "auth"}})
+    unknown_model: tuple[int, Any] = (404, {"error": {"message": "There is no such model.", "code": "model_not_found"}})
+    too_many: tuple[int, Any] = (429, {"error": {"message": "Slow down."}})
+    failure: tuple[int, Any] = (500, {"error": {"message": "The server had an error."}})
+    broken: JSON = field(default_factory=lambda: {"error": {"message": "It ran out of memory."}})
+    embedding_usage: JSON | None = field(default_factory=lambda: {"prompt_tokens": 3, "total_tokens": 3})
+
+    @property
+    def name(self) -> str:
+        return self.provider_type.removeprefix("remote::")
+
+    def config_at(self, url: str, key: str = KEY) -> JSON:
+        """The config of a provider whose vendor's server is at `url`."""
+        address = self.prefix if self.address is None else self.address
+        return {"base_url": url + address, self.key_name: key, **self.config}
+
+    def whole(self, said: JSON, reason: str, body: JSON, *, chat: bool) -> JSON:
+        """A whole answer."""
+        kind = "chat.completion" if chat else "text_completion"
+        choice = {"index": 0, **said, "finish_reason": self.reasons.get(reason, reason), **self.choice}
+        head = {"id": "reply-1", "object": kind, "created": CREATED, "model": body["model"], **self.head}
+        return head | {"choices": [choice], "usage": USAGE | self.extras}
+
+    def chunks(self, deltas: list[JSON], reason: str, body: JSON, *, chat: bool) -> Iterator[JSON]:
+        """A streamed answer, each delta in a chunk."""
+        wants_usage = bool((body.get("stream_options") or {}).get("include_usage"))
+        yield from self.opening
+        for place, delta in enumerate(deltas):
+            yield self._chunk(delta, self.going_on, body, chat, grown=place)
+        last = self._chunk({} if chat else {"text": ""}, self.reasons.get(reason, reason), body, chat, grown=4)
+        yield last | ({"usage": USAGE | self.extras} if self.usage == "with the end" else {})
+        if self.usage == "alone" and wants_usage:
+            yield last | {"choices": [], "usage": USAGE | self.extras}
+
+    def _chunk(self, delta: JSON, reason: str | None, body: JSON, chat: bool, grown: int) -> JSON:
+        kind = "chat.completion.chunk" if chat else "text_completion"
+        head = {"id": "reply-1", "object": kind, "created": CREATED, "model": body["model"], **self.head, **self.chunk}
+        if self.usage == "in each chunk":
+            head["usage"] = USAGE | {"completion_tokens": grown, "total_tokens": 5 + grown} | self.extras
+        said = {"delta": delta} if chat else delta
+        return head | {"choices": [{"index": 0, **self.chunk_choice, **said, "finish_reason": reason}]}
+
+    def encoded(self, event: JSON) -> bytes:
+        return self.noise + b"data: " + json.dumps(event).encode() + self.line_end * 2
+
+    @property
+    def end(self) -> bytes:
+        return b"data: [DONE]" + self.line_end * 2 if self.done else b""
