@@ -26,16 +26,21 @@ def body(request: RerankRequest, upstream: str, *, images: bool) -> dict[str, An
 
     Their format: https://docs.vllm.ai/en/stable/examples/pooling/score/
     """
-    fields = request.model_dump(exclude_unset=True, exclude={"query", "items", "max_num_results"})
+    sent = fields(request)
     if request.max_num_results is not None:
-        fields["top_n"] = min(request.max_num_results, len(request.items))
+        sent["top_n"] = min(request.max_num_results, len(request.items))
     query: Any = {"content": [_part(request.query)]}
     documents: Any = {"content": [_part(item) for item in request.items]}
     if not (images and isinstance(request.query, ImagePart)):
         query = query_text(request, upstream)
     if not (images and any(isinstance(item, ImagePart) for item in request.items)):
         documents = item_texts(request, upstream)
-    return fields | {"query": query, "documents": documents}
+    return sent | {"query": query, "documents": documents}
+
+
+def fields(request: RerankRequest) -> dict[str, Any]:
+    """The model, and what is the vendor's own."""
+    return request.model_dump(exclude_unset=True, exclude={"query", "items", "max_num_results"})
 
 
 def query_text(request: RerankRequest, upstream: str) -> str:

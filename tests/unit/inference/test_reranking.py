@@ -5,15 +5,18 @@ from typing import Any
 import pytest
 
 from apps.inference.providers.inline.sentence_transformers import SentenceTransformers, SentenceTransformersConfig
+from apps.inference.providers.remote.nvidia import Nvidia, NvidiaConfig
 from apps.inference.providers.remote.openai import OpenAI, OpenAIConfig
 from apps.inference.providers.remote.vllm import VLLM, VLLMConfig
 from apps.inference.schemas import RerankRequest
 from llamastack.call import ANONYMOUS_ADMIN, Call
 from llamastack.errors import NotSupported, UnsupportedParameter, UpstreamError, UpstreamRejected
 from tests.unit.inference.test_remote_providers import started
+from tests.unit.inference.test_vendors import Answering
 from tests.upstream import answering, serving
 
 CALL = Call(ANONYMOUS_ADMIN)
+NIM = "nvidia/llama-3.2-nv-rerankqa-1b-v2"
 IMAGE = {"type": "image_url", "image_url": {"url": "https://example.com/cat.png"}}
 
 
@@ -97,3 +100,75 @@ async def test_what_only_embeds_says_so() -> None:
     provider = SentenceTransformers("local", SentenceTransformersConfig())
     with pytest.raises(NotSupported, match="inline::sentence-transformers does not rerank"):
         await provider.rerank(CALL, asked())
+
+
+RANKINGS = {"rankings": [{"index": 0, "logit": -4.5}, {"index": 1, "logit": 8.25}], "usage": {"total_tokens": 9}}
+
+
+async def test_nvidia_is_asked_and_answers_in_its_own_words() -> None:
+    transport = Answering(RANKINGS)
+    provider = Nvidia("nv", NvidiaConfig(api_key="k"))
+    async with started(provider):
+        provider.egress.transport = transport
+        reply = await provider.rerank(CALL, asked(model=NIM, max_num_results=1, truncate="END"))
+    assert [(item.index, item.relevance_score) for item in reply.data] == [(1, 8.25)]
+    assert transport.body == {
+        "model": NIM,
+        "query": {"text": "a cat"},
+        "passages": [{"text": "a dog"}, {"text": "a cat"}],
+        "truncate": "END",
+    }
+    sent = transport.sent[-1]
+    assert sent.url == "https://ai.api.nvidia.com/v1/retrieval/nvidia/llama-3_2-nv-rerankqa-1b-v2/reranking"
+    assert sent.headers["Authorization"] == "Bearer k"
+
+
+@pytest.mark.parametrize(
+    ("config", "model", "url"),
+    [
+        ({}, "other/reranker", "https://integrate.api.nvidia.com/v1/ranking"),
+        ({"base_url": "http://nim:8000"}, NIM, "http://nim:8000/v1/ranking"),
+        (
+            {"base_url": "https://integrate.api.nvidia.com.evil.example"},
+            NIM,
+            "https://integrate.api.nvidia.com.evil.example/v1/ranking",
+        ),
+        (
+            {"base_url": "http://nim:8000", "rerank_model_to_url": {NIM: "http://other:1/rank"}},
+            NIM,
+            "http://other:1/rank",
+        ),
+    ],
+)
+def test_a_nim_of_ones_own_reranks_at_its_own_address(config: dict[str, Any], model: str, url: str) -> None:
+    provider = Nvidia("nv", NvidiaConfig.model_validate(config))
+    path = provider.path("rerank", asked(model=model))
+    assert url == (path if path.startswith("http") else f"{provider.url()}/{path}")
+
+
+async def test_nvidia_offers_the_rerankers_that_its_catalog_does_not_list() -> None:
+    provider = Nvidia("nv", NvidiaConfig(api_key="k"))
+    async with started(provider):
+        provider.egress.transport = Answering({"data": [{"id": NIM}, {"id": "meta/llama"}]})
+        models = {model.provider_model_id: model.model_type for model in await provider.get_models(CALL)}
+    assert models == {
+        NIM: "rerank",
+        "meta/llama": "llm",
+        "nv-rerank-qa-mistral-4b:1": "rerank",
+        "nvidia/nv-rerankqa-mistral-4b-v3": "rerank",
+    }
+
+
+@pytest.mark.parametrize("rankings", ["many", [1], [{"index": 0}], [{"index": 5, "logit": 1.0}]])
+async def test_rankings_of_nvidia_that_are_none_are_a_bad_gateway(rankings: Any) -> None:
+    provider = Nvidia("nv", NvidiaConfig(api_key="k"))
+    async with started(provider):
+        provider.egress.transport = Answering({"rankings": rankings})
+        with pytest.raises(UpstreamError):
+            await provider.rerank(CALL, asked())
+
+
+async def test_nvidia_reranks_no_images() -> None:
+    provider = Nvidia("nv", NvidiaConfig(api_key="k"))
+    with pytest.raises(UnsupportedParameter, match="leave the image out"):
+        provider.body(asked(items=["x", IMAGE]))

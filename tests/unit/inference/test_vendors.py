@@ -294,6 +294,8 @@ def listed(name: str, kind: str = "llm", **metadata: int) -> ProviderModel:
                 listed("nvidia/nv-embedqa-e5-v5", "embedding", embedding_dimension=1024),
                 listed("nv-rerank-qa-mistral-4b:1", "rerank"),
                 listed("meta/llama"),
+                listed("nvidia/nv-rerankqa-mistral-4b-v3", "rerank"),
+                listed("nvidia/llama-3.2-nv-rerankqa-1b-v2", "rerank"),
             ],
         ),
         (

@@ -1,26 +1,29 @@
 """NVIDIA's API catalog, or a NIM of one's own.
 
-https://docs.nvidia.com/nim/large-language-models/latest/api-reference.html
+https://docs.nvidia.com/nim/large-language-models/latest/api-reference.html; reranking is asked and answered in words
+of its own: https://docs.nvidia.com/nim/nemo-retriever/text-reranking/latest/using-reranking.html
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field
 
+from apps.inference.providers import reranking
 from apps.inference.providers.remote.openai_compatible import OpenAICompatible, OpenAICompatibleConfig, Request
-from apps.inference.schemas import EmbeddingRequest
+from apps.inference.schemas import EmbeddingRequest, RerankRequest
 from apps.registry.schemas import ProviderModel
+from llamastack.call import Call
 from llamastack.egress.network import NetworkConfig, TimeoutConfig
 
+CATALOG = "https://integrate.api.nvidia.com"
 RETRIEVAL = "https://ai.api.nvidia.com/v1/retrieval/nvidia"
 
 
 class NvidiaConfig(OpenAICompatibleConfig):
     """NVIDIA's API catalog or a NIM: its address, its key, and which of its models are offered here."""
 
-    base_url: str = Field(
-        "https://integrate.api.nvidia.com/v1", description="Its address, with or without /v1 at the end"
-    )
+    base_url: str = Field(f"{CATALOG}/v1", description="Its address, with or without /v1 at the end")
     append_api_version: bool = Field(True, description="Add /v1 to an address that ends in no version")
     timeout: int | None = Field(None, ge=1, description="An older name of network.timeout.read")
     rerank_model_to_url: dict[str, str] = Field(
@@ -47,14 +50,49 @@ class Nvidia(OpenAICompatible):
             return self.config.network
         return network.model_copy(update={"timeout": TimeoutConfig(read=timeout)})
 
+    @property
+    def rerankers(self) -> Mapping[str, str]:
+        """Addresses of reranking models by name. The default ones are the catalog's: a NIM answers at its own."""
+        written = "rerank_model_to_url" in self.config.model_fields_set
+        return self.config.rerank_model_to_url if written or self.url().startswith(f"{CATALOG}/") else {}
+
+    def path(self, operation: str, request: Request) -> str:
+        """A NIM reranks at …/ranking."""
+        if isinstance(request, RerankRequest):
+            return self.rerankers.get(request.model, "ranking")
+        return super().path(operation, request)
+
+    async def call_headers(self, call: Call) -> Mapping[str, str]:
+        """The key is for its rerankers' addresses too."""
+        return {**self.headers(), **await super().call_headers(call)}
+
+    async def listed(self) -> list[dict[str, Any]]:
+        """The catalog's list lacks its rerankers."""
+        models = await super().listed()
+        known = {model["id"] for model in models}
+        return models + [{"id": name} for name in self.rerankers if name not in known]
+
     def described(self, item: dict[str, Any]) -> ProviderModel | None:
-        is_reranker = item["id"] in self.config.rerank_model_to_url
-        return super().described(item | {"type": "rerank"} if is_reranker else item)
+        return super().described(item | {"type": "rerank"} if item["id"] in self.config.rerank_model_to_url else item)
+
+    def repaired(self, answer: Any) -> Any:
+        """A reply of a reranker, whose scores are logits."""
+        rankings = answer.get("rankings") if isinstance(answer, dict) else None
+        if not isinstance(rankings, list) or not all(isinstance(ranking, dict) for ranking in rankings):
+            return super().repaired(answer)
+        return {"results": [{"relevance_score": ranking.get("logit"), **ranking} for ranking in rankings]}
 
     def body(self, request: Request) -> dict[str, Any]:
         """Its retrieval models ask what a text is for; as in Llama Stack it is a query, unless the caller says passage.
 
         https://docs.nvidia.com/nim/nemo-retriever/text-embedding/latest/reference.html
         """
+        if isinstance(request, RerankRequest):
+            return self._ranking(request)
         body = super().body(request)
         return {"input_type": "query"} | body if isinstance(request, EmbeddingRequest) else body
+
+    def _ranking(self, request: RerankRequest) -> dict[str, Any]:
+        passages = [{"text": text} for text in reranking.item_texts(request, self.upstream)]
+        query = {"text": reranking.query_text(request, self.upstream)}
+        return reranking.fields(request) | {"query": query, "passages": passages}
