@@ -9,6 +9,7 @@ from llamastack.config.lookup import find
 from llamastack.config.sections import Cors
 from llamastack.config.source import Source
 from llamastack.errors import StackError
+from llamastack.recording import Tape
 
 AUTHENTICATION = ("", "required")
 DATABASE_SCHEMES = ("sqlite", "postgres", "postgresql")
@@ -62,6 +63,7 @@ def pass_on(config: StackConfig) -> None:
     """What the configuration says to Django's settings, in the environment, where they read it."""
     if os.environ.get("LLAMA_STACK_AUTH", "") not in AUTHENTICATION:
         raise EnvironmentFault("LLAMA_STACK_AUTH is 'required', or it is not set.")
+    Tape.of(os.environ)  # a fault in it is told before anything starts
     url = database_url(config)
     if urlsplit(url).scheme not in DATABASE_SCHEMES:
         raise EnvironmentFault("DATABASE_URL must begin with sqlite:/// or postgresql://.")

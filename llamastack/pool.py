@@ -8,7 +8,9 @@ from typing import Any
 
 from llamastack.apis import Api
 from llamastack.errors import StackError, Unavailable
-from llamastack.providers import Health, Provider, ProviderUnavailable, find, load
+from llamastack.providers import Health, Provider, ProviderConfig, ProviderUnavailable, find, load
+from llamastack.recording import Tape, Track, keeping
+from llamastack.recording.secrets import of_config
 from llamastack.snapshot import ProviderRecord
 
 HEALTH_SECONDS = 3.0
@@ -20,20 +22,22 @@ logger = logging.getLogger(__name__)
 class Running:
     """One started provider and the calls it is serving."""
 
-    def __init__(self, record: ProviderRecord, services: Mapping[Api, Any]) -> None:
+    def __init__(self, record: ProviderRecord, services: Mapping[Api, Any], tape: Tape | None) -> None:
         self.record = record
         self.calls = 0
         self.idle = asyncio.Event()
         self.idle.set()
         self.provider = Provider(record.provider_id, None)  # until it is made
-        self.started = asyncio.create_task(self._start(services))
+        self.started = asyncio.create_task(self._start(services, tape))
         self.started.add_done_callback(lambda task: task.cancelled() or task.exception())
 
-    async def _start(self, services: Mapping[Api, Any]) -> None:
+    async def _start(self, services: Mapping[Api, Any], tape: Tape | None) -> None:
         """Errors are kept: whoever waits for this task gets the reason."""
         try:
-            self.provider = _construct(self.record, services)
-            await self.provider.start()
+            kind, config, needed = _parts(self.record, services)
+            with keeping(_track(self.record, config, tape)):
+                self.provider = kind(self.record.provider_id, config, **needed)
+                await self.provider.start()
         except StackError:
             raise
         except ImportError as error:
@@ -79,21 +83,29 @@ class Running:
         await self.provider.stop()
 
 
-def _construct(record: ProviderRecord, services: Mapping[Api, Any]) -> Provider:
+def _parts(
+    record: ProviderRecord, services: Mapping[Api, Any]
+) -> tuple[type[Provider], ProviderConfig, dict[str, Any]]:
+    """The class of a provider, its config, and the services it needs."""
     spec = find(record.api, record.provider_type, record.module)
     if spec is None:
         raise ProviderUnavailable(f"Provider type '{record.provider_type}' is not built yet.")
-    provider = load(spec)
+    kind = load(spec)
     needed = {str(api): services[api] for api in spec.needs}
-    return provider(record.provider_id, provider.config_class.model_validate(dict(record.config)), **needed)
+    return kind, kind.config_class.model_validate(dict(record.config)), needed
+
+
+def _track(record: ProviderRecord, config: ProviderConfig, tape: Tape | None) -> Track | None:
+    return None if tape is None else Track(tape, record.api, record.provider_id, tuple(of_config(config)))
 
 
 class ProviderPool:
     """The running providers by the key of their row."""
 
-    def __init__(self, services: Mapping[Api, Any]) -> None:
+    def __init__(self, services: Mapping[Api, Any], tape: Tape | None = None) -> None:
         self.on_started: Callable[[], None] = lambda: None
         self._services = services
+        self._tape = tape
         self._running: dict[int, Running] = {}
         self._retiring: set[asyncio.Task[None]] = set()
 
@@ -108,7 +120,7 @@ class ProviderPool:
                 self._run(record)
 
     def _run(self, record: ProviderRecord) -> None:
-        running = self._running[record.key] = Running(record, self._services)
+        running = self._running[record.key] = Running(record, self._services, self._tape)
         running.started.add_done_callback(lambda _: self.on_started())
 
     def restart(self, key: int) -> None:

@@ -4,6 +4,8 @@ Importing this needs no Django that is set up; making a LlamaStack does.
 """
 
 import asyncio
+import logging
+import os
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
@@ -14,21 +16,26 @@ from llamastack.errors import Unavailable, UpstreamTimeout
 
 if TYPE_CHECKING:
     from apps.inference.protocol import Inference
+    from llamastack.recording import Tape
 
 T = TypeVar("T")
+logger = logging.getLogger(__name__)
 
 
 class LlamaStack:
-    """Composed, not inherited: `stack.inference` satisfies the protocol of the API of that name."""
+    """Composed, not inherited: `stack.inference` satisfies the protocol of the API of that name.
 
-    def __init__(self) -> None:
+    With a `tape`, what providers ask of the outside is recorded or replayed.
+    """
+
+    def __init__(self, tape: "Tape | None" = None) -> None:
         from apps.inference.service import InferenceService
         from apps.registry.live import Live
         from llamastack.flusher import Flusher
         from llamastack.pool import ProviderPool
 
         services: dict[Api, object] = {}
-        self.live = Live(ProviderPool(services))
+        self.live = Live(ProviderPool(services, tape))
         self.flusher = Flusher()
         self.inference: Inference = InferenceService(self.live, self.flusher)
         services[Api.inference] = self.inference
@@ -96,14 +103,17 @@ def run(work: Callable[[LlamaStack], Coroutine[Any, Any, T]], timeout: float = 1
         raise UpstreamTimeout(f"There was no answer within {timeout:g} s.") from error
 
 
-async def start() -> LlamaStack:
-    """Start the Stack of this process; harmless to repeat. Who serves without a lifespan calls it at each request."""
+async def start(tape: "Tape | None" = None) -> LlamaStack:
+    """Start the Stack of this process; harmless to repeat. Who serves without a lifespan calls it at each request.
+
+    Where no `tape` is given, it is the one that the environment names, if it does.
+    """
     global _running, _starting
     if _running is None:
         _starting = _starting or asyncio.Lock()
         async with _starting:
             if _running is None:
-                stack = LlamaStack()
+                stack = LlamaStack(tape or _tape())
                 try:
                     await stack.start()
                 except BaseException:  # also where the request that started it is cancelled
@@ -111,6 +121,15 @@ async def start() -> LlamaStack:
                     raise
                 _running = stack
     return _running
+
+
+def _tape() -> "Tape | None":
+    from llamastack.recording import Tape
+
+    tape = Tape.of(os.environ)
+    if tape is not None:  # nobody is to meet it by accident
+        logger.warning("%s", tape)
+    return tape
 
 
 async def stop() -> None:

@@ -3,7 +3,8 @@
 Egress       client.py      one provider's upstream: its address, headers and time-outs; JSON and event streams
 Network      ways.py        how an address is reached: directly or by a proxy, with which TLS settings and headers
 opened       network.py     the `network` section of a provider's config, which becomes a Network
-Transport    transport.py   one exchange of bytes, as aiohttp makes it; what stands in for it records or replays
+Transport    transport.py   one exchange of bytes, as aiohttp makes it
+Recorder     recorder.py    stands in for it, and records or replays (llamastack/recording)
 refusal      failures.py    an upstream's status and an exception of the transport as the StackError they mean
 """
 

@@ -8,6 +8,7 @@ import orjson
 from yarl import URL
 
 from llamastack.egress.failures import beginning, refusal, sentence, told
+from llamastack.egress.recorder import kept
 from llamastack.egress.transport import LiveTransport, Outgoing, Reply, Timeouts, Transport
 from llamastack.egress.ways import Network
 from llamastack.encryption import without_password
@@ -39,7 +40,7 @@ class Egress:
         self.origin = origin(self.base_url)
         self.upstream = upstream
         self.headers = headers or {}
-        self.transport: Transport = LiveTransport(timeouts or Timeouts(), network)
+        self.transport: Transport = kept(LiveTransport(timeouts or Timeouts(), network))
 
     async def close(self) -> None:
         await self.transport.close()
