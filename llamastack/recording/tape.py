@@ -41,7 +41,7 @@ class Tape:
         self.folder = folder
         self._lock = threading.Lock()
         self._replayed: dict[Path, int] = {}
-        self._made: set[Path] = set()
+        self._made: dict[Path, list[dict[str, Any]]] = {}
 
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> "Tape | None":
@@ -83,19 +83,18 @@ class Tape:
         if self.mode is not Mode.record_if_missing:
             return self.mode is Mode.replay
         places = [folder / asked.file_name for folder in folders]
-        return not self._made.intersection(places) and any(file.exists() for file in places)
+        return not self._made.keys() & set(places) and any(file.exists() for file in places)
 
     def keep(self, asked: Asked, area: str, folder: Path, reply: dict[str, Any]) -> None:
         file = folder / asked.file_name
         with self._lock:
-            replies = files.read(file)["replies"] if file in self._made else []
+            replies = self._made.setdefault(file, [])
             if replies and replies[-1]["status"] in PASSING:
                 replies.pop()
             if not replies or replies[-1] != reply:
                 replies.append(reply)
                 recording = {"schema": 1, "area": area, "upstream": asked.upstream, "request": asked.told}
                 files.write(file, recording | {"replies": replies})
-            self._made.add(file)
 
 
 def _check(folder: Path, mode: Mode) -> None:
