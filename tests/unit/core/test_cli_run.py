@@ -147,6 +147,8 @@ def test_a_migration_that_fails_serves_nothing_and_says_why(home: Path) -> None:
         ({"DATABASE_URL": "postgresql://nobody:secret@127.0.0.1:9/none"}, "cannot be reached"),
         ({"DATABASE_URL": "mysql://localhost/x"}, "must begin with sqlite:/// or postgresql://"),
         ({"LLAMA_STACK_AUTH": "yes"}, "LLAMA_STACK_AUTH is 'required', or it is not set."),
+        ({"LLAMA_STACK_TEST_INFERENCE_MODE": "rewind"}, "is 'rewind', and can be live, record, replay"),
+        ({"LLAMA_STACK_TEST_INFERENCE_MODE": "replay"}, "needs LLAMA_STACK_TEST_RECORDING_DIR"),
     ],
 )
 def test_an_environment_that_cannot_be_is_one_sentence(home: Path, variables: dict[str, str], said: str) -> None:
