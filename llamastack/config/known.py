@@ -28,7 +28,8 @@ def _types(inline: str = "", remote: str = "") -> frozenset[str]:
     return frozenset([f"inline::{name}" for name in inline.split()] + [f"remote::{name}" for name in remote.split()])
 
 
-# Every provider type of 0.3.5 and OGX, by API: what is not built yet is kept as unavailable, anything else is an error.
+# Every provider type of 0.3.5 and OGX, and what we have beside them, by API: what is not built yet is kept as
+# unavailable, anything else is an error.
 KNOWN_PROVIDER_TYPES: dict[str, frozenset[str]] = {
     "agents": _types("meta-reference"),
     "batches": _types("reference"),
@@ -39,8 +40,8 @@ KNOWN_PROVIDER_TYPES: dict[str, frozenset[str]] = {
     "inference": _types(
         "meta-reference sentence-transformers transformers",
         "anthropic azure bedrock cerebras databricks fireworks gemini groq hf::endpoint hf::serverless "
-        "llama-cpp-server llama-openai-compat nvidia oci ollama openai passthrough runpod sambanova tgi together "
-        "vertexai vllm watsonx",
+        "llama-cpp-server llama-openai-compat llamastack nvidia oci ollama openai passthrough runpod sambanova tgi "
+        "together vertexai vllm watsonx",
     ),
     "interactions": _types("builtin"),
     "messages": _types("builtin"),

@@ -1,6 +1,7 @@
 """What is known of embedding models by their names: lists of models seldom tell their type, never their dimension.
 
-OpenAI's: https://platform.openai.com/docs/guides/embeddings. NVIDIA's:
+OpenAI's: https://platform.openai.com/docs/guides/embeddings. Gemini's (`gemini-embedding-001`, `text-embedding-004`):
+https://ai.google.dev/gemini-api/docs/embeddings. NVIDIA's:
 https://docs.nvidia.com/nim/nemo-retriever/text-embedding/latest/support-matrix.html. Databricks':
 https://docs.databricks.com/aws/en/machine-learning/foundation-model-apis/supported-models. The others are open models,
 the same wherever they run: their cards on https://huggingface.co/models tell it.
@@ -17,6 +18,7 @@ DIMENSIONS = {
     "databricks-bge-large-en": 1024,
     "databricks-gte-large-en": 1024,
     "e5-mistral-7b-instruct": 4096,
+    "gemini-embedding-001": 3072,
     "gte-modernbert-base": 768,
     "llama-3.2-nv-embedqa-1b-v2": 2048,
     "m2-bert-80m-2k-retrieval": 768,
@@ -33,6 +35,7 @@ DIMENSIONS = {
     "qwen3-embedding-0.6b": 1024,
     "qwen3-embedding-4b": 2560,
     "qwen3-embedding-8b": 4096,
+    "text-embedding-004": 768,
     "text-embedding-3-large": 3072,
     "text-embedding-3-small": 1536,
     "text-embedding-ada-002": 1536,

@@ -122,7 +122,11 @@ class OpenAICompatible(Provider):
 
     def headers(self) -> Mapping[str, str]:
         key = self.api_key()
-        return {"Authorization": f"Bearer {key.get_secret_value()}"} if key and key.get_secret_value() else {}
+        return self.authorization(key.get_secret_value()) if key and key.get_secret_value() else {}
+
+    def authorization(self, key: str) -> Mapping[str, str]:
+        """A key as the headers that carry it."""
+        return {"Authorization": f"Bearer {key}"}
 
     def network(self) -> NetworkConfig | None:
         """How the vendor is reached: proxy, TLS, time-outs and headers."""
@@ -200,8 +204,8 @@ class OpenAICompatible(Provider):
             )
         return answer
 
-    def path(self, operation: str, request: Request) -> str:
-        """Where below the base address an operation is found."""
+    def path(self, operation: str, request: Request | None = None) -> str:
+        """Where below the base address an operation is found; that of `models` has no request."""
         return operation
 
     async def call_headers(self, call: Call) -> Mapping[str, str]:
@@ -219,7 +223,7 @@ class OpenAICompatible(Provider):
 
     async def listed(self) -> list[dict[str, Any]]:
         """The vendor's own list of models."""
-        answer = await self.egress.get("models")
+        answer = await self.egress.get(self.path("models"))
         return self.checked(answer.get("data") if isinstance(answer, dict) else answer)
 
     def checked(self, items: Any) -> list[dict[str, Any]]:

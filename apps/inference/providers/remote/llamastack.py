@@ -1,0 +1,71 @@
+"""Another Llama Stack server: 0.3.5, OGX or one of ours. All that it serves is served here too.
+
+Format: the OpenAPI documents of Llama Stack. A listed model of 0.3.5 has `identifier`, `model_type` and `metadata`; one
+of OGX has `id` and the rest in `custom_metadata`; ours have all. Neither 0.3.5 nor OGX ends a stream in `[DONE]`.
+"""
+
+from collections.abc import Mapping
+from typing import Any, get_args
+
+import orjson
+from pydantic import Field, SecretStr
+
+from apps.inference.providers.remote.openai_compatible import OpenAICompatible, OpenAICompatibleConfig
+from apps.registry.schemas import ModelType, ProviderModel
+from llamastack.call import Call
+
+# The names that 0.3.5 and OGX give to the header of the caller's own keys.
+PROVIDER_DATA = ("X-LlamaStack-Provider-Data", "X-OGX-Provider-Data")
+NOT_METADATA = ("model_type", "provider_id", "provider_resource_id")
+
+
+class LlamaStackConfig(OpenAICompatibleConfig):
+    """Another Llama Stack server: its address, its key, and which of its models are offered here."""
+
+    base_url: str = Field(description="Its address, with or without /v1 at the end", examples=["http://localhost:8322"])
+    forward_provider_data: bool = Field(
+        False, description="Send it callers' own vendor keys (provider data): only to a server that may have them"
+    )
+
+
+class LlamaStackServer(OpenAICompatible):
+    """A stack in front of another."""
+
+    config_class = LlamaStackConfig
+    config: LlamaStackConfig
+    api_path = "/v1"
+    ends_with_done = False
+
+    async def call_headers(self, call: Call) -> Mapping[str, str]:
+        headers = dict(await super().call_headers(call))
+        if self.config.forward_provider_data and call.provider_data:
+            data = orjson.dumps(dict(call.provider_data), default=_open).decode()
+            headers |= dict.fromkeys(PROVIDER_DATA, data)
+        return headers
+
+    async def listed(self) -> list[dict[str, Any]]:
+        """Its models of the types that are known here."""
+        answer = await self.egress.get(self.path("models"))
+        items = answer.get("data") if isinstance(answer, dict) else None
+        objects = isinstance(items, list) and all(isinstance(item, dict) for item in items)
+        named = self.checked([item | {"id": _name(item)} for item in items or ()] if objects else None)
+        return [item for item in named if _type(item) in get_args(ModelType)]
+
+    def described(self, item: dict[str, Any]) -> ProviderModel | None:
+        custom = item.get("custom_metadata") or {}
+        metadata = item.get("metadata") or {key: value for key, value in custom.items() if key not in NOT_METADATA}
+        return ProviderModel(provider_model_id=item["id"], model_type=_type(item), metadata=metadata)
+
+
+def _name(item: dict[str, Any]) -> Any:
+    return item.get("identifier") or item.get("id")
+
+
+def _type(item: dict[str, Any]) -> Any:
+    return item.get("model_type") or (item.get("custom_metadata") or {}).get("model_type") or "llm"
+
+
+def _open(value: Any) -> str:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    raise TypeError(type(value).__name__)

@@ -1,0 +1,117 @@
+"""Google's Vertex AI, by its OpenAI-compatible door.
+
+Format: https://cloud.google.com/vertex-ai/generative-ai/docs/migrate/openai/overview. Models are `publisher/name`, as
+`google/gemini-2.5-flash`; the door lists none, so that they come from `allowed_models` or from the Model Garden's list
+(https://cloud.google.com/vertex-ai/docs/reference/rest/v1beta1/publishers.models/list).
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+from pydantic import Field, SecretStr
+
+from apps.inference.providers.remote.openai_compatible import OpenAICompatible, OpenAICompatibleConfig, Request
+from apps.inference.providers.remote.vertexai.credentials import Tokens, default_credentials
+from llamastack.call import Call
+from llamastack.errors import UnsupportedParameter, UpstreamError
+
+GOOGLE = "google/"
+PAGE_SIZE = 200
+MOST_PAGES = 20
+
+
+class VertexAIConfig(OpenAICompatibleConfig):
+    """A project on Vertex AI. Without a token its Application Default Credentials are used."""
+
+    other_names = {**OpenAICompatibleConfig.other_names, "access_token": "api_key"}
+
+    base_url: str = Field("", description="In place of the address that project and location make")
+    api_key: SecretStr | None = Field(None, description="An access token; empty for Application Default Credentials")
+    project: str = Field(pattern=r"^[\w.:-]+$", description="The Google Cloud project that is charged")
+    location: str = Field("us-central1", pattern=r"^[a-z0-9-]+$", description="A region, or global")
+    allowed_models: list[str] | None = Field(
+        None, description="Those to offer, as google/gemini-2.5-flash, one a line; Google's Gemini models where empty"
+    )
+
+    @classmethod
+    def sample_run_config(cls) -> dict[str, Any]:
+        return {"project": "your-project", "location": "us-central1"}
+
+
+class VertexAI(OpenAICompatible):
+    config_class = VertexAIConfig
+    config: VertexAIConfig
+    developer_role = False
+    # Of Google's models: what is not in its table of parameters is ignored, as the page of the format says.
+    ignored = {"logit_bias": ({},), "logprobs": (False,), "top_logprobs": (0,), "parallel_tool_calls": (True,)}
+
+    tokens: Tokens | None = None
+
+    async def start(self) -> None:
+        await super().start()
+        if not self.headers():
+            self.tokens = Tokens(default_credentials(self.reaching))
+
+    async def stop(self) -> None:
+        await super().stop()
+        if self.tokens is not None:
+            await self.tokens.close()
+
+    @property
+    def host(self) -> str:
+        location = self.config.location
+        return "https://aiplatform.googleapis.com" if location == "global" else _regional(location)
+
+    def url(self) -> str:
+        where = f"projects/{self.config.project}/locations/{self.config.location}/endpoints/openapi"
+        return self.config.base_url or f"{self.host}/v1/{where}"
+
+    async def call_headers(self, call: Call) -> Mapping[str, str]:
+        return await super().call_headers(call) or await self._authorized()
+
+    async def _authorized(self) -> Mapping[str, str]:
+        """The current token's header; one that is configured goes with every request already."""
+        return self.authorization(await self.tokens.current()) if self.tokens is not None else {}
+
+    def body(self, request: Request) -> dict[str, Any]:
+        """Names as Google's other APIs have them are understood: `gemini-…` and `publishers/google/models/gemini-…`."""
+        body = super().body(request)
+        publisher, _, name = request.model.removeprefix("publishers/").replace("/models/", "/", 1).partition("/")
+        return body | {"model": f"{publisher}/{name}" if name else GOOGLE + publisher}
+
+    async def listed(self) -> list[dict[str, Any]]:
+        if self.config.allowed_models is not None:
+            await self._authorized()  # so that a health check tells of credentials that are of no use
+            return [{"id": name} for name in self.config.allowed_models]
+        return [{"id": GOOGLE + name} for name in await self._published() if _chats(name)]
+
+    async def _published(self) -> list[str]:
+        """The names of what Google publishes in the Model Garden."""
+        headers = {**self.headers(), **await self._authorized(), "x-goog-user-project": self.config.project}
+        names: list[str] = []
+        token = ""
+        for _ in range(MOST_PAGES):
+            query = urlencode({"pageSize": PAGE_SIZE} | ({"pageToken": token} if token else {}))
+            page = await self.egress.get(f"{self.host}/v1beta1/publishers/google/models?{query}", headers)
+            if not isinstance(page, dict):
+                raise UpstreamError(f"{self.upstream} listed its models as something that is no object.")
+            names += [str(model.get("name", "")).rpartition("/")[2] for model in page.get("publisherModels", ())]
+            if not (token := str(page.get("nextPageToken", ""))):
+                break
+        return names
+
+    def _unsupported(self, body: dict[str, Any]) -> Iterator[UnsupportedParameter]:
+        """Other publishers' models have parameters of their own."""
+        name = str(body["model"])
+        if "/" not in name or name.startswith((GOOGLE, "publishers/google/")):
+            yield from super()._unsupported(body)
+
+
+def _regional(location: str) -> str:
+    return f"https://{location}-aiplatform.googleapis.com"
+
+
+def _chats(name: str) -> bool:
+    """Whether a name is that of a Gemini model that the door serves."""
+    return name.startswith("gemini-") and "embedding" not in name

@@ -1,0 +1,248 @@
+"""Access tokens of Google Cloud: where they come from, and when they are renewed."""
+
+import asyncio
+import base64
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+import orjson
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from apps.inference.providers.remote.vertexai.credentials import Credentials, Tokens, default_credentials
+from llamastack.egress import Egress
+from llamastack.errors import UpstreamError
+from llamastack.providers import ProviderUnavailable
+from tests.unit.inference.scripted import Asked, Line, Status, scripted
+
+KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+TOKEN = {"access_token": "ya29.one", "expires_in": 3599, "token_type": "Bearer"}
+METADATA = "GET /computeMetadata/v1/instance/service-accounts/default/token"
+
+
+def pem(key: Any) -> str:
+    return str(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode())
+
+
+def service_account(url: str, **fields: Any) -> dict[str, Any]:
+    """As https://developers.google.com/identity/protocols/oauth2/service-account has it."""
+    account = {"type": "service_account", "client_email": "sky@x.iam.gserviceaccount.com", "private_key": pem(KEY)}
+    return account | {"private_key_id": "k1", "project_id": "x", "token_uri": f"{url}/token", **fields}
+
+
+def reaching(url: str) -> Egress:
+    return Egress(url, "Provider 'vertexai'")
+
+
+def written(folder: Path, content: dict[str, Any]) -> dict[str, str]:
+    """The environment that names a key file of this content."""
+    path = folder / "key.json"
+    path.write_bytes(orjson.dumps(content))
+    return {"GOOGLE_APPLICATION_CREDENTIALS": str(path)}
+
+
+async def token(environment: dict[str, str]) -> str:
+    tokens = Tokens(default_credentials(reaching, environment))
+    try:
+        return await tokens.current()
+    finally:
+        await tokens.close()
+
+
+def decoded(part: str) -> bytes:
+    return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
+
+
+@pytest.mark.parametrize("ahead", [0, 50])
+async def test_a_service_account_signs_for_its_token(tmp_path: Path, ahead: int) -> None:
+    """`ahead`: by how many seconds our clock is before the token server's, which takes no claim from the future."""
+
+    async def issue(asked: Asked) -> Any:
+        form = parse_qs(asked.body)
+        assert form["grant_type"] == ["urn:ietf:params:oauth:grant-type:jwt-bearer"]
+        signed, _, signature = form["assertion"][0].rpartition(".")
+        KEY.public_key().verify(decoded(signature), signed.encode(), PKCS1v15(), SHA256())
+        header, claims = (orjson.loads(decoded(part)) for part in signed.split("."))
+        assert header == {"alg": "RS256", "typ": "JWT", "kid": "k1"}
+        assert claims["iss"] == "sky@x.iam.gserviceaccount.com"
+        assert claims["scope"] == "https://www.googleapis.com/auth/cloud-platform"
+        assert claims["exp"] - claims["iat"] <= 3600
+        now = time.time() - ahead
+        fits = claims["iat"] <= now < claims["exp"] and claims["aud"].endswith("/token")
+        return TOKEN if fits else Status(400, {"error": "invalid_grant", "error_description": "Invalid JWT"})
+
+    async with scripted({"POST /token": issue}) as server:
+        assert await token(written(tmp_path, service_account(server.url))) == "ya29.one"
+    assert server.asked[0].headers["Content-Type"] == "application/x-www-form-urlencoded"
+
+
+async def test_a_user_refreshes_a_token(tmp_path: Path) -> None:
+    async with scripted({"POST /token": TOKEN}) as server:
+        user = {"type": "authorized_user", "client_id": "c", "client_secret": "s", "refresh_token": "1//r"}
+        assert await token(written(tmp_path, user | {"token_uri": f"{server.url}/token"})) == "ya29.one"
+    form = {"grant_type": ["refresh_token"], "client_id": ["c"], "client_secret": ["s"], "refresh_token": ["1//r"]}
+    assert parse_qs(server.asked[0].body) == form
+
+
+async def test_what_gcloud_left_is_found_in_its_folder(tmp_path: Path) -> None:
+    async with scripted({"POST /token": TOKEN}) as server:
+        path = tmp_path / "application_default_credentials.json"
+        path.write_bytes(orjson.dumps(service_account(server.url)))
+        assert await token({"CLOUDSDK_CONFIG": str(tmp_path)}) == "ya29.one"
+
+
+async def test_a_machine_of_google_cloud_asks_its_metadata_server(tmp_path: Path) -> None:
+    async with scripted({METADATA: TOKEN}) as server:
+        environment = {"CLOUDSDK_CONFIG": str(tmp_path), "GCE_METADATA_HOST": server.url.removeprefix("http://")}
+        assert await token(environment) == "ya29.one"
+    assert server.asked[0].headers["Metadata-Flavor"] == "Google"
+
+
+async def test_without_any_credentials_what_to_do_is_told(tmp_path: Path) -> None:
+    environment = {"CLOUDSDK_CONFIG": str(tmp_path), "GCE_METADATA_HOST": "127.0.0.1:9"}
+    with pytest.raises(ProviderUnavailable, match="set GOOGLE_APPLICATION_CREDENTIALS"):
+        await token(environment)
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ({"type": "external_account"}, "neither a service account's key nor"),
+        ({"type": "service_account"}, "neither a service account's key nor"),
+        ({"private_key": "-----BEGIN"}, "cannot be read"),
+        ({"private_key": pem(ec.generate_private_key(ec.SECP256R1()))}, "no RSA key"),
+    ],
+)
+async def test_a_key_file_that_is_of_no_use_is_told(tmp_path: Path, content: dict[str, Any], why: str) -> None:
+    whole = content if "type" in content else service_account("http://127.0.0.1:9", **content)
+    with pytest.raises(ProviderUnavailable, match=why) as told:
+        await token(written(tmp_path, whole))
+    assert "BEGIN" not in told.value.message
+
+
+async def test_a_key_file_that_is_missing_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ProviderUnavailable, match="cannot be read: No such file"):
+        await token({"GOOGLE_APPLICATION_CREDENTIALS": str(tmp_path / "none.json")})
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Status(400, {"error": "invalid_grant", "error_description": "Invalid JWT Signature."}),
+        Status(404),
+        Status(503),
+        {"error": "x"},
+        {"access_token": "", "expires_in": 3599},
+        {"access_token": "x", "expires_in": -1},
+        [],
+    ],
+)
+async def test_a_token_that_is_not_issued_is_never_the_callers_fault(tmp_path: Path, answer: Line) -> None:
+    async with scripted({"POST /token": answer}) as server:
+        with pytest.raises(UpstreamError, match="No access token was issued") as told:
+            await token(written(tmp_path, service_account(server.url)))
+    assert told.value.status == 502
+
+
+class Issuer(Credentials):
+    """Issues numbered tokens that hold for `seconds`, or fails, or waits until it may."""
+
+    def __init__(self, seconds: float = 3600) -> None:
+        self.egress = Egress("http://127.0.0.1:9", "nobody")
+        self.seconds = seconds
+        self.issued = 0
+        self.fails = False
+        self.may = asyncio.Event()
+        self.may.set()
+
+    async def issue(self) -> Any:
+        self.issued += 1
+        await self.may.wait()
+        if self.fails:
+            raise UpstreamError("it is down")
+        return {"access_token": f"t{self.issued}", "expires_in": self.seconds}
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def test_a_token_is_renewed_before_it_ends_and_not_earlier() -> None:
+    issuer, clock = Issuer(), Clock()
+    tokens = Tokens(issuer, clock)
+    assert [await tokens.current(), await tokens.current()] == ["t1", "t1"]
+    clock.now += 3600 - 226
+    assert await tokens.current() == "t1"
+    clock.now += 2
+    assert await tokens.current() == "t2"
+
+
+async def test_a_short_token_is_used_for_half_its_time() -> None:
+    issuer, clock = Issuer(seconds=10), Clock()
+    tokens = Tokens(issuer, clock)
+    assert await tokens.current() == "t1"
+    clock.now += 4
+    assert await tokens.current() == "t1"
+    clock.now += 2
+    assert await tokens.current() == "t2"
+
+
+async def test_one_asks_for_all_who_wait() -> None:
+    issuer = Issuer()
+    issuer.may.clear()
+    tokens = Tokens(issuer, Clock())
+    waiting = [asyncio.create_task(tokens.current()) for _ in range(5)]
+    await asyncio.sleep(0)
+    issuer.may.set()
+    assert await asyncio.gather(*waiting) == ["t1"] * 5
+    assert issuer.issued == 1
+
+
+async def test_while_one_renews_the_others_use_what_still_holds() -> None:
+    issuer, clock = Issuer(), Clock()
+    tokens = Tokens(issuer, clock)
+    await tokens.current()
+    clock.now += 3600 - 100
+    issuer.may.clear()
+    renewing = asyncio.create_task(tokens.current())
+    await asyncio.sleep(0)
+    assert await tokens.current() == "t1"
+    issuer.may.set()
+    assert await renewing == "t2"
+
+
+async def test_who_leaves_while_renewing_leaves_the_turn_to_the_next() -> None:
+    issuer = Issuer()
+    issuer.may.clear()
+    tokens = Tokens(issuer, Clock())
+    leaving, waiting = asyncio.create_task(tokens.current()), asyncio.create_task(tokens.current())
+    await asyncio.sleep(0)
+    leaving.cancel()
+    issuer.may.set()
+    assert await waiting == "t2"
+
+
+async def test_a_renewal_that_fails_costs_nothing_while_the_old_token_holds() -> None:
+    issuer, clock = Issuer(), Clock()
+    tokens = Tokens(issuer, clock)
+    await tokens.current()
+    clock.now += 3600 - 200
+    issuer.fails = True
+    assert [await tokens.current(), await tokens.current()] == ["t1", "t1"]
+    assert issuer.issued == 2  # it is not asked again at once
+    clock.now += 21
+    assert await tokens.current() == "t1"
+    assert issuer.issued == 3
+    clock.now += 200
+    with pytest.raises(UpstreamError, match="it is down"):
+        await tokens.current()
+    issuer.fails = False
+    assert await tokens.current() == "t5"
