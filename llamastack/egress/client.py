@@ -49,12 +49,12 @@ class Egress:
         """The JSON answer to a GET. `path` is one below the base address, or a whole URL."""
         return await self._json("GET", path, None, headers)
 
-    async def post(self, path: str, body: Any, headers: Mapping[str, str] | None = None) -> Any:
+    async def post(self, path: str, body: Any, headers: Mapping[str, str] | None = None, *, done: bool = True) -> Any:
         """The JSON answer to a POST of JSON, or of bytes whose type `headers` say.
 
-        An upstream that answers with an event stream all the same gives the list of its events.
+        An upstream that answers with an event stream all the same gives the list of its events; `done` as in `stream`.
         """
-        return await self._json("POST", path, body, headers)
+        return await self._json("POST", path, body, headers, done)
 
     async def stream(
         self, path: str, body: Any, headers: Mapping[str, str] | None = None, *, done: bool = True
@@ -86,11 +86,13 @@ class Egress:
         if done:
             raise MalformedStream("it ended without [DONE]")
 
-    async def _json(self, method: str, path: str, body: Any, headers: Mapping[str, str] | None) -> Any:
+    async def _json(
+        self, method: str, path: str, body: Any, headers: Mapping[str, str] | None, done: bool = True
+    ) -> Any:
         async with self._exchange(method, path, body, headers) as reply:
             data = await self._read(reply)
             if reply.media_type == EVENT_STREAM:
-                return [event async for event in self._events(_at_once(data), reply, done=True)]
+                return [event async for event in self._events(_at_once(data), reply, done)]
             return self._parse(data, reply)
 
     async def _read(self, reply: Reply) -> bytes:

@@ -73,6 +73,16 @@ async def test_a_stream_that_lacks_the_end_of_a_choice_was_cut(events: list[Any]
             await heard(await provider.post_chat_completion(CALL, chat(stream=True, n=2)))
 
 
+async def test_a_stream_that_nobody_asked_for_is_put_together_if_it_is_whole() -> None:
+    whole = [chunk("Bl"), chunk("ue.", finish="stop")]
+    async with scripted({CHAT: Stream(whole, done=False)}) as vendor, started(stack(vendor.url)) as provider:
+        reply = await provider.post_chat_completion(CALL, chat())
+        assert reply.choices[0].message.content == "Blue."
+        vendor.script[CHAT] = Stream(whole[:1], done=False)
+        with pytest.raises(UpstreamError, match="ended before"):
+            await provider.post_chat_completion(CALL, chat())
+
+
 async def test_each_prompt_of_a_streamed_completion_has_its_end() -> None:
     def part(index: int) -> dict[str, Any]:
         choice = {"index": index, "text": "x", "finish_reason": "stop"}

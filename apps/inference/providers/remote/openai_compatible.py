@@ -165,7 +165,7 @@ class OpenAICompatible(Provider):
 
     async def _answer(self, call: Call, operation: str, request: Request) -> Any:
         path, body, headers = self.path(operation, request), self.body(request), await self.call_headers(call)
-        answer = await self.egress.post(path, body, headers)
+        answer = await self.egress.post(path, body, headers, done=self.ends_with_done)
         return [self.repaired(event) for event in answer] if isinstance(answer, list) else self.repaired(answer)
 
     async def _whole(self, call: Call, operation: str, kind: type[R], request: Request, stream: Stream) -> R:
@@ -173,7 +173,9 @@ class OpenAICompatible(Provider):
         answer = await self._answer(call, operation, request)
         with reading(kind, self.upstream):
             if isinstance(answer, list):
-                return kind.model_validate(stream.whole(self._holding("choices", event) for event in answer))
+                whole = stream.whole(self._holding("choices", event) for event in answer)
+                self._check_end(stream)
+                return kind.model_validate(whole)
             return kind.model_validate(mended(self._holding("choices", answer), request.model))
 
     async def _chunks(
@@ -189,10 +191,13 @@ class OpenAICompatible(Provider):
                     ]
                 for chunk in chunks:
                     yield chunk
-        if not (self.ends_with_done or stream.finished):
-            raise UpstreamError(f"The stream from {self.upstream} was broken: it ended before the answer did.")
+        self._check_end(stream)
         for last in stream.end():
             yield kind.model_validate(last)
+
+    def _check_end(self, stream: Stream) -> None:
+        if not (self.ends_with_done or stream.finished):
+            raise UpstreamError(f"The stream from {self.upstream} was broken: it ended before the answer did.")
 
     def _holding(self, content: str, answer: Any) -> dict[str, Any]:
         """A reply, or an event of a stream, that holds its content; some vendors answer errors with status 200."""
