@@ -18,7 +18,7 @@ AT_ONCE = 2
 PATIENCE_SECONDS = 30.0  # a client waits no longer for a pull
 AGAIN_SECONDS = 10
 FAILED_SECONDS = 15.0  # a pull that failed is not tried again before
-SILENCES = 10  # of as many seconds as a stream may be silent
+SILENCES = 5  # each as long as a stream may be silent
 STEP = 10  # per cent, in the log
 logger = logging.getLogger(__name__)
 

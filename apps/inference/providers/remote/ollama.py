@@ -49,8 +49,14 @@ class Ollama(OpenAICompatible):
         super().__init__(provider_id, config, **services)
         self.pulls = Pulls(self.upstream, self.lines_of_pull)
 
+    async def start(self) -> None:
+        """Pulls have a way of their own: their silence says nothing of chats, nor do they count among its requests."""
+        await super().start()
+        self.pulling = self.reaching(self.url(), self.egress.headers)
+
     async def stop(self) -> None:
         await self.pulls.stop()
+        await self.pulling.close()
         await super().stop()
 
     async def health(self) -> Health:
@@ -92,7 +98,7 @@ class Ollama(OpenAICompatible):
         await self.pulls.wait_for(request.model)
 
     def lines_of_pull(self, model: str) -> AsyncGenerator[Any, None]:
-        return self.egress.lines("../api/pull", {"model": model, "stream": True})
+        return self.pulling.lines("../api/pull", {"model": model, "stream": True})
 
     async def get_models(self, call: Call) -> list[ProviderModel]:
         """Each model's type, dimension and context length, from `/api/show`."""
