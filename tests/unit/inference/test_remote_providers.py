@@ -15,7 +15,7 @@ from apps.inference.schemas import ChatCompletionRequest
 from llamastack.apis import Api
 from llamastack.call import ANONYMOUS_ADMIN, Call
 from llamastack.errors import UnsupportedParameter, UpstreamError
-from llamastack.providers import Provider, load, specs
+from llamastack.providers import Provider, ProviderUnavailable, load, specs
 from tests.upstream import Upstream, serving
 
 CALL = Call(ANONYMOUS_ADMIN)
@@ -106,6 +106,15 @@ async def test_other_vendors_get_everything() -> None:
         await provider.post_chat_completion(CALL, chat(n=2, logit_bias={"5": 1.0}, max_completion_tokens=7))
     sent = upstream.requests[-1]
     assert (sent["n"], sent["logit_bias"], sent["max_completion_tokens"]) == (2, {"5": 1.0}, 7)
+
+
+@pytest.mark.parametrize("kind", [VLLM, Ollama])
+async def test_a_provider_whose_start_failed_can_be_stopped(kind: Any) -> None:
+    config = {"base_url": "http://127.0.0.1:9/v1", "network": {"tls": {"verify": "/no/such.pem"}}}
+    provider = kind("sky", kind.config_class.model_validate(config))
+    with pytest.raises(ProviderUnavailable):
+        await provider.start()
+    await provider.stop()
 
 
 def test_vllm_without_an_address_is_refused() -> None:

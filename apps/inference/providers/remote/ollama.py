@@ -56,7 +56,6 @@ class Ollama(OpenAICompatible):
 
     async def stop(self) -> None:
         await self.pulls.stop()
-        await self.pulling.close()
         await super().stop()
 
     async def health(self) -> Health:

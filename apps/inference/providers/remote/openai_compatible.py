@@ -89,6 +89,10 @@ class OpenAICompatible(Provider):
     config_class: ClassVar[type[ProviderConfig]] = OpenAICompatibleConfig
     config: OpenAICompatibleConfig
 
+    def __init__(self, provider_id: str, config: Any, **services: Any) -> None:
+        super().__init__(provider_id, config, **services)
+        self.egresses: list[Egress] = []
+
     @property
     def upstream(self) -> str:
         """Its name in errors."""
@@ -103,13 +107,19 @@ class OpenAICompatible(Provider):
         self.egress = self.reaching(self.url(), sent(self.ways, self.headers()))
 
     async def stop(self) -> None:
-        await self.egress.close()
+        """Also where the start failed, before there was any egress."""
+        for egress in self.egresses:
+            await egress.close()
 
     def reaching(self, base_url: str, headers: Mapping[str, str] | None = None) -> Egress:
-        """The way to an address of the vendor's: that of its API or another, such as the one that issues its tokens."""
+        """The way to an address of the vendor's: that of its API or another, such as the one that issues its tokens.
+
+        It is closed with the provider.
+        """
         network = self.network()
         timeouts = network.timeouts() if network else None
-        return Egress(base_url, self.upstream, headers, timeouts, self.ways)
+        self.egresses.append(Egress(base_url, self.upstream, headers, timeouts, self.ways))
+        return self.egresses[-1]
 
     def url(self) -> str:
         """Where the dialect's paths begin (…/v1)."""
