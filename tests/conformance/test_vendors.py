@@ -26,18 +26,12 @@ from llamastack.call import ANONYMOUS_ADMIN, Call
 from llamastack.errors import RateLimited, StackError, UpstreamError, UpstreamRejected, UpstreamTimeout
 from llamastack.providers import load, specs
 from tests.conformance.vendors import VENDORS
-from tests.conformance.vendors.script import ARGUMENTS, RETRY_AFTER, SEEN, WORDS, Script, scripted
-from tests.conformance.vendors.vendor import COMPLETIONS, EMBEDDINGS, KEY, USAGE, Vendor
+from tests.conformance.vendors.script import ARGUMENTS, HELLO, RETRY_AFTER, SAID, SEEN, TOOL, Script, scripted
+from tests.conformance.vendors.vendor import COMPLETIONS, EMBEDDINGS, KEY, USAGE, Vendor, sentence
 
 CALL = Call(ANONYMOUS_ADMIN)
-HELLO = [{"role": "user", "content": "What colour is the sky?"}]
-SAID = "".join(WORDS)
 READ_SECONDS = 0.3
 BUILT = [vendor for vendor in VENDORS if vendor.provider_type in specs(Api.inference)]
-TOOL = {
-    "type": "function",
-    "function": {"name": "get_weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}},
-}
 SCHEMA = {"type": "json_schema", "json_schema": {"name": "place", "schema": TOOL["function"]["parameters"]}}
 PNG = "data:image/png;base64,iVBORw0KGgo="
 
@@ -270,15 +264,6 @@ async def failed(served: Served, model: str, stream: bool) -> StackError:
     with pytest.raises(StackError, match="'under-test'") as caught:
         await asked(served, model, stream=stream)
     return caught.value
-
-
-def sentence(told: tuple[int, Any]) -> str:
-    """The vendor's own words in an error of its table."""
-    body = told[1][0] if isinstance(told[1], list) else told[1]
-    if isinstance(body, str):
-        return body
-    inner = body.get("error") or body
-    return str(inner if isinstance(inner, str) else inner.get("message") or inner.get("detail") or inner.get("title"))
 
 
 @pytest.mark.parametrize("vendor", BUILT, ids=lambda vendor: vendor.name)

@@ -16,8 +16,14 @@ from aiohttp import web
 
 from tests.conformance.vendors.vendor import CHAT, EMBEDDINGS, JSON, KEY, Vendor
 
+HELLO = [{"role": "user", "content": "What colour is the sky?"}]
 WORDS = ["The ", "sky ", "is ", "blue."]
+SAID = "".join(WORDS)
 SEEN = ["I ", "see ", "a ", "cat."]
+TOOL: JSON = {
+    "type": "function",
+    "function": {"name": "get_weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}},
+}
 ARGUMENTS = '{"city": "Paris"}'
 RETRY_AFTER = "31"  # longer than anybody waits
 PAGE = "<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>"

@@ -120,3 +120,12 @@ class Vendor:
     @property
     def end(self) -> bytes:
         return b"data: [DONE]" + self.line_end * 2 if self.done else b""
+
+
+def sentence(told: tuple[int, Any]) -> str:
+    """The vendor's own words in an error of its table."""
+    body = told[1][0] if isinstance(told[1], list) else told[1]
+    if isinstance(body, str):
+        return body
+    inner = body.get("error") or body
+    return str(inner if isinstance(inner, str) else inner.get("message") or inner.get("detail") or inner.get("title"))

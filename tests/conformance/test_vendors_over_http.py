@@ -1,0 +1,216 @@
+"""Vendors' wire formats through the whole server, read by the official client and by LangChain: statuses and bodies as
+users see them. One vendor of each kind stands for the others, which test_vendors.py holds to the same contract.
+"""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import openai
+import pytest
+import yaml
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+from langchain_core.messages import AIMessageChunk
+from langchain_openai import ChatOpenAI
+
+from llamastack.apis import Api
+from llamastack.providers import specs
+from tests.conformance.vendors import AZURE, CEREBRAS, DATABRICKS, GEMINI, LLAMA_STACK, PASSTHROUGH, TGI, TOGETHER, VLLM
+from tests.conformance.vendors.script import ARGUMENTS, HELLO, RETRY_AFTER, SAID, TOOL, Script, scripted
+from tests.conformance.vendors.vendor import USAGE, Vendor, sentence
+from tests.servers import Server, serving
+
+READ_SECONDS = 0.5
+KINDS = (AZURE, CEREBRAS, DATABRICKS, GEMINI, LLAMA_STACK, PASSTHROUGH, TGI, TOGETHER, VLLM)
+BUILT = [vendor for vendor in KINDS if vendor.provider_type in specs(Api.inference)]
+MODELS = ("sky", "unknown", "busy", "failing", "page", "slow", "contrary", "broken", "cut", "endless")
+OF_EACH = pytest.mark.parametrize("vendor", BUILT, ids=lambda vendor: vendor.name)
+
+
+@dataclass
+class Gateway:
+    """Our server before the scripted servers of the vendors, which live in a thread of their own."""
+
+    server: Server
+    scripts: dict[str, Script]
+    portal: BlockingPortal
+    client: openai.OpenAI
+
+    def chat(self, vendor: Vendor, model: str = "sky", **fields: Any) -> Any:
+        return self.client.chat.completions.create(model=f"{vendor.name}/{model}", messages=HELLO, **fields)
+
+
+def entries(vendor: Vendor, url: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """A provider, one with a wrong key, and one that waits for an answer as long as is usual; and their models."""
+    network = {"network": {"timeout": {"read": READ_SECONDS}}}
+    kinds: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+        vendor.name: (vendor.config_at(url) | network, MODELS),
+        f"{vendor.name}-locked": (vendor.config_at(url, "wrong"), ("sky",)),
+        f"{vendor.name}-patient": (vendor.config_at(url), ("slow",)),
+    }
+    theirs = vendor.model.removesuffix("sky")
+    providers = [
+        {"provider_id": provider, "provider_type": vendor.provider_type, "config": config}
+        for provider, (config, _) in kinds.items()
+    ]
+    models = [
+        {"model_id": f"{provider}/{name}", "provider_id": provider, "provider_model_id": theirs + name}
+        for provider, (_, names) in kinds.items()
+        for name in names
+    ]
+    return providers, models
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    home = tmp_path_factory.mktemp("vendors")
+    with ExitStack() as stack:
+        portal = stack.enter_context(start_blocking_portal())
+        scripts = {
+            vendor.name: stack.enter_context(portal.wrap_async_context_manager(scripted(vendor))) for vendor in BUILT
+        }
+        file = home / "run.yaml"
+        file.write_text(run_yaml(scripts))
+        server = stack.enter_context(serving(file, home=home))
+        client = stack.enter_context(openai.OpenAI(base_url=f"{server.url}/v1", api_key="any", max_retries=0))
+        yield Gateway(server, scripts, portal, client)
+
+
+def run_yaml(scripts: dict[str, Script]) -> str:
+    providers, models = [], []
+    for script in scripts.values():
+        its_providers, its_models = entries(script.vendor, script.url)
+        providers += its_providers
+        models += its_models
+    run = {"version": 2, "image_name": "vendors", "providers": {"inference": providers}}
+    return yaml.safe_dump(run | {"registered_resources": {"models": models}})
+
+
+@OF_EACH
+def test_a_chat_with_its_usage(gateway: Gateway, vendor: Vendor) -> None:
+    reply = gateway.chat(vendor)
+    assert (reply.choices[0].message.content, reply.choices[0].finish_reason) == (SAID, "stop")
+    assert (reply.model, reply.usage.total_tokens) == (f"{vendor.name}/sky", USAGE["total_tokens"])
+
+
+@OF_EACH
+def test_the_official_client_adds_a_stream_up_to_the_whole(gateway: Gateway, vendor: Vendor) -> None:
+    asked: Any = {"model": f"{vendor.name}/sky", "messages": HELLO, "stream_options": {"include_usage": True}}
+    with gateway.client.chat.completions.stream(**asked) as stream:
+        reply = stream.get_final_completion()
+    [choice] = reply.choices
+    assert (choice.message.role, choice.message.content, choice.finish_reason) == ("assistant", SAID, "stop")
+    assert reply.usage
+    assert reply.usage.total_tokens == USAGE["total_tokens"]
+
+
+@OF_EACH
+def test_the_official_client_adds_a_streamed_call_up_to_the_whole(gateway: Gateway, vendor: Vendor) -> None:
+    asked: Any = {"model": f"{vendor.name}/sky", "messages": HELLO, "tools": [TOOL]}
+    with gateway.client.chat.completions.stream(**asked) as stream:
+        [choice] = stream.get_final_completion().choices
+    [call] = choice.message.tool_calls or ()
+    assert (choice.finish_reason, call.type) == ("tool_calls", "function")
+    assert (call.function.name, call.function.arguments) == ("get_weather", ARGUMENTS)
+    assert call.id.startswith("call_")
+    assert call.id.count("call_") == 1
+
+
+@OF_EACH
+def test_langchain_reads_chats_streams_and_calls(gateway: Gateway, vendor: Vendor) -> None:
+    with httpx.Client() as http:
+        model = ChatOpenAI(
+            base_url=f"{gateway.server.url}/v1",
+            api_key="none",
+            model=f"{vendor.name}/sky",
+            max_retries=0,
+            http_client=http,
+            stream_usage=True,
+        )
+        assert model.invoke("Hello").content == SAID
+        streamed = None
+        for chunk in model.stream("Hello"):
+            streamed = chunk if streamed is None else streamed + chunk
+        assert isinstance(streamed, AIMessageChunk)
+        assert streamed.content == SAID
+        assert streamed.usage_metadata
+        assert streamed.usage_metadata["total_tokens"] == USAGE["total_tokens"]
+        called = None
+        for chunk in model.bind_tools([TOOL]).stream("Hello"):
+            called = chunk if called is None else called + chunk
+    assert isinstance(called, AIMessageChunk)
+    assert [(call["name"], call["args"]) for call in called.tool_calls] == [("get_weather", {"city": "Paris"})]
+
+
+@OF_EACH
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_wrong_key_is_the_vendors_refusal(gateway: Gateway, vendor: Vendor, stream: bool) -> None:
+    model = f"{vendor.name}-locked/sky"
+    with pytest.raises(openai.APIStatusError) as caught:
+        gateway.client.chat.completions.create(model=model, messages=HELLO, stream=stream)
+    assert caught.value.status_code == vendor.unauthorized[0]
+    assert f"Provider '{vendor.name}-locked'" in caught.value.message
+    assert sentence(vendor.unauthorized) in caught.value.message
+
+
+ERRORS = {
+    "unknown": (404, openai.NotFoundError),
+    "busy": (429, openai.RateLimitError),
+    "failing": (502, openai.InternalServerError),
+    "page": (502, openai.InternalServerError),
+    "slow": (504, openai.InternalServerError),
+}
+
+
+@OF_EACH
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("model", ERRORS)
+def test_what_goes_wrong_has_its_status(gateway: Gateway, vendor: Vendor, model: str, stream: bool) -> None:
+    status, kind = ERRORS[model]
+    with pytest.raises(kind, match=f"Provider '{vendor.name}'") as caught:
+        gateway.chat(vendor, model, stream=stream)
+    assert caught.value.status_code == status
+    assert caught.value.body["message"] == caught.value.response.json()["detail"]
+    assert caught.value.response.headers.get("Retry-After") == (RETRY_AFTER if model == "busy" else None)
+
+
+@OF_EACH
+@pytest.mark.parametrize("model", ["broken", "cut"])
+def test_a_stream_that_breaks_is_an_error_and_has_no_end(gateway: Gateway, vendor: Vendor, model: str) -> None:
+    body = {"model": f"{vendor.name}/{model}", "messages": HELLO, "stream": True}
+    answer = httpx.post(f"{gateway.server.url}/v1/chat/completions", json=body)
+    assert answer.status_code == 200
+    *chunks, last = [json.loads(line[6:]) for line in answer.text.splitlines() if line.startswith("data: ")]
+    assert f"Provider '{vendor.name}'" in last["error"]["message"]
+    assert not any(choice["finish_reason"] for chunk in chunks for choice in chunk["choices"])
+    with pytest.raises(openai.APIError, match=f"Provider '{vendor.name}'"):
+        list(gateway.chat(vendor, model, stream=True))
+
+
+@OF_EACH
+def test_an_upstream_that_does_the_contrary_is_understood(gateway: Gateway, vendor: Vendor) -> None:
+    assert gateway.chat(vendor, "contrary").choices[0].message.content == SAID
+    chunks = list(gateway.chat(vendor, "contrary", stream=True))
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == SAID
+
+
+@OF_EACH
+def test_a_client_who_leaves_is_gone_at_the_vendor_within_a_second(gateway: Gateway, vendor: Vendor) -> None:
+    left = gateway.scripts[vendor.name].left
+    gateway.portal.call(left.clear)
+    stream = gateway.chat(vendor, "endless", stream=True)
+    next(iter(stream))
+    stream.close()
+    gateway.portal.call(within_a_second, left)
+    gateway.portal.call(left.clear)
+    with pytest.raises(openai.APITimeoutError):
+        gateway.client.chat.completions.create(model=f"{vendor.name}-patient/slow", messages=HELLO, timeout=0.3)
+    gateway.portal.call(within_a_second, left)
+
+
+async def within_a_second(left: asyncio.Event) -> None:
+    await asyncio.wait_for(left.wait(), 1)
