@@ -17,8 +17,6 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from langchain_core.messages import AIMessageChunk
 from langchain_openai import ChatOpenAI
 
-from llamastack.apis import Api
-from llamastack.providers import specs
 from tests.conformance.vendors import AZURE, CEREBRAS, DATABRICKS, GEMINI, LLAMA_STACK, PASSTHROUGH, TGI, TOGETHER, VLLM
 from tests.conformance.vendors.script import ARGUMENTS, HELLO, RETRY_AFTER, SAID, TOOL, Script, scripted
 from tests.conformance.vendors.vendor import USAGE, Vendor, sentence
@@ -26,9 +24,8 @@ from tests.servers import Server, serving
 
 READ_SECONDS = 0.5
 KINDS = (AZURE, CEREBRAS, DATABRICKS, GEMINI, LLAMA_STACK, PASSTHROUGH, TGI, TOGETHER, VLLM)
-BUILT = [vendor for vendor in KINDS if vendor.provider_type in specs(Api.inference)]
 MODELS = ("sky", "unknown", "busy", "failing", "page", "slow", "contrary", "broken", "cut", "endless")
-OF_EACH = pytest.mark.parametrize("vendor", BUILT, ids=lambda vendor: vendor.name)
+OF_EACH = pytest.mark.parametrize("vendor", KINDS, ids=lambda vendor: vendor.name)
 
 
 @dataclass
@@ -71,7 +68,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     with ExitStack() as stack:
         portal = stack.enter_context(start_blocking_portal())
         scripts = {
-            vendor.name: stack.enter_context(portal.wrap_async_context_manager(scripted(vendor))) for vendor in BUILT
+            vendor.name: stack.enter_context(portal.wrap_async_context_manager(scripted(vendor))) for vendor in KINDS
         }
         file = home / "run.yaml"
         file.write_text(run_yaml(scripts))
