@@ -56,7 +56,7 @@ class Nvidia(OpenAICompatible):
         written = "rerank_model_to_url" in self.config.model_fields_set
         return self.config.rerank_model_to_url if written or self.url().startswith(f"{CATALOG}/") else {}
 
-    def path(self, operation: str, request: Request) -> str:
+    def path(self, operation: str, request: Request | None = None) -> str:
         """A NIM reranks at …/ranking."""
         if isinstance(request, RerankRequest):
             return self.rerankers.get(request.model, "ranking")
