@@ -9,7 +9,7 @@ https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md (llama.
 
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import AliasChoices, BaseModel, Field
 
 from apps.inference.schemas import ImagePart, RerankData, RerankItem, RerankRequest, RerankResponse
 from llamastack.errors import NotSupported, StackError, UnsupportedParameter, UpstreamError, UpstreamRejected
@@ -18,7 +18,9 @@ TEXT_ALONE = "It reranks text alone: leave the image out."
 
 
 class Results(BaseModel):
-    results: list[RerankData]
+    """`data` is what Llama Stack calls them."""
+
+    results: list[RerankData] = Field(validation_alias=AliasChoices("results", "data"))
 
 
 def body(request: RerankRequest, upstream: str, *, images: bool) -> dict[str, Any]:

@@ -3,8 +3,10 @@
 from typing import Any
 
 import pytest
+from yarl import URL
 
 from apps.inference.providers.inline.sentence_transformers import SentenceTransformers, SentenceTransformersConfig
+from apps.inference.providers.remote.llamastack import LlamaStackConfig, LlamaStackServer
 from apps.inference.providers.remote.nvidia import Nvidia, NvidiaConfig
 from apps.inference.providers.remote.openai import OpenAI, OpenAIConfig
 from apps.inference.providers.remote.vllm import VLLM, VLLMConfig
@@ -80,7 +82,7 @@ async def test_equals_keep_their_order() -> None:
         {"results": [{"index": 0, "relevance_score": None}]},
         {"results": [{"index": 0, "relevance_score": "nan"}]},
         {"results": {}},
-        {"data": []},
+        {"rankings": []},
         [],
         "fine",
         None,
@@ -172,3 +174,14 @@ async def test_nvidia_reranks_no_images() -> None:
     provider = Nvidia("nv", NvidiaConfig(api_key="k"))
     with pytest.raises(UnsupportedParameter, match="leave the image out"):
         provider.body(asked(items=["x", IMAGE]))
+
+
+@pytest.mark.parametrize("address", ["http://stack:8321", "http://stack:8321/v1/"])
+async def test_another_llama_stack_is_asked_as_we_are(address: str) -> None:
+    transport = Answering({"data": [{"index": 1, "relevance_score": 0.5}, {"index": 0, "relevance_score": 0.75}]})
+    async with started(LlamaStackServer("far", LlamaStackConfig(base_url=address))) as provider:
+        provider.egress.transport = transport
+        reply = await provider.rerank(CALL, asked(query=IMAGE, max_num_results=1, top=3))
+    assert [item.index for item in reply.data] == [0]
+    assert URL(transport.sent[-1].url) == URL("http://stack:8321/v1alpha/inference/rerank")
+    assert transport.body == {"model": "m", "query": IMAGE, "items": ["a dog", "a cat"], "max_num_results": 1, "top": 3}

@@ -10,7 +10,8 @@ from typing import Any, get_args
 import orjson
 from pydantic import Field, SecretStr
 
-from apps.inference.providers.remote.openai_compatible import OpenAICompatible, OpenAICompatibleConfig
+from apps.inference.providers.remote.openai_compatible import OpenAICompatible, OpenAICompatibleConfig, Request
+from apps.inference.schemas import RerankRequest
 from apps.registry.schemas import ModelType, ProviderModel
 from llamastack.call import Call
 
@@ -42,6 +43,12 @@ class LlamaStackServer(OpenAICompatible):
             data = orjson.dumps(dict(call.provider_data), default=_open).decode()
             headers |= dict.fromkeys(PROVIDER_DATA, data)
         return headers
+
+    def path(self, operation: str, request: Request | None = None) -> str:
+        return "../v1alpha/inference/rerank" if operation == "rerank" else super().path(operation, request)
+
+    def body(self, request: Request) -> dict[str, Any]:
+        return request.model_dump(exclude_unset=True) if isinstance(request, RerankRequest) else super().body(request)
 
     async def listed(self) -> list[dict[str, Any]]:
         """Its models of the types that are known here."""
