@@ -20,10 +20,11 @@ from apps.inference.schemas import (
     CompletionChunk,
     CompletionRequest,
     EmbeddingRequest,
+    RerankRequest,
 )
 from llamastack.apis import Api
 from llamastack.call import ANONYMOUS_ADMIN, Call
-from llamastack.errors import RateLimited, StackError, UpstreamError, UpstreamRejected, UpstreamTimeout
+from llamastack.errors import NotSupported, RateLimited, StackError, UpstreamError, UpstreamRejected, UpstreamTimeout
 from llamastack.providers import load, specs
 from tests.conformance.vendors import VENDORS
 from tests.conformance.vendors.script import ARGUMENTS, HELLO, RETRY_AFTER, SAID, SEEN, TOOL, Script, scripted
@@ -257,6 +258,42 @@ async def test_each_input_gets_its_vector(served: Served) -> None:
     assert [(item.index, item.embedding) for item in reply.data] == [(0, [0.0, 0.5]), (1, [1.0, 0.5]), (2, [2.0, 0.5])]
     assert (reply.usage is None) == (served.vendor.embedding_usage is None)
     assert served.script.sent["input"] == ["one", "two", "three"]
+
+
+def ranking(served: Served, model: str = "sky", **fields: Any) -> RerankRequest:
+    items = ["cats sleep", "the sky is blue", "is it"]
+    return RerankRequest.model_validate(
+        {"model": served.model(model), "query": "is the sky blue", "items": items, **fields}
+    )
+
+
+@each(lambda vendor: vendor.ranking is not None)
+async def test_items_come_by_their_relevance_whatever_the_vendor_calls_it(served: Served) -> None:
+    how = served.vendor.ranking
+    assert how is not None
+    reply = await served.provider.rerank(CALL, ranking(served))
+    assert [(item.index, item.relevance_score) for item in reply.data] == [(1, 1.0), (2, 0.25), (0, 0.0)]
+    assert served.script.sent.keys() == {"model", "query", how.documents}
+    two = await served.provider.rerank(CALL, ranking(served, max_num_results=2))
+    assert [item.index for item in two.data] == [1, 2]
+    assert how.most is None or served.script.sent[how.most] == 2
+
+
+@each(lambda vendor: vendor.ranking is None)
+async def test_what_does_not_rerank_says_so(served: Served) -> None:
+    with pytest.raises(NotSupported, match="'under-test' does not rerank") as caught:
+        await served.provider.rerank(CALL, ranking(served))
+    assert caught.value.status == 501
+
+
+@each(lambda vendor: vendor.ranking is not None)
+@pytest.mark.parametrize(
+    ("model", "kind"),
+    [("busy", RateLimited), ("failing", UpstreamError), ("page", UpstreamError), ("sign-in", UpstreamError)],
+)
+async def test_a_reranking_that_fails_is_told(served: Served, model: str, kind: type[StackError]) -> None:
+    with pytest.raises(kind, match="'under-test'"):
+        await served.provider.rerank(CALL, ranking(served, model))
 
 
 async def failed(served: Served, model: str, stream: bool) -> StackError:

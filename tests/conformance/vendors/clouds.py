@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from tests.conformance.vendors.hosted import FILTERED, OPENAI
-from tests.conformance.vendors.vendor import CHAT, Vendor
+from tests.conformance.vendors.vendor import CHAT, Ranking, Vendor
 
 AZURE = Vendor(
     "remote::azure",
@@ -86,6 +86,7 @@ LLAMA_STACK = Vendor(
     "remote::llamastack",
     "https://github.com/llamastack/llama-stack/blob/v0.3.5/src/llama_stack/core/server/server.py",
     address="",
+    ranking=Ranking("/v1alpha/inference/rerank", "items", most="max_num_results", results="data"),
     done=False,
     unauthorized=(401, {"error": {"message": "Authentication failed"}}),
     unknown_model=(404, {"detail": "Model 'unknown' not found."}),

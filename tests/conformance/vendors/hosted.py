@@ -1,6 +1,6 @@
 """Vendors that host models: OpenAI's dialect with additions of their own."""
 
-from tests.conformance.vendors.vendor import CHAT, COMPLETIONS, EMBEDDINGS, Vendor
+from tests.conformance.vendors.vendor import CHAT, COMPLETIONS, EMBEDDINGS, Ranking, Vendor
 
 FILTERED = {name: {"filtered": False, "severity": "safe"} for name in ("hate", "self_harm", "sexual", "violence")}
 
@@ -74,6 +74,7 @@ TOGETHER = Vendor(
     repeats_role=True,
     calls="repeating",
     embedding_usage=None,
+    ranking=Ranking(),
     unauthorized=(401, openai_error("Invalid API key provided.", "invalid_request_error", "invalid_api_key")),
 )
 
@@ -133,6 +134,7 @@ NVIDIA = Vendor(
     unauthorized=(401, {"status": 401, "title": "Unauthorized", "detail": "Authentication failed"}),
     unknown_model=(404, {"status": 404, "title": "Not Found", "detail": "Function 'unknown': Not found for account"}),
     too_many=(429, {"status": 429, "title": "Too Many Requests"}),
+    ranking=Ranking("/v1/ranking", "passages", most=None, results="rankings", score="logit", parted=True),
     failure=(500, {"status": 500, "title": "Internal Server Error", "detail": "Inference error"}),
 )
 

@@ -61,6 +61,9 @@ class Script:
         if (wrong := self._wrong(body)) is not None:
             return wrong
         try:
+            if self._ranks(request):
+                assert self.vendor.ranking is not None
+                return web.json_response(self.vendor.ranking.answer(body))
             if operation == EMBEDDINGS:
                 return self._vectors(body)
             return await self._generated(request, operation == CHAT, body)
@@ -73,11 +76,15 @@ class Script:
         header, value = self.vendor.authorization
         if request.headers.get(header) != value.format(key=KEY):
             return error(self.vendor.unauthorized)
-        if operation not in self.vendor.offers or dict(request.query) != dict(self.vendor.query):
+        offered = operation in self.vendor.offers or self._ranks(request)
+        if not offered or dict(request.query) != dict(self.vendor.query):
             return web.Response(status=404, text=f"404 {request.path_qs} not found")
         if request.method != "POST" or request.content_type != "application/json":
             return web.Response(status=405, text="POST JSON")
         return None
+
+    def _ranks(self, request: web.Request) -> bool:
+        return self.vendor.ranking is not None and request.path == self.vendor.ranking.path
 
     def _wrong(self, body: JSON) -> web.Response | None:
         if odd := OURS & body.keys():

@@ -1,6 +1,6 @@
 """Servers that people run themselves, and Hugging Face, which runs them for others."""
 
-from tests.conformance.vendors.vendor import CHAT, COMPLETIONS, Vendor
+from tests.conformance.vendors.vendor import CHAT, COMPLETIONS, Ranking, Vendor
 
 VLLM = Vendor(
     "remote::vllm",
@@ -9,6 +9,7 @@ VLLM = Vendor(
     choice={"logprobs": None, "stop_reason": None, "token_ids": None},
     chunk_choice={"logprobs": None, "stop_reason": None, "token_ids": None},
     extras={"prompt_tokens_details": None},
+    ranking=Ranking(),
     unauthorized=(401, {"error": "Unauthorized"}),
     unknown_model=(
         404,
@@ -44,6 +45,7 @@ LLAMA_CPP = Vendor(
     "https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md, tools/server/server-task.cpp",
     head={"system_fingerprint": "b9998-c036959df", "timings": {"prompt_n": 28, "predicted_ms": 1317.711}},
     extras={"prompt_tokens_details": {"cached_tokens": 0}},
+    ranking=Ranking(),
     unauthorized=(401, {"error": {"code": 401, "message": "Invalid API Key", "type": "authentication_error"}}),
     unknown_model=(404, {"error": {"code": 404, "message": "model not found", "type": "not_found_error"}}),
     failure=(500, {"error": {"code": 500, "message": "Failed to decode.", "type": "server_error"}}),

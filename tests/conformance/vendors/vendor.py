@@ -22,6 +22,25 @@ Calls = Literal["in pieces", "whole", "bare", "repeating"]
 
 
 @dataclass(frozen=True)
+class Ranking:
+    """How a vendor reranks: where, and its names of what it is asked and answers. `parted`: texts are objects there."""
+
+    path: str = "/v1/rerank"
+    documents: str = "documents"
+    most: str | None = "top_n"
+    results: str = "results"
+    score: str = "relevance_score"
+    parted: bool = False
+
+    def answer(self, body: JSON) -> JSON:
+        """Documents by the words that they share with the query, the last one first."""
+        asked = [body["query"], *body[self.documents]]
+        query, *documents = [text["text"] for text in asked] if self.parted else asked
+        scores = [len(set(query.split()) & set(document.split())) for document in documents]
+        return {self.results: [{"index": i, self.score: scores[i] / 4} for i in reversed(range(len(scores)))]}
+
+
+@dataclass(frozen=True)
 class Vendor:
     """One vendor's wire format.
 
@@ -45,6 +64,7 @@ class Vendor:
     errors           the status and the body of each error: of a wrong key, an unknown model, too many calls, a failure
     broken           the event with which a stream tells that it failed
     embedding_usage  what its embeddings count; None where it does not tell
+    ranking          how it reranks, where it does
     """
 
     provider_type: str
@@ -78,6 +98,7 @@ class Vendor:
     failure: tuple[int, Any] = (500, {"error": {"message": "The server had an error."}})
     broken: JSON = field(default_factory=lambda: {"error": {"message": "It ran out of memory."}})
     embedding_usage: JSON | None = field(default_factory=lambda: {"prompt_tokens": 3, "total_tokens": 3})
+    ranking: Ranking | None = None
 
     @property
     def name(self) -> str:
