@@ -60,6 +60,11 @@ $(BENCHMARKS): bench-%: .venv/stamps/dev .venv/stamps/package models
 docs: .venv/stamps/dev .venv/stamps/package ## Write what is made of the code: docs/providers.md
 	$(BIN)/python -m docs.providers_page
 
+.PHONY: record
+record: .venv/stamps/dev .venv/stamps/package models ## Record anew, from the local models, what tests/integration replays
+	rm -rf tests/integration/recordings
+	LLAMA_STACK_TEST_INFERENCE_MODE=record $(BIN)/python -m pytest tests/integration
+
 .PHONY: screenshots
 screenshots: .venv/stamps/dev .venv/stamps/package programs models ## Take the README's pictures anew
 	$(BIN)/python -m tests.browser.screenshots

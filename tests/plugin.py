@@ -28,6 +28,10 @@ def _home() -> tempfile.TemporaryDirectory[str]:
     return folder
 
 
+# What whoever runs the tests has set, for suites that may run against another stack (tests/integration).
+GIVEN = {name: value for name, value in os.environ.items() if name.startswith("LLAMA_STACK_")}
+
+
 def _clean_environment() -> None:
     for name in [name for name in os.environ if name in OURS or name.startswith(("LLAMA_STACK_", "DJANGO_"))]:
         del os.environ[name]
@@ -89,6 +93,14 @@ class Suites:
             terminalreporter.write_line(f"{seconds:8.1f}  {suite}")
         for nodeid in self.skipped:
             terminalreporter.write_line(f"SKIPPED, which fails the run: {nodeid}", red=True)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Here rather than beside their tests, so that they are known wherever pytest is started."""
+    group = parser.getgroup("tests/integration")
+    group.addoption("--stack-config", help="a distribution, a run.yaml or the URL of a server, in place of stack.yaml")
+    group.addoption("--text-model", help="of that stack; the first that it lists where none is given")
+    group.addoption("--embedding-model", help="of that stack; the first that it lists where none is given")
 
 
 def pytest_configure(config: pytest.Config) -> None:

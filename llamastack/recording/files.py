@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -98,13 +99,13 @@ def write(file: Path, recording: dict[str, Any]) -> None:
         raise RecordingFault(f"The recording {file} cannot be written: {error.strerror}.") from None
 
 
-def laid_out(value: Any, depth: int = 0) -> str:
-    """JSON in which what fits stands on one line, so that a stream has an event a line."""
+def laid_out(value: Any, depth: int = 0, width: int = WIDTH) -> str:
+    """JSON in which what fits stands on one line, and so does each event of a stream, however long."""
     line = json.dumps(value, ensure_ascii=False)
-    if len(line) + 2 * depth <= WIDTH or not isinstance(value, dict | list):
+    if len(line) + 2 * depth <= width or not isinstance(value, dict | list):
         return line
-    inner = "  " * (depth + 1)
-    parts = ",\n".join(inner + part for part in _parts(value, depth + 1))
+    indent = "  " * (depth + 1)
+    parts = ",\n".join(indent + part for part in _parts(value, depth + 1))
     opening, closing = "{}" if isinstance(value, dict) else "[]"
     return f"{opening}\n{parts}\n{'  ' * depth}{closing}"
 
@@ -117,4 +118,8 @@ def _parts(value: dict[str, Any] | list[Any], depth: int) -> Iterator[str]:
     elif all(isinstance(item, int | float) for item in value):
         yield ", ".join(json.dumps(item) for item in value)  # a vector
     else:
-        yield from (laid_out(item, depth) for item in value)
+        yield from (laid_out(item, depth, sys.maxsize if _is_event(item) else WIDTH) for item in value)
+
+
+def _is_event(item: Any) -> bool:
+    return isinstance(item, dict) and bool(item) and item.keys() <= {"event", "data", "text"}

@@ -102,7 +102,7 @@ def test_a_test_of_its_own_recordings_falls_back_on_those_of_all(tmp_path: Path)
 
 
 def test_a_file_is_plain_json_with_an_event_a_line(tmp_path: Path) -> None:
-    events = [{"data": {"choices": [{"delta": {"content": "word " * 8}}]}} for _ in range(3)] + [{"text": "[DONE]"}]
+    events = [{"data": {"choices": [{"delta": {"content": "word " * 40}}]}} for _ in range(3)] + [{"text": "[DONE]"}]
     file = recorded(tmp_path, asked(), {"status": 200, "headers": {}, "events": events})
     found = json.loads(file.read_text())
     assert list(found) == ["schema", "area", "upstream", "request", "replies"]
