@@ -52,6 +52,7 @@ class AssembledChoice:
         self.others: JSON = {}
         self.finish_reason: str | None = None
         self.logprobs: JSON | None = None
+        self.beyond: JSON = {}  # what a vendor adds to the choice
 
     def add(self, choice: ChunkChoice) -> None:
         for name, value in choice.delta.model_dump(exclude_none=True).items():
@@ -66,6 +67,7 @@ class AssembledChoice:
             self.finish_reason = choice.finish_reason
         if choice.logprobs:
             self.logprobs = joined(self.logprobs, choice.logprobs)
+        self.beyond |= {name: value for name, value in (choice.model_extra or {}).items() if value not in (None, {})}
 
     def _add_call(self, call: JSON) -> None:
         """Some vendors give all calls the index 0: one that has another id is another call."""
@@ -84,7 +86,7 @@ class AssembledChoice:
             message["tool_calls"] = self.tool_calls
             message["content"] = message["content"] or None
         ended = {"finish_reason": self.finish_reason, "logprobs": self.logprobs}
-        return {"index": self.index, "message": message, **ended}
+        return {"index": self.index, "message": message, **ended, **self.beyond}
 
 
 def joined(old: Any, new: Any) -> Any:

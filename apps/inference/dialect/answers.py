@@ -42,6 +42,10 @@ class AnswerFailed(Exception):
     """An answer that says by its finish reason, the argument, that it is none."""
 
 
+class Malformed(ValueError):
+    """An answer that is nothing which any vendor means."""
+
+
 def mended(answer: JSON, model: str) -> JSON:
     """A whole chat completion or completion."""
     choices = [_choice(choice, place) for place, choice in enumerate(objects(answer.get("choices")))]
@@ -72,16 +76,19 @@ def with_usage(answer: JSON, usage: Any) -> JSON:
 
 def known_usage(usage: Any) -> JSON | None:
     """Usage that says something, its missing total added up. An empty one is none, not one of zero tokens."""
+    if not isinstance(usage, dict | None):
+        raise Malformed("'usage' is no object")
     if not isinstance(usage, dict) or not isinstance(usage.get("prompt_tokens"), int):
         return None
     counted = without_null(usage)
-    return {"total_tokens": counted["prompt_tokens"] + counted.get("completion_tokens", 0)} | counted
+    told = [counted[name] for name in ("prompt_tokens", "completion_tokens") if isinstance(counted.get(name), int)]
+    return {"total_tokens": sum(told)} | counted
 
 
 def _choice(choice: JSON, place: int) -> JSON:
     kept = choice | {"index": index_of(choice, place)} | logprobs_of(choice)
     if "text" in choice and "message" not in choice:
-        return kept | {"text": choice["text"] or ""} | reason_of(choice)
+        return kept | {"text": text_of(choice)} | reason_of(choice)
     message = mended_message(choice.get("message"))
     if calls := tool_calls(message.pop("tool_calls", None)):
         message["tool_calls"] = calls
@@ -90,7 +97,9 @@ def _choice(choice: JSON, place: int) -> JSON:
 
 def mended_message(message: Any) -> JSON:
     """A message, or a delta of one, without its role, which is always the assistant's. Tool calls stay as they are."""
-    kept = {name: value for name, value in message.items() if name != "role"} if isinstance(message, dict) else {}
+    if not isinstance(message, dict | None):
+        raise Malformed("a message is no object")
+    kept = {name: value for name, value in (message or {}).items() if name != "role"}
     if isinstance(kept.get("content"), list):
         kept |= _joined_parts(objects(kept["content"]))
     return kept
@@ -117,11 +126,20 @@ def mended_call(call: JSON) -> JSON:
     """A call, or a delta of one, as far as it says something. TGI 2 wrote arguments as an object."""
     kept = without_null(call)
     function = kept.get("function")
-    if isinstance(function, dict):
-        arguments = function.get("arguments")
-        text = arguments if isinstance(arguments, str | None) else orjson.dumps(arguments).decode()
-        kept["function"] = without_null(function | {"arguments": text})
+    if not isinstance(function, dict | None):
+        raise Malformed("a 'function' is no object")
+    if function is not None:
+        kept["function"] = without_null(function | {"arguments": _as_text(function.get("arguments"))})
     return kept
+
+
+def _as_text(arguments: Any) -> str | None:
+    if isinstance(arguments, str | None):
+        return arguments
+    try:
+        return orjson.dumps(arguments).decode()
+    except orjson.JSONEncodeError as error:  # a number or a depth that JSON of this library has no room for
+        raise Malformed("the arguments of a call cannot be written as text") from error
 
 
 def call_id(call: JSON) -> str:
@@ -135,7 +153,9 @@ def reason_of(choice: JSON, *, called: bool = False) -> JSON:
     `called`: tools were called, which Gemini and older servers tell as any other end.
     """
     native = choice.get("finish_reason")
-    if not isinstance(native, str) or not native:
+    if not isinstance(native, str | None):
+        raise Malformed("a 'finish_reason' is no text")
+    if not native:
         return {"finish_reason": None}
     word = native.lower()
     if word in FAILURES:
@@ -153,16 +173,26 @@ def logprobs_of(choice: JSON) -> JSON:
     return {"logprobs": {"token_logprobs": logprobs if isinstance(logprobs, list) else [logprobs]}}
 
 
+def text_of(choice: JSON) -> str:
+    text = choice.get("text")
+    if not isinstance(text, str | None):
+        raise Malformed("a 'text' is none")
+    return text or ""
+
+
 def index_of(item: JSON, place: int) -> int:
     index = item.get("index")
-    return index if isinstance(index, int) else place
+    if not isinstance(index, int | None):
+        raise Malformed("an 'index' is no number")
+    return place if index is None else index
 
 
 def objects(items: Any) -> list[JSON]:
     """The objects of a list, which some vendors write as null, or as the only one of them."""
-    if isinstance(items, dict):
-        return [items]
-    return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+    listed = [] if items is None else [items] if isinstance(items, dict) else items
+    if not isinstance(listed, list) or not all(isinstance(item, dict) for item in listed):
+        raise Malformed("what should be a list of objects is none")
+    return listed
 
 
 def without_null(item: JSON) -> JSON:

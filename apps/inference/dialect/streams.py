@@ -7,6 +7,7 @@ from typing import Any
 from apps.inference.assembler import Assembler
 from apps.inference.dialect.answers import (
     JSON,
+    Malformed,
     call_id,
     head,
     index_of,
@@ -17,6 +18,7 @@ from apps.inference.dialect.answers import (
     mended_message,
     objects,
     reason_of,
+    text_of,
     without_null,
 )
 from apps.inference.schemas import ChatCompletionChunk, now
@@ -115,7 +117,7 @@ class TextStream(Stream):
         return [whole]
 
     def _said(self, choice: JSON, index: int) -> JSON:
-        return {"text": choice.get("text") or ""}
+        return {"text": text_of(choice)}
 
     def _assembled(self, chunks: list[JSON]) -> JSON:
         whole: JSON = {}
@@ -177,12 +179,14 @@ class Calls:
 
     def __init__(self) -> None:
         self.begun: list[str] = []  # the vendor's id of each
-        self._places: dict[Any, int] = {}  # in `begun`, by the vendor's index
+        self._places: dict[int | None, int] = {}  # in `begun`, by the vendor's index
 
     def put_right(self, call: JSON) -> JSON:
         kept = mended_call(call)
         function = kept.get("function", {})
-        own, name, index = call_id(call), function.get("name") or "", call.get("index")
+        own, name, index = call_id(call), function.get("name"), call.get("index")
+        if not isinstance(index, int | None):
+            raise Malformed("the 'index' of a call is no number")
         if self._begins(own, name, index):
             self._places[index] = len(self.begun)
             self.begun.append(own)
@@ -192,7 +196,7 @@ class Calls:
         added = {field: value for field, value in function.items() if field != "name"}
         return going_on | {"index": place} | ({"function": added} if added else {})
 
-    def _begins(self, own: str, name: str, index: Any) -> bool:
+    def _begins(self, own: str, name: Any, index: int | None) -> bool:
         if index not in self._places:
             return True
         known = self.begun[self._places[index]]

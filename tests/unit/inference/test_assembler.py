@@ -28,6 +28,17 @@ def assembled(*chunks: ChatCompletionChunk, choices: int = 1) -> Any:
     return whole
 
 
+def test_what_a_vendor_adds_to_a_choice_is_kept() -> None:
+    filtered = {"hate": {"filtered": False}}
+    whole = assembled(
+        chunk(part({"content": "Hi"}, content_filter_results=filtered, stop_reason=None)),
+        chunk(part({}, finish_reason="stop", native_finish_reason="eos", content_filter_results={})),
+    )
+    [choice] = whole["choices"]
+    assert (choice["content_filter_results"], choice["native_finish_reason"]) == (filtered, "eos")
+    assert "stop_reason" not in choice
+
+
 def message(*deltas: Any) -> Any:
     """The message of these deltas, as JSON."""
     whole = assembled(*(chunk(part(delta)) for delta in deltas), chunk(part({}, finish_reason="stop")))

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from apps.inference.dialect import AnswerFailed, ChatStream, TextStream, mended, mended_embeddings
+from apps.inference.dialect import AnswerFailed, ChatStream, Malformed, TextStream, mended, mended_embeddings
 from apps.inference.schemas import ChatCompletion, Completion
 
 JSON = dict[str, Any]
@@ -63,6 +63,32 @@ def test_a_finish_reason_of_a_vendors_own_means_one_of_openais_and_stays_beside_
 def test_an_answer_that_says_it_failed_is_none(native: str) -> None:
     with pytest.raises(AnswerFailed, match=native):
         answer({"content": "Hi"}, finish_reason=native)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"choices": "many"},
+        {"choices": [1]},
+        {"choices": [{"delta": 5}]},
+        {"choices": [{"index": "0", "delta": {}}]},
+        {"choices": [{"delta": {}, "finish_reason": ["stop"]}]},
+        {"choices": [{"delta": {"content": [1]}}]},
+        {"choices": [{"delta": {"tool_calls": "now"}}]},
+        {"choices": [{"delta": {"tool_calls": [{"function": "now"}]}}]},
+        {"choices": [{"delta": {"tool_calls": [{"index": [], "function": {"name": "now"}}]}}]},
+        {"choices": [{"delta": {"tool_calls": [{"function": {"name": "now", "arguments": {"a": 2**70}}}]}}]},
+        {"choices": [], "usage": "some"},
+    ],
+)
+def test_what_no_vendor_means_is_malformed(event: JSON) -> None:
+    with pytest.raises(Malformed):
+        streamed(event)
+
+
+def test_a_text_that_is_none_is_malformed() -> None:
+    with pytest.raises(Malformed):
+        TextStream("sky", 1, wants_usage=False).whole([{"choices": [{"text": ["x"]}]}])
 
 
 def test_calls_make_the_reason_a_call_and_have_ids_and_arguments_as_text() -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, Field, SecretStr, ValidationError
 
-from apps.inference.dialect import AnswerFailed, ChatStream, Stream, TextStream, mended, mended_embeddings
+from apps.inference.dialect import AnswerFailed, ChatStream, Malformed, Stream, TextStream, mended, mended_embeddings
 from apps.inference.protocol import ChatReply, CompletionReply
 from apps.inference.providers import reranking
 from apps.inference.providers.remote.embedding_models import dimension
@@ -293,6 +293,8 @@ def reading(kind: type[BaseModel], upstream: str) -> Iterator[None]:
         yield
     except AnswerFailed as failed:
         raise UpstreamError(f"{upstream} broke off its answer and gave as the reason '{failed}'.") from failed
+    except Malformed as error:
+        raise UpstreamError(f"{upstream} sent an answer that is not a {kind.__name__}: {error}.") from error
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
         told = f"'{spelt(first['loc'])}': {first['msg']}"
