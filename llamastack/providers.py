@@ -53,6 +53,12 @@ class ProviderConfig(BaseModel):
         return {}
 
 
+class ConfigSection(BaseModel):
+    """Settings that belong together, none of them required: a group of its own in the admin's form."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
 class ProviderUnavailable(StackError):
     """A provider cannot be loaded or started here; the message says why and what to install or set."""
 

@@ -17,10 +17,10 @@ from apps.access.admin import TenantAdmin
 from apps.registry import service
 from apps.registry.effective import provider_record, shown_model
 from apps.registry.filters import EnabledFilter, ProviderFilter, TypeFilter
-from apps.registry.forms import CONFIG, ModelForm, ProviderForm, model_form, provider_form
+from apps.registry.forms import CONFIG, ModelForm, ProviderForm, model_form, named, provider_form
 from apps.registry.models import Model, Origin, Provider, Resource
-from apps.registry.origins import class_of, settings_of
-from apps.registry.shown import built_types, checked, docstring, origin_badge, state_of
+from apps.registry.origins import class_of, fields_of, settings_of
+from apps.registry.shown import as_code, built_types, checked, docstring, origin_badge, state_of
 from llamastack import stack
 from llamastack.admin import badge, follow
 from llamastack.errors import StackError, Unavailable
@@ -90,10 +90,18 @@ class ProviderAdmin(ResourceAdmin):
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         row = obj or asked(request)
         about = ["identifier", *self.get_readonly_fields(request, obj), "enabled"]
-        fields = [CONFIG + setting.name for setting in settings_of(row)]
-        configuration = {"fields": fields, "description": docstring(class_of(row))}
-        sections = [("Configuration", configuration)] if fields else []
-        return [(None, {"fields": list(dict.fromkeys(about))}), *sections]
+        return [(None, {"fields": list(dict.fromkeys(about))}), *self._configuration(row)]
+
+    def _configuration(self, row: Provider) -> list[tuple[str, dict[str, Any]]]:
+        """The settings of its type, and each section of them by itself."""
+        groups: dict[str, list[str]] = {}
+        for setting in fields_of(row):
+            title = setting.place[0].capitalize() if len(setting.place) > 1 else "Configuration"
+            groups.setdefault(title, []).append(named(CONFIG, setting))
+        texts = {"Configuration": docstring(class_of(row))} | {
+            setting.name.capitalize(): as_code(setting.info.description or "") for setting in settings_of(row)
+        }
+        return [(title, {"fields": names, "description": texts.get(title, "")}) for title, names in groups.items()]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         return ("identifier", "api_name", "provider_type", "origin_badge") if obj else ("api_name", "provider_type")

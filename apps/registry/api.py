@@ -8,7 +8,6 @@ from ninja import Router
 from apps.access.service import Request
 from apps.registry import service
 from apps.registry.config_classes import config_class
-from apps.registry.effective import masked, secret_fields
 from apps.registry.models import Provider
 from apps.registry.routes import routes
 from apps.registry.schemas import (
@@ -24,6 +23,7 @@ from apps.registry.schemas import (
     UpdateModel,
     VersionInfo,
 )
+from apps.registry.secrets import masked
 from llamastack import __version__
 from llamastack.apis import Api
 from llamastack.call import Principal
@@ -176,12 +176,11 @@ def shown_provider(
 ) -> ProviderInfo:
     """Who is no admin has no business with a provider's addresses and settings."""
     config = record.config if principal.is_admin else {}
-    secrets = secret_fields(config_class(record.api, record.provider_type, record.module), config)
     return ProviderInfo(
         api=record.api,
         provider_id=record.provider_id,
         provider_type=record.provider_type,
-        config=masked(config, secrets),
+        config=masked(config_class(record.api, record.provider_type, record.module), config),
         health=shown_health(record, *healths.get(record.key, (None, ""))),
     )
 

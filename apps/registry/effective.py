@@ -2,26 +2,25 @@
 
 import hashlib
 import os
-import re
 from collections.abc import Collection, Mapping
 from types import MappingProxyType
-from typing import Any, get_args
+from typing import Any
 
 import orjson
-from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic import ValidationError
 
 from apps.access.models import ApiKey
 from apps.registry.config_classes import config_class
 from apps.registry.models import Model, Origin, Provider, Resource
+from apps.registry.secrets import leaves, unsealed
 from llamastack.apis import Api
 from llamastack.call import SHARED_TENANT
 from llamastack.config import ConfigError, expand
-from llamastack.encryption import PREFIX, decrypt, without_password
+from llamastack.config.source import Place
 from llamastack.errors import StackError
-from llamastack.providers import ProviderConfig, ProviderUnavailable, find, load
+from llamastack.providers import ProviderUnavailable, find, load
 from llamastack.snapshot import KeyRecord, ModelRecord, ProviderRecord
 
-MASK = "********"
 MODEL_DEFAULTS: Mapping[str, Any] = {
     "provider_model_id": None,
     "model_type": "llm",
@@ -30,44 +29,6 @@ MODEL_DEFAULTS: Mapping[str, Any] = {
     "default": False,
     "enabled": True,
 }
-# Secrets of provider types whose class is not here, and so has no SecretStr to tell them by.
-SECRET_NAME = re.compile(r"(api_?key|token|password|secret|credential)s?$", re.IGNORECASE)
-ADDRESS_NAME = re.compile(r"(url|uri|host|endpoint|api_base)$", re.IGNORECASE)
-
-
-def secret_fields(config: type[ProviderConfig] | None, values: Mapping[str, Any]) -> set[str]:
-    """The names, among those of a provider's config, whose values are secrets."""
-    if config is None:
-        return {name for name in values if SECRET_NAME.search(name)}
-    own = {name for name, field in config.model_fields.items() if is_secret(field.annotation)}
-    return own | {other for other, name in config.other_names.items() if name in own}
-
-
-def is_secret(annotation: Any) -> bool:
-    return annotation is SecretStr or SecretStr in get_args(annotation)
-
-
-def addresses(config: Mapping[str, Any]) -> dict[str, str]:
-    """The servers that a provider's config names, by setting: of a URL, what stands before its path."""
-    return {name: _server(str(value)) for name, value in config.items() if ADDRESS_NAME.search(name) and value}
-
-
-def _server(address: str) -> str:
-    found = re.match(r"[a-z]+://[^/?#]*", address)
-    return found[0] if found else address
-
-
-def masked(config: Mapping[str, Any], secrets: set[str]) -> dict[str, Any]:
-    """A config as it is shown: a secret that is set is a row of asterisks, and one further down is told by its name."""
-    return {name: MASK if name in secrets and value else _masked(value) for name, value in config.items()}
-
-
-def _masked(value: Any) -> Any:
-    if isinstance(value, dict):
-        return masked(value, secret_fields(None, value))
-    if isinstance(value, list):
-        return [_masked(item) for item in value]
-    return without_password(value) if isinstance(value, str) else value
 
 
 def environment(row: Resource) -> Mapping[str, str]:
@@ -76,34 +37,28 @@ def environment(row: Resource) -> Mapping[str, str]:
     return os.environ if trusted else {}
 
 
-def opened(config: Any, text: Collection[str] = (), env: Mapping[str, str] = os.environ) -> Any:
-    """A stored config with its environment references expanded and its secrets decrypted.
+def opened(value: Any, text: Collection[Place] = (), env: Mapping[str, str] = os.environ) -> Any:
+    """What a config holds, with its environment references expanded and its secrets decrypted.
 
-    What the environment gives to the fields in `text` stays text, so that a key made of digits is a key.
+    What the environment gives to the places in `text` stays text, so that a key made of digits is a key.
     """
-    return _decrypted(expand(config, env, text={(name,) for name in text}))
+    return unsealed(expand(value, env, text=text))
 
 
-def text_fields(config: type[BaseModel] | None) -> set[str]:
-    """The fields of a config class that take text and no number or switch."""
-    kinds = {} if config is None else {name: field.annotation for name, field in config.model_fields.items()}
-    return {name for name, kind in kinds.items() if set(get_args(kind) or (kind,)) <= {str, SecretStr, type(None)}}
-
-
-def _decrypted(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _decrypted(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_decrypted(item) for item in value]
-    return decrypt(value) if isinstance(value, str) and value.startswith(PREFIX) else value
+def opened_config(row: Provider) -> dict[str, Any]:
+    """The config of a provider as its class takes it. Raises ConfigError and UndecryptableSecret."""
+    written = row.merged.get("config", {})
+    kind = config_class(row.api, row.provider_type, row.module)
+    text = {leaf.place for leaf in leaves(kind, written) if leaf.text}
+    config: dict[str, Any] = opened(written, text, environment(row))
+    return config
 
 
 def provider_record(row: Provider) -> ProviderRecord:
     """The provider as it shall run. What is wrong with it becomes its `unavailable`, never an exception."""
     config: dict[str, Any] = {}
     try:
-        text = text_fields(config_class(row.api, row.provider_type, row.module))
-        config = opened(row.merged.get("config", {}), text, environment(row))
+        config = opened_config(row)
         problem = _problem(row, config)
     except (StackError, ConfigError) as error:
         problem = str(error)

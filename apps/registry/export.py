@@ -2,18 +2,21 @@
 
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from apps.registry.config_classes import as_written, config_class
-from apps.registry.effective import model_record, secret_fields
+from apps.registry.effective import model_record
 from apps.registry.models import Model, Origin, Provider, Resource
+from apps.registry.secrets import Leaf, leaves, replaced
 from llamastack.apis import Api
 from llamastack.call import SHARED_TENANT
 from llamastack.config import StackConfig, expand
 from llamastack.config.sections import WrittenModel
+from llamastack.config.source import Place
 from llamastack.encryption import PREFIX
+from llamastack.providers import ProviderConfig
 
 REFERENCE = re.compile(r"\$\{env\.[^}]*\}")
 # A user or a password before the host of a URL, where it is more than a user whose password was a reference.
@@ -29,19 +32,10 @@ class Export:
     variables: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
-    def without_secrets(self, value: Any, place: tuple[Any, ...], names: Collection[str] | None = None) -> Any:
-        """`value` with a reference in the place of every literal secret; without `names`, told by its field's name."""
-        if isinstance(value, dict):
-            secret = secret_fields(None, value) if names is None else names
-            return {key: self._field(item, (*place, key), key in secret) for key, item in value.items()}
-        return self._field(value, place, False)
-
-    def _field(self, value: Any, place: tuple[Any, ...], secret: bool) -> Any:
-        if isinstance(value, dict):
-            return self.without_secrets(value, place)
-        if isinstance(value, list):
-            return [self._field(item, (*place, index), secret) for index, item in enumerate(value)]
-        return self._reference(place) if isinstance(value, str) and _is_literal(value, secret) else value
+    def without_secrets(self, value: Any, place: Place, kind: type[ProviderConfig] | None = None) -> Any:
+        """`value` with a reference in the place of every literal secret; `kind` is its config class, if it has one."""
+        literal = (leaf for leaf in leaves(kind, value) if isinstance(leaf.value, str) and _is_literal(leaf))
+        return replaced(value, {leaf.place: self._reference((*place, *leaf.place)) for leaf in literal})
 
     def _reference(self, place: tuple[Any, ...]) -> str:
         """A reference to a variable that is named after the place: `${env.OPENAI_API_KEY}`."""
@@ -58,9 +52,9 @@ class Export:
             self.notes.append(f"{what} {', '.join(identifiers)}: {why}")
 
 
-def _is_literal(value: str, secret: bool) -> bool:
-    hidden = secret and value != "" and "${env." not in value
-    return hidden or value.startswith(PREFIX) or CREDENTIALS.search(REFERENCE.sub("", value)) is not None
+def _is_literal(leaf: Leaf) -> bool:
+    hidden = leaf.secret and leaf.value != "" and "${env." not in leaf.value
+    return hidden or leaf.value.startswith(PREFIX) or CREDENTIALS.search(REFERENCE.sub("", leaf.value)) is not None
 
 
 def export(config: StackConfig, written: Mapping[str, Any]) -> Export:
@@ -119,8 +113,7 @@ def _provider(made: Export, row: Provider, item: Mapping[str, Any]) -> dict[str,
     entry = {name: _as_written(item, name, value) for name, value in columns.items() if value}
     kind = config_class(row.api, row.provider_type, row.module)
     config = as_written(kind, row.merged.get("config", {}), row.declared.get("config", {}))
-    names = secret_fields(kind, config)
-    cleaned = made.without_secrets(config, ("providers", row.api, row.identifier), names)
+    cleaned = made.without_secrets(config, ("providers", row.api, row.identifier), kind)
     return entry | ({"config": cleaned} if config or "config" in item else {})
 
 

@@ -4,7 +4,7 @@ import enum
 import json
 import types
 from pathlib import PurePath
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from django import forms
 from pydantic import AnyUrl, SecretStr
@@ -26,6 +26,25 @@ class Lines(forms.CharField):
     def clean(self, value: Any) -> Any:
         lines = [line.strip() for line in str(super().clean(value) or "").splitlines()]
         return [line for line in lines if line] or None
+
+
+class Pairs(forms.CharField):
+    """Texts by name, one a line as `Name: text`; None where there is none."""
+
+    widget = Textarea(attrs={"rows": 4, "spellcheck": "false"})
+
+    def prepare_value(self, value: Any) -> Any:
+        return "\n".join(f"{name}: {text}" for name, text in value.items()) if isinstance(value, dict) else value
+
+    def clean(self, value: Any) -> Any:
+        pairs: dict[str, str] = {}
+        for line in str(super().clean(value) or "").splitlines():
+            name, colon, text = (part.strip() for part in line.partition(":"))
+            if line.strip() and (not name or not colon or name in pairs):
+                raise forms.ValidationError("Write each name once, with a colon after it: X-Team: blue")
+            if line.strip():
+                pairs[name] = text
+        return pairs or None
 
 
 class Json(forms.CharField):
@@ -75,8 +94,10 @@ def form_field(info: FieldInfo) -> forms.Field:
 
 
 def _kinds(annotation: Any) -> tuple[Any, ...]:
+    if get_origin(annotation) is Annotated:
+        return _kinds(get_args(annotation)[0])
     union = get_origin(annotation) in (Union, types.UnionType)
-    return get_args(annotation) if union else (annotation,)
+    return tuple(kind for part in get_args(annotation) for kind in _kinds(part)) if union else (annotation,)
 
 
 def _field(kind: Any, optional: bool, needed: bool) -> forms.Field:
@@ -84,8 +105,8 @@ def _field(kind: Any, optional: bool, needed: bool) -> forms.Field:
         return forms.BooleanField(required=False, widget=Switch)
     if choices := _choices(kind):
         return _select(choices, optional, needed)
-    if get_origin(kind) is list and get_args(kind) == (str,):
-        return Lines(required=needed)
+    if get_origin(kind) in (list, dict):
+        return _several(kind, needed)
     if kind is int:
         return forms.IntegerField(required=needed, widget=TextInput(attrs={"inputmode": "numeric"}))
     if kind is float:
@@ -95,6 +116,12 @@ def _field(kind: Any, optional: bool, needed: bool) -> forms.Field:
     if isinstance(kind, type) and issubclass(kind, str | PurePath | AnyUrl):
         return text_field(needed)
     return Json(required=needed)
+
+
+def _several(kind: Any, needed: bool) -> forms.Field:
+    if get_args(kind) == (str,):
+        return Lines(required=needed)
+    return Pairs(required=needed) if get_args(kind)[1:] in ((str,), (SecretStr,)) else Json(required=needed)
 
 
 def secret_field(needed: bool = False) -> forms.Field:

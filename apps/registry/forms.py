@@ -10,11 +10,12 @@ from django.template.loader import render_to_string
 from pydantic import ValidationError
 
 from apps.registry import service
-from apps.registry.effective import MODEL_DEFAULTS, environment, opened, shown_model
+from apps.registry.effective import MODEL_DEFAULTS, opened_config, shown_model
 from apps.registry.fields import Json, Lines, form_field, secret_field, text_field
 from apps.registry.models import Model, Provider, patch_between
-from apps.registry.origins import Setting, class_of, settings_of
+from apps.registry.origins import Names, Setting, class_of, edited_section, fields_of, held_at, refuse_locked
 from apps.registry.schemas import ModelType
+from apps.registry.secrets import at, unmasked
 from llamastack.admin import Select, Switch
 from llamastack.apis import Api
 from llamastack.config import ConfigError
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 else:
     ProviderBase = ModelBase = forms.ModelForm
 
-CONFIG, RESET = "config_", "reset_"
+CONFIG, RESET, INSIDE = "config_", "reset_", "__"
 identifier_rule = RegexValidator(
     r"^[A-Za-z0-9][A-Za-z0-9._:-]*$", "Use letters, digits and . _ : - here; models are named identifier/model."
 )
@@ -53,12 +54,12 @@ class ProviderForm(ProviderBase):
             del self.fields["identifier"]  # models and API calls know it by this name
             self.initial["enabled"] = self.instance.merged.get("enabled", True)
         for setting in self.settings:
-            self.initial[CONFIG + setting.name] = setting.value
-            self.fields[CONFIG + setting.name].help_text = self._beside(setting)
+            self.initial[named(CONFIG, setting)] = setting.value
+            self.fields[named(CONFIG, setting)].help_text = self._beside(setting)
 
     def _beside(self, setting: Setting) -> str:
         """What stands under a field: its description, its default, its origin, and a box to forget an edit."""
-        reset = self[RESET + setting.name] if setting.edited else None
+        reset = self[named(RESET, setting)] if setting.edited else None
         return render_to_string("admin/registry/provider/setting.html", {"setting": setting, "reset": reset})
 
     def clean(self) -> dict[str, Any]:
@@ -74,47 +75,87 @@ class ProviderForm(ProviderBase):
             row = service.changed_provider(copy(self.instance), self.changes, cleaned["enabled"], self.resets)
             kind = class_of(row)
             if kind and (self.changes or self.resets or row.pk is None):
-                kind.model_validate(opened(row.merged.get("config", {}), env=environment(row)))
+                kind.model_validate(opened_config(row))
         except ValidationError as error:
             self._complain(error)
         except ConfigError as error:
             self.add_error(None, str(error))
         except StackError as error:
-            field = (error.param or "").replace("config.", CONFIG)
-            self.add_error(field if field in self.fields else None, error.message)
+            self.add_error(self._field_of((error.param or "").split(".")[1:])[0], error.message)
 
     def _complain(self, error: ValidationError) -> None:
         for problem in error.errors(include_input=False, include_url=False, include_context=False):
-            place = [str(part) for part in problem["loc"]]
-            field = CONFIG + place[0] if place and CONFIG + place[0] in self.fields else None
-            inside = ".".join(place[1:] if field else place)
+            field, rest = self._field_of([str(part) for part in problem["loc"]])
+            inside = ".".join(rest)
             message = problem["msg"].removeprefix("Value error, ")
             self.add_error(field, f"{inside}: {message}" if inside else message)
 
+    def _field_of(self, place: list[str]) -> tuple[str | None, list[str]]:
+        """The form's field of a place in the config, or the first of its section's, and what of the place is left."""
+        for length in range(len(place), 0, -1):
+            name = CONFIG + INSIDE.join(place[:length])
+            found = next((field for field in self.fields if field == name or field.startswith(name + INSIDE)), None)
+            if found:
+                return found, place[length:]
+        return None, place
+
     @property
     def resets(self) -> set[str]:
-        """The fields whose edits are to be forgotten."""
-        return {s.name for s in self.settings if s.edited and self.cleaned_data.get(RESET + s.name)}
+        """The settings whose edits are to be forgotten: of a section, where it is as without any."""
+        alone = {s.name for s in self.settings if len(s.place) == 1 and self._is_reset(s)}
+        return alone | {name for name, patch in self._sections.items() if patch == {}}
 
     @property
     def changes(self) -> dict[str, Any]:
-        """The fields with another value than before; None takes one back to its default."""
-        config = self.instance.merged.get("config", {})
+        """The settings with another value than before; None takes one back to its default."""
         declared = self.instance.declared.get("config", {})
-        changes = {}
+        alone = {
+            s.name: patch_between(declared.get(s.name), self._value(s))
+            for s in self.settings
+            if len(s.place) == 1 and self._is_changed(s)
+        }
+        return alone | {name: patch for name, patch in self._sections.items() if patch != {}}
+
+    @property
+    def _sections(self) -> dict[str, Any]:
+        """Each section of which something is said otherwise, as the patch that is laid over the YAML's."""
+        edits: dict[str, dict[Names, Any]] = {}
+        declared = self.instance.declared.get("config", {})
         for setting in self.settings:
-            value = self.cleaned_data.get(CONFIG + setting.name)
-            changed = value != setting.value and not (value is None and setting.name not in config)
-            if changed and not setting.locked and setting.name not in self.resets:
-                changes[setting.name] = patch_between(declared.get(setting.name), value)
-        return changes
+            if len(setting.place) > 1 and (self._is_reset(setting) or self._is_changed(setting)):
+                value = at(declared, setting.place) if self._is_reset(setting) else self._value(setting)
+                edits.setdefault(setting.place[0], {})[setting.place] = value
+        return {
+            name: patch_between(declared.get(name, {}), edited_section(self.instance, name, edited) or {})
+            for name, edited in edits.items()
+        }
+
+    def _is_reset(self, setting: Setting) -> bool:
+        return setting.edited and not setting.locked and bool(self.cleaned_data.get(named(RESET, setting)))
+
+    def _is_changed(self, setting: Setting) -> bool:
+        value = self.cleaned_data.get(named(CONFIG, setting))
+        other = value != setting.value and not (value is None and held_at(self.instance, setting.place) is None)
+        return other and not setting.locked and not self._is_reset(setting)
+
+    def _value(self, setting: Setting) -> Any:
+        """What was typed, with what is behind the masks that were left in it."""
+        held, typed = held_at(self.instance, setting.place), self.cleaned_data.get(named(CONFIG, setting))
+        value = unmasked(typed, setting.value, None if setting.secret else held, f"config.{setting.name}")
+        refuse_locked(setting, held, value)
+        return value
+
+
+def named(prefix: str, setting: Setting) -> str:
+    """The name of a setting's field in the form."""
+    return prefix + INSIDE.join(setting.place)
 
 
 def provider_form(row: Provider) -> type[ProviderForm]:
     """The form of a row: its type's config class gives the fields."""
-    settings = settings_of(row)
-    fields: dict[str, forms.Field] = {CONFIG + setting.name: _config_field(setting) for setting in settings}
-    resets = {RESET + setting.name: forms.BooleanField(required=False) for setting in settings if setting.edited}
+    settings = fields_of(row)
+    fields: dict[str, forms.Field] = {named(CONFIG, setting): _config_field(setting) for setting in settings}
+    resets = {named(RESET, setting): forms.BooleanField(required=False) for setting in settings if setting.edited}
     return type("ProviderForm", (ProviderForm,), {"settings": settings, "row": row, **fields, **resets})
 
 
@@ -126,7 +167,7 @@ def _config_field(setting: Setting) -> forms.Field:
         field = form_field(setting.info)
     if not isinstance(field, forms.BooleanField) and setting.default not in (None, [], {}):
         field.widget.attrs["placeholder"] = str(setting.default)
-    field.label = setting.name
+    field.label = ".".join(setting.place[1:] or setting.place)
     return field
 
 

@@ -1,35 +1,48 @@
 """Where each value of a provider's config comes from: the environment, an edit, the YAML or the default."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined, to_jsonable_python
 
 from apps.registry.config_classes import by_own_names, config_class
-from apps.registry.effective import MASK, is_secret, opened
+from apps.registry.effective import opened
 from apps.registry.models import Provider
+from apps.registry.secrets import LONGEST_PLACE, MASK, at, is_model, is_secret, members, shown, unsealed
 from llamastack.config import ConfigError, env_paths, references
 from llamastack.encryption import UndecryptableSecret
-from llamastack.providers import ProviderConfig
+from llamastack.errors import BadRequest
+from llamastack.providers import ConfigSection, ProviderConfig
+
+Names = tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Setting:
     """A field of a config as it is shown: `value` is what holds now, a mask for a secret; `locked` by the environment.
 
-    `edited`: an edit lies over what the YAML or the class says.
+    `edited`: an edit lies over what the YAML or the class says. `locks`: the places in it that the environment sets.
     """
 
     name: str
     info: FieldInfo
     value: Any
     origin: str
-    locked: bool = False
+    locks: tuple[Names, ...] = ()
     edited: bool = False
     in_yaml: bool = False
+
+    @property
+    def place(self) -> Names:
+        return tuple(self.name.split("."))
+
+    @property
+    def locked(self) -> bool:
+        return any(lock == self.place[: len(lock)] for lock in self.locks)
 
     @property
     def secret(self) -> bool:
@@ -49,44 +62,137 @@ def class_of(row: Provider) -> type[ProviderConfig] | None:
 def settings_of(row: Provider) -> tuple[Setting, ...]:
     """Every field of the row's config class; none where the class is not here."""
     kind = class_of(row)
+    return tuple(_setting(row, (name,), info) for name, info in kind.model_fields.items()) if kind else ()
+
+
+def fields_of(row: Provider) -> tuple[Setting, ...]:
+    """The same, with the fields of a section one by one, as `network.proxy.url`."""
+    return tuple(_fields(row, class_of(row), ()))
+
+
+def _fields(row: Provider, model: type[BaseModel] | None, place: Names) -> Iterator[Setting]:
+    for name, info in model.model_fields.items() if model else ():
+        if section := _model_at(model, name):
+            yield from _fields(row, section, (*place, name))
+        else:
+            yield _setting(row, (*place, name), info)
+
+
+def held_at(row: Provider, place: Names) -> Any:
+    """What stands at a place of the config, as written. A section in a shorter form, such as one number for all that is
+    in it, is read as its class reads it."""
+    model: type[BaseModel] | None = class_of(row)
+    value: Any = row.merged.get("config", {})
+    for part in place:
+        if not isinstance(value, Mapping) and value is not None and model is not None:
+            value = _long_form(model, value)
+        value, model = at(value, (part,)), _model_at(model, part)
+    return value
+
+
+def _model_at(model: type[BaseModel] | None, name: str) -> type[BaseModel] | None:
+    """The class of a section."""
+    kinds = members(model.model_fields[name].annotation) if model and name in model.model_fields else ()
+    return kinds[0] if len(kinds) == 1 and is_model(kinds[0], ConfigSection) else None
+
+
+def _long_form(model: type[BaseModel], value: Any) -> Any:
+    try:
+        return model.model_validate(value).model_dump(exclude_unset=True)
+    except ValidationError:
+        return value
+
+
+def _setting(row: Provider, place: Names, info: FieldInfo) -> Setting:
+    kind = class_of(row)
     declared, edits = (by_own_names(kind, held.get("config", {})) for held in (row.declared, row.override))
-    return tuple(_setting(row, name, info, declared, edits) for name, info in kind.model_fields.items()) if kind else ()
-
-
-def _setting(
-    row: Provider, name: str, info: FieldInfo, declared: Mapping[str, Any], edits: Mapping[str, Any]
-) -> Setting:
+    in_yaml, written = _reached(declared, place)
+    edited, _ = _reached(edits, place)
     setting = Setting(
-        name=name,
+        name=".".join(place),
         info=info,
         value=None,
-        origin=_origin(name, declared, edits),
-        locked=bool(env_paths(declared.get(name))),
-        edited=name in edits,
-        in_yaml=name in declared,
+        origin=_origin(written, edited, in_yaml),
+        locks=tuple(_locks(written, place)),
+        edited=edited,
+        in_yaml=in_yaml,
     )
-    object.__setattr__(setting, "value", _value(setting, row.merged.get("config", {})))
+    object.__setattr__(setting, "value", shown(info.annotation, _value(row, setting)))
     return setting
 
 
-def _origin(name: str, declared: Mapping[str, Any], edits: Mapping[str, Any]) -> str:
-    variables = sorted(variable for variable in references(declared.get(name)) if os.environ.get(variable))
+def _reached(values: Any, place: Names) -> tuple[bool, Any]:
+    """Whether something is said of a place, or of all that it stands in, and what."""
+    for part in place:
+        if not isinstance(values, Mapping):
+            break
+        if part not in values:
+            return False, None
+        values = values[part]
+    return True, values
+
+
+def _locks(declared: Any, place: Names) -> Iterator[Names]:
+    if isinstance(declared, dict):
+        for name, value in declared.items():
+            yield from _locks(value, (*place, name))
+    elif env_paths(declared):
+        yield place
+
+
+def _origin(declared: Any, edited: bool, in_yaml: bool) -> str:
+    variables = sorted(variable for variable in references(declared) if os.environ.get(variable))
     if variables:
         return f"Environment: {', '.join(variables)}"
-    if name in edits:
+    if edited:
         return "Admin"
-    return "YAML" if name in declared else "Default"
+    return "YAML" if in_yaml else "Default"
 
 
-def _value(setting: Setting, config: Mapping[str, Any]) -> Any:
-    if setting.name not in config:
+def _value(row: Provider, setting: Setting) -> Any:
+    written = held_at(row, setting.place)
+    if written is None:
         return setting.default
-    written = config[setting.name]
     if setting.secret:
         return MASK if written else None
-    if setting.edited and not setting.locked:
-        return written
     try:
-        return opened(written)
+        return unsealed(written) if setting.edited and not setting.locks else opened(written)
     except (ConfigError, UndecryptableSecret):
         return written
+
+
+# --- edits ---
+
+
+def edited_section(row: Provider, section: str, edits: Mapping[Names, Any]) -> Any:
+    """A section as it would be written with these values at their places; None where nothing would be left of it."""
+    value = at(row.merged.get("config", {}), (section,))
+    for place, leaf in edits.items():
+        value = _with(_model_at(class_of(row), section), value, place[1:], leaf)
+    return value or None
+
+
+def _with(model: type[BaseModel] | None, value: Any, place: Names, leaf: Any) -> Any:
+    if not place:
+        return leaf
+    if not isinstance(value, Mapping):
+        value = _long_form(model, value) if model and value is not None else {}
+    rest = {name: item for name, item in value.items() if name != place[0]}
+    below = _with(_model_at(model, place[0]), value.get(place[0]), place[1:], leaf)
+    return rest if below in (None, {}) else rest | {place[0]: below}
+
+
+def refuse_locked(setting: Setting, before: Any, after: Any) -> None:
+    """Raises BadRequest where a setting would be otherwise at a place that the environment sets."""
+    for lock in setting.locks:
+        inside = lock[len(setting.place) :]
+        if at(before, inside) != at(after, inside):
+            raise read_only(".".join(lock), "config.", setting)
+
+
+def read_only(name: str, place: str, setting: Setting) -> BadRequest:
+    return BadRequest(
+        f"'{name}' is set by the environment, and read-only ({setting.origin}).",
+        param=f"{place}{name}"[:LONGEST_PLACE],
+        code="read_only",
+    )

@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from apps.access.models import Owned, SnapshotVersion, Tombstone
 from apps.registry.config_classes import by_own_names, config_class
-from apps.registry.effective import addresses, environment, secret_fields, shown_model
+from apps.registry.effective import environment, shown_model
 from apps.registry.models import (
     LISTINGS_UNTIL_GONE,
     Model,
@@ -27,11 +27,13 @@ from apps.registry.models import (
     merged_is,
     patch_between,
 )
+from apps.registry.origins import class_of
 from apps.registry.schemas import ProviderModel, RegisterModel, UpdateModel
+from apps.registry.secrets import Leaf, addresses, at, detours, leaves, sealed
 from llamastack.call import DEFAULT_TENANT, SHARED_TENANT, Principal
 from llamastack.config import ConfigError, ModelEntry, ProviderEntry, StackConfig, expand, references
 from llamastack.config.expand import strings
-from llamastack.encryption import PREFIX, UndecryptableSecret, decrypt, encrypt
+from llamastack.encryption import PREFIX
 from llamastack.errors import BadRequest, Conflict, NotFound, PermissionDenied
 from llamastack.providers import Health
 
@@ -59,8 +61,8 @@ def apply(config: StackConfig) -> None:
 
 def _declare_provider(entry: ProviderEntry) -> int:
     row = _shared(Provider, entry.provider_id, api=entry.api) or Provider(api=entry.api, identifier=entry.provider_id)
-    secrets = secret_fields(config_class(entry.api, entry.provider_type, entry.module), entry.declared)
-    config = _sealed(entry.declared, secrets, row.declared.get("config", {}))
+    kind = config_class(entry.api, entry.provider_type, entry.module)
+    config = sealed(kind, entry.declared, row.declared.get("config", {}))
     return _declare(row, {"config": config}, {"provider_type": entry.provider_type, "module": entry.module})
 
 
@@ -110,39 +112,59 @@ def changed_provider(row: Provider, changes: Mapping[str, Any], enabled: bool, r
     values hold again. Raises Conflict where another provider of this API has the identifier.
     """
     _refuse_duplicate(row, Provider.objects.filter(api=row.api))
-    for name, value in changes.items():
-        _refuse_sealed(value, f"config.{name}")
-    before = row.merged
-    kind = config_class(row.api, row.provider_type, row.module)
+    before, kind = row.merged, class_of(row)
     changes = by_own_names(kind, changes)
-    secrets = secret_fields(kind, changes)
+    _refuse_what_is_not_theirs(row, given_anew(row, changes))
     edits = by_own_names(kind, row.override.get("config", {}))
     stored = {name: value for name, value in edits.items() if name not in reset}
-    row.override = row.override | {"config": stored | _sealed(changes, secrets, stored), "enabled": enabled}
+    row.override = row.override | {"config": stored | sealed(kind, changes, stored), "enabled": enabled}
     if moved := [name for name, written in moved_secrets(before, row, changes).items() if not references(written)]:
         raise BadRequest(
-            f"'{moved[0]}' was given for another address. Give it again to send it to the new one.",
+            f"'{moved[0]}' was given for another address, proxy or trust in certificates. Give it again to send it on.",
             param=f"config.{moved[0]}",
         )
     return row
 
 
-def moved_secrets(before: Mapping[str, Any], row: Provider, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The secrets, as written, that an edited row sends elsewhere than before and than the YAML does.
+def given_anew(row: Provider, changes: Mapping[str, Any], before: Mapping[str, Any] | None = None) -> list[Leaf]:
+    """What of `changes` is not what stood at its place already. `before`: what the row had merged, if not now."""
+    held = (row.merged if before is None else before).get("config", {})
+    return [leaf for leaf in leaves(class_of(row), changes) if leaf.value != at(held, leaf.place)]
 
-    Whoever may edit a provider could otherwise have them sent to a server of their own, and read them there.
-    `before` is what the row had merged; what is among `changes` was given anew.
+
+def _refuse_what_is_not_theirs(row: Provider, given: Iterable[Leaf]) -> None:
+    """Text in the form of stored secrets would be decrypted and shown, or sent somewhere else. The server's files,
+    such as the key of a client certificate, are its operator's, and no tenant's."""
+    for leaf in given:
+        place = ".".join(map(str, ("config", *leaf.place)))
+        if isinstance(leaf.value, str) and leaf.value.startswith(PREFIX):
+            raise BadRequest(f"'{place}': no value may begin with '{PREFIX}'.", param=place, code="invalid_value")
+        if leaf.file and leaf.place[0] == "network" and not environment(row):
+            raise BadRequest(f"'{place}': only a provider that all tenants share may name a file here.", param=place)
+
+
+def moved_secrets(before: Mapping[str, Any], row: Provider, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The secrets, as written, that an edited row lets others have than before and than the YAML does.
+
+    Whoever may edit a provider could otherwise have them sent to a server or a proxy of their own, and read them there.
+    `before` is what the row had merged; what is among `changes`, and was not there before, was given anew.
     """
     config: dict[str, Any] = row.merged.get("config", {})
-    kind = config_class(row.api, row.provider_type, row.module)
+    kind = class_of(row)
     known = [by_own_names(kind, held.get("config", {})) for held in (before, row.declared)]
-    secrets = secret_fields(kind, config)
+    given = {leaf.place for leaf in given_anew(row, changes, before)}
+    kept = [leaf for leaf in leaves(kind, config) if leaf.kept_secret and leaf.place not in given]
     return {
-        name: config[name]
-        for name in sorted(secrets & config.keys() - changes.keys())
-        if _is_set(config[name], row)
-        and not any(was.get(name) == config[name] and addresses(was) == addresses(config) for was in known)
+        ".".join(map(str, leaf.place)): leaf.value
+        for leaf in sorted(kept, key=lambda leaf: str(leaf.place))
+        if _is_set(leaf.value, row) and not any(_goes_as(leaf, was, config) for was in known)
     }
+
+
+def _goes_as(leaf: Leaf, was: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
+    """Whether a secret was the same before, and went to the same servers, with no fewer able to read it."""
+    same = at(was, leaf.place) == leaf.value and addresses(was) == addresses(config)
+    return same and detours(config) <= detours(was)
 
 
 def _is_set(written: Any, row: Provider) -> bool:
@@ -351,34 +373,7 @@ def record_health(provider_key: int, health: Health) -> None:
     row.update(healthy=health.ok, health=health.message[:2000].replace("\0", ""))
 
 
-# --- secrets ---
-
-
-def _sealed(config: Mapping[str, Any], secrets: set[str], before: Mapping[str, Any]) -> dict[str, Any]:
-    """A config as it is stored: literal secrets encrypted; one that did not change keeps its cipher text."""
-    return {name: _sealed_value(value, before.get(name), name in secrets) for name, value in config.items()}
-
-
-def _sealed_value(value: Any, before: Any, secret: bool) -> Any:
-    """What lies further down has no config class here: its secrets are told by their names."""
-    if isinstance(value, dict):
-        return _sealed(value, secret_fields(None, value), before if isinstance(before, dict) else {})
-    if isinstance(value, list):
-        old = before if isinstance(before, list) and len(before) == len(value) else [None] * len(value)
-        return [_sealed_value(item, was, secret) for item, was in zip(value, old, strict=True)]
-    return _seal(value, before) if secret else value
-
-
 def _refuse_sealed(value: Any, place: str) -> None:
     """Text in the form of stored secrets would be decrypted and shown, or sent somewhere else."""
     if any(text.startswith(PREFIX) for _, text in strings(value)):
         raise BadRequest(f"'{place}': no value may begin with '{PREFIX}'.", param=place, code="invalid_value")
-
-
-def _seal(value: Any, before: Any) -> Any:
-    if not isinstance(value, str) or not value or "${env." in value or value.startswith(PREFIX):
-        return value
-    with suppress(UndecryptableSecret):  # one whose key is lost is replaced
-        if isinstance(before, str) and before.startswith(PREFIX) and decrypt(before) == value:
-            return before
-    return encrypt(value)

@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 from yarl import URL
 
 from llamastack.egress.transport import Timeouts
 from llamastack.egress.ways import Network, Way
-from llamastack.providers import ProviderConfig, ProviderUnavailable
+from llamastack.providers import ConfigSection, ProviderConfig, ProviderUnavailable
 
 T = TypeVar("T")
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -31,11 +31,7 @@ OURS = (
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class TLSConfig(Section):
+class TLSConfig(ConfigSection):
     verify: bool | Path = Field(
         True, description="Check the server's certificate: true, false, or the file of the CAs to trust instead"
     )
@@ -56,7 +52,7 @@ def _listed(value: Any) -> Any:
     return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
 
 
-class ProxyConfig(Section):
+class ProxyConfig(ConfigSection):
     # Kept from representations, since they may hold a password.
     url: str | None = Field(None, repr=False, description="The proxy of every request: http://user:password@host:3128")
     http: str | None = Field(None, repr=False, description="The proxy of http:// addresses, in place of url")
@@ -99,14 +95,21 @@ def proxy_at(text: str) -> tuple[URL, dict[str, str]]:
     return url.origin(), {"Proxy-Authorization": f"Basic {credentials}"}
 
 
-class TimeoutConfig(Section):
+class TimeoutConfig(ConfigSection):
+    """A number stands for both."""
+
     connect: Seconds | None = Field(None, description="Seconds until the connection must stand; 5 where empty")
     read: Seconds | None = Field(
         None, description="Seconds to wait for an answer, and between two parts of a stream; 600 and 60 where empty"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def of_both(cls, value: Any) -> Any:
+        return {"connect": value, "read": value} if isinstance(value, int | float | str) else value
 
-class LimitsConfig(Section):
+
+class LimitsConfig(ConfigSection):
     max_connections: Annotated[int, Field(ge=1)] | None = Field(
         None, description="Requests under way at once, in each process; more wait for room. Any number where empty"
     )
@@ -118,16 +121,14 @@ class LimitsConfig(Section):
     )
 
 
-class NetworkConfig(Section):
+class NetworkConfig(ConfigSection):
     """How a provider's server is reached."""
 
     tls: TLSConfig | None = None
     proxy: ProxyConfig | None = None
-    timeout: Seconds | TimeoutConfig | None = Field(
-        None, description="Seconds to connect and to wait for an answer, or one of each: connect, read"
-    )
+    timeout: TimeoutConfig | None = None
     headers: dict[str, SecretStr] | None = Field(
-        None, description="Sent with every request, beside the provider's key. Their values are secrets"
+        None, description="Sent with every request, beside the provider's key: X-Team: blue. Their values are secrets"
     )
     limits: LimitsConfig | None = None
 
@@ -148,11 +149,7 @@ class NetworkConfig(Section):
         return headers
 
     def timeouts(self) -> Timeouts:
-        given = self.timeout
-        if given is None:
-            return Timeouts()
-        if isinstance(given, float):
-            given = TimeoutConfig(connect=given, read=given)
+        given = self.timeout or TimeoutConfig()
         waits = {"idle": given.read, "total": given.read}
         return Timeouts(**{name: wait for name, wait in {"connect": given.connect, **waits}.items() if wait})
 

@@ -6,9 +6,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from apps.registry.config_classes import by_own_names
-from apps.registry.effective import MASK, environment, masked, opened, secret_fields, text_fields
+from apps.registry.effective import opened_config
 from apps.registry.models import Provider, patch_between
-from apps.registry.origins import Setting, class_of, settings_of
+from apps.registry.origins import Setting, class_of, read_only, refuse_locked, settings_of
+from apps.registry.secrets import masked, unmasked
 from llamastack.config import ConfigError
 from llamastack.errors import BadRequest
 from llamastack.near import did_you_mean
@@ -19,23 +20,21 @@ SHOWN = 200
 def shown_config(row: Provider) -> dict[str, Any]:
     """Every setting as it holds now; of a type that is not here, what is written."""
     settings = settings_of(row)
-    if not settings:
-        written = row.merged.get("config", {})
-        return masked(written, secret_fields(None, written))
-    return masked({s.name: s.value for s in settings}, {s.name for s in settings if s.secret})
+    return masked(class_of(row), {s.name: s.value for s in settings} if settings else row.merged.get("config", {}))
 
 
 def config_changes(row: Provider, given: Mapping[str, Any]) -> dict[str, Any]:
     """What of `given` is otherwise than shown, as `edit_provider` takes it; a mask that comes back changes nothing."""
     given = by_own_names(class_of(row), given)
-    shown = shown_config(row)
+    shown, held = shown_config(row), row.merged.get("config", {})
     settings = {setting.name: setting for setting in settings_of(row)}
     differs = {name: value for name, value in given.items() if name not in shown or value != shown[name]}
     changes = {}
     for name, value in differs.items():
         setting = known(row, settings, name, "config.")
-        before = unmasked(value, shown[name], None if setting.secret else setting.value, f"config.{name}")
-        changes[name] = patch_between(row.declared.get("config", {}).get(name), before)
+        after = unmasked(value, shown[name], held.get(name), f"config.{name}")
+        refuse_locked(setting, held.get(name), after)
+        changes[name] = patch_between(row.declared.get("config", {}).get(name), after)
     return changes
 
 
@@ -48,36 +47,8 @@ def known(row: Provider, settings: Mapping[str, Setting], name: str, place: str)
             param=(place + name)[:SHOWN],
         )
     if settings[name].locked:
-        raise BadRequest(
-            f"'{name}' is set by the environment, and read-only ({settings[name].origin}).",
-            param=place + name,
-            code="read_only",
-        )
+        raise read_only(name, place, settings[name])
     return settings[name]
-
-
-def unmasked(value: Any, shown: Any, actual: Any, place: str) -> Any:
-    """`value` with what is behind the masks that were shown, and stand where they stood."""
-    if value == shown and actual is not None:
-        return actual
-    if value == MASK:
-        place = place[:SHOWN]
-        raise BadRequest(f"'{place}': this is a mask. Send the secret, or leave the field out.", param=place)
-    if isinstance(value, dict):
-        return {
-            key: unmasked(item, _item(shown, key), _item(actual, key), f"{place}.{key}") for key, item in value.items()
-        }
-    if isinstance(value, list):
-        same = isinstance(shown, list) and len(shown) == len(value)
-        return [
-            unmasked(item, shown[i] if same else None, actual[i] if same and actual else None, f"{place}.{i}")
-            for i, item in enumerate(value)
-        ]
-    return value
-
-
-def _item(value: Any, key: str) -> Any:
-    return value.get(key) if isinstance(value, dict) else None
 
 
 def refuse_invalid(row: Provider) -> None:
@@ -85,8 +56,7 @@ def refuse_invalid(row: Provider) -> None:
     kind = class_of(row)
     try:
         if kind is not None:
-            config = opened(row.merged.get("config", {}), text_fields(kind), environment(row))
-            kind.model_validate(config)
+            kind.model_validate(opened_config(row))
     except ConfigError as error:
         raise BadRequest(str(error), param="config") from error
     except ValidationError as error:

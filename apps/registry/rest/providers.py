@@ -74,7 +74,7 @@ class ProviderSerializer(Strict):
             "config": shown_config(row),
             "version": row.version,
             "origins": {setting.name: setting.origin for setting in settings},
-            "locked": [setting.name for setting in settings if setting.locked],
+            "locked": [".".join(lock) for setting in settings for lock in setting.locks],
             "state": state.word.lower(),
             "reason": state.reason,
             "models": int(service.models_on(row).count()),
@@ -120,7 +120,8 @@ class ProviderSerializer(Strict):
         return {name for name in (*asked, *left_out) if settings[name].edited}
 
     def _edited(self, row: Provider, changes: dict[str, Any], enabled: bool, reset: Any = ()) -> Provider:
-        if references(changes) and not self.operator.is_superuser:
+        given = [leaf.value for leaf in service.given_anew(row, changes)]
+        if references(given) and not self.operator.is_superuser:
             raise PermissionDenied("Only a superuser, in person, may have a provider read the server's environment.")
         before = row.merged
         row = service.edit_provider(row, changes, enabled, reset)

@@ -8,8 +8,9 @@ from django.contrib.auth.models import Permission
 
 from apps.access.models import User
 from apps.registry import service
-from apps.registry.effective import MASK, opened
+from apps.registry.effective import opened
 from apps.registry.models import Model, Origin, Provider
+from apps.registry.secrets import MASK
 from apps.registry.shown import built_types
 from llamastack.apis import Api
 from llamastack.config import ProviderEntry, StackConfig

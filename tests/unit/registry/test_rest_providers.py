@@ -7,8 +7,8 @@ import httpx
 import pytest
 
 from apps.registry import service
-from apps.registry.effective import MASK
 from apps.registry.models import Model, Provider
+from apps.registry.secrets import MASK
 from llamastack.config import ProviderEntry, StackConfig
 from llamastack.db import db
 from llamastack.stack import LlamaStack
