@@ -89,7 +89,9 @@ def form_field(info: FieldInfo) -> forms.Field:
     optional = len(kinds) < len(_kinds(info.annotation))
     needed = info.is_required() and not optional
     if len(kinds) > 1:
-        return Json(required=needed, words=str in kinds)
+        return Json(
+            required=needed, words=any(isinstance(kind, type) and issubclass(kind, str | PurePath) for kind in kinds)
+        )
     return _field(kinds[0], optional, needed)
 
 
@@ -121,7 +123,7 @@ def _field(kind: Any, optional: bool, needed: bool) -> forms.Field:
 def _several(kind: Any, needed: bool) -> forms.Field:
     if get_args(kind) == (str,):
         return Lines(required=needed)
-    return Pairs(required=needed) if get_args(kind)[1:] in ((str,), (SecretStr,)) else Json(required=needed)
+    return Pairs(required=needed) if get_args(kind)[1:] == (SecretStr,) else Json(required=needed)
 
 
 def secret_field(needed: bool = False) -> forms.Field:

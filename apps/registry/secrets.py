@@ -43,7 +43,8 @@ class Leaf:
 
     @property
     def kept_secret(self) -> bool:
-        return self.secret or (isinstance(self.value, str) and without_password(self.value) != self.value)
+        text = self.value if isinstance(self.value, str) else ""
+        return self.secret or text.startswith(PREFIX) or without_password(text) != text
 
     @property
     def text(self) -> bool:
@@ -82,17 +83,17 @@ def _leaves(value: Any, kinds: tuple[Any, ...], place: Place) -> Iterator[Leaf]:
 
 
 def _below(kinds: tuple[Any, ...], key: str | int) -> tuple[Any, ...]:
-    """The types of what stands under a key. All that is below a secret is one."""
+    """The types of what stands under a key. All that is below a secret is one, also where no such thing may stand."""
     found: list[Any] = []
     for kind in kinds:
-        if kind is SecretStr:
+        if kind is SecretStr or (is_model(kind) and isinstance(key, int)):
             found.append(kind)
         elif is_model(kind):
             names = kind.other_names if issubclass(kind, ProviderConfig) else {}
             info = kind.model_fields.get(names.get(key, key))
             found += members(info.annotation) if info else ()
         elif arguments := get_args(kind):
-            found += members(arguments[-1] if isinstance(key, str) else arguments[0])
+            found += members(arguments[-1])
     return tuple(found)
 
 

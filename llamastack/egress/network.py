@@ -65,9 +65,10 @@ class ProxyConfig(ConfigSection):
     @field_validator("url", "http", "https")
     @classmethod
     def proxy_url(cls, value: str | None) -> str | None:
-        if value is not None:
+        """Empty, as a variable that is not set leaves it, is none."""
+        if value:
             proxy_at(value)
-        return value
+        return value or None
 
     @model_validator(mode="after")
     def either(self) -> Self:
@@ -128,7 +129,8 @@ class NetworkConfig(ConfigSection):
     proxy: ProxyConfig | None = None
     timeout: TimeoutConfig | None = None
     headers: dict[str, SecretStr] | None = Field(
-        None, description="Sent with every request, beside the provider's key: X-Team: blue. Their values are secrets"
+        None,
+        description="Sent with every request, beside its key, as X-Team: blue. Empty ones are not",
     )
     limits: LimitsConfig | None = None
 
@@ -146,7 +148,7 @@ class NetworkConfig(ConfigSection):
             if CONTROL.search(value.get_secret_value().strip()):
                 raise ValueError(f"the value of {name} holds a line break or another control character")
             seen.add(name.lower())
-        return headers
+        return {name: value for name, value in (headers or {}).items() if value.get_secret_value().strip()} or None
 
     def timeouts(self) -> Timeouts:
         given = self.timeout or TimeoutConfig()

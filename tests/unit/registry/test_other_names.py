@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 
 from apps.registry import service
-from apps.registry.effective import MASK, masked, provider_record, secret_fields
+from apps.registry.effective import provider_record
 from apps.registry.export import export
 from apps.registry.models import Provider
 from apps.registry.origins import class_of, settings_of
 from apps.registry.rest.configs import config_changes
+from apps.registry.secrets import MASK, masked
 from llamastack.config import ConfigError, document, load_config
 
 pytestmark = pytest.mark.django_db
@@ -43,7 +44,7 @@ def test_a_secret_under_another_name_is_encrypted_and_masked(apply: Any) -> None
     row = Provider.objects.get()
     assert row.declared["config"]["auth_credential"].startswith("enc:v1:")
     assert provider_record(row).config["api_key"] == "hunter2"
-    assert masked(row.declared["config"], secret_fields(class_of(row), {}))["auth_credential"] == MASK
+    assert masked(class_of(row), row.declared["config"])["auth_credential"] == MASK
     assert "hunter2" not in str(exported(path))
     assert set(exported(path)) == {"url", "auth_credential"}
 
