@@ -61,6 +61,8 @@ DEBUG = os.environ.get("DJANGO_DEBUG") == "1"
 ALLOWED_HOSTS = listed("LLAMA_STACK_ALLOWED_HOSTS", LOOPBACK_HOSTS)
 # Web pages of these origins may call the API from a browser, beside the server's own.
 ALLOWED_ORIGINS = listed("LLAMA_STACK_ALLOWED_ORIGINS", [])
+# Beside the public internet, what URLs in requests may lead to: host names, addresses, networks; `none` forbids all.
+ALLOWED_FETCHES = listed("LLAMA_STACK_ALLOWED_FETCHES", [])
 AUTH_REQUIRED = os.environ.get("LLAMA_STACK_AUTH") == "required"
 MAX_BODY_BYTES = int(os.environ.get("LLAMA_STACK_MAX_BODY_BYTES", str(16 * 1024 * 1024)))
 

@@ -14,6 +14,7 @@ from apps.inference.protocol import ChatReply, CompletionReply
 from apps.inference.providers.inline.loads import Loads
 from apps.inference.providers.inline.meta_reference import images
 from apps.inference.providers.inline.meta_reference.config import MetaReferenceConfig
+from apps.inference.providers.inline.meta_reference.fetching import Fetching
 from apps.inference.schemas import (
     ChatCompletionRequest,
     CompletionRequest,
@@ -24,6 +25,7 @@ from apps.inference.schemas import (
     RerankResponse,
 )
 from llamastack.call import Call
+from llamastack.egress.fetch import fetcher
 from llamastack.errors import NotFound, NotSupported
 from llamastack.providers import Health, Provider
 
@@ -41,6 +43,7 @@ class MetaReference(Provider):
         super().__init__(provider_id, config, **services)
         self._loads: Loads[LoadedModel] = Loads(self._load)
         self._looking = asyncio.Semaphore(1)  # images are large while they are decoded: those of one request at a time
+        self.fetching = Fetching(fetcher())
 
     async def start(self) -> None:
         if self.config.model:
@@ -61,13 +64,14 @@ class MetaReference(Provider):
         request = parameters.honoured(request, self.config)
         if found := images.places(request.messages):
             await asyncio.to_thread(self._require_sight, request.model, found)
+            images.check(found)
         sampling = parameters.sampling(request, self.config.temperature, self.config.max_tokens)
         loaded = await self._loaded(request.model)
         parameters.refuse_foreign_tokens(sampling, loaded.vocabulary)
         talk = replace(talks.talk(loaded.tokenizer, request, self.config), longest_text=loaded.longest_text)
         if loaded.eyes:
-            async with self._looking if found else nullcontext():
-                tokens = await asyncio.to_thread(loaded.eyes.encode, request.messages, talk)
+            async with self.fetching.fetched(found) as fetched, self._looking if found else nullcontext():
+                tokens = await asyncio.to_thread(loaded.eyes.encode, request.messages, talk, fetched)
         else:
             tokens = await asyncio.to_thread(prompt.encode, loaded.tokenizer, request.messages, talk)
         loaded.engine.room(tokens)

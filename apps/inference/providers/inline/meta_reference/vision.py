@@ -1,6 +1,6 @@
 """A model's eyes: the processor that makes one prompt of a conversation's text and images."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from apps.inference.providers.inline.meta_reference import images, prompt
 from apps.inference.providers.inline.meta_reference.seen import Seen
 from apps.inference.providers.inline.meta_reference.tool_forms.talk import PLAIN, Talk
 from apps.inference.schemas import Message, TextPart
+from llamastack.egress.fetch import Fetched
 from llamastack.errors import BadRequest
 
 
@@ -25,14 +26,19 @@ class Eyes:
         added = self.tokenizer.added_tokens_decoder.items()
         self._controls = {processor.image_token_id, *(number for number, token in added if token.special)}
 
-    def encode(self, messages: list[Message], talk: Talk = PLAIN) -> list[int]:
-        """A prompt's tokens; with images, a Seen prompt, whose tokens count them. Raises BadRequest."""
+    def encode(
+        self, messages: list[Message], talk: Talk = PLAIN, fetched: Mapping[str, Fetched] | None = None
+    ) -> list[int]:
+        """A prompt's tokens; with images, a Seen prompt, whose tokens count them. Raises BadRequest.
+
+        `fetched` has what stands at the addresses of those that do not carry their data.
+        """
         text = prompt.rendered(self._processor, messages, talk, in_parts=True)
         begun = self.tokenizer.bos_token is not None and text.startswith(self.tokenizer.bos_token)
         found = images.places(messages)
         if found:
             self._refuse_controls(messages)
-            return self._seen(text, images.decode(found), not begun)
+            return self._seen(text, images.decode(found, fetched or {}), not begun)
         tokens: list[int] = self.tokenizer.encode(text, add_special_tokens=not begun)
         return tokens
 

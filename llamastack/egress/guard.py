@@ -1,0 +1,125 @@
+"""Connections to addresses that a caller names: a name is looked up once, and only what was checked is connected to."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from functools import partial
+from ipaddress import ip_address
+from typing import Any
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from llamastack.egress.addresses import Allowed, IPAddress, Target, parse
+from llamastack.egress.transport import LiveTransport, Outgoing, Reply, Timeouts
+from llamastack.errors import BadRequest
+
+# One sentence for every address that is refused and every name that has none: who asks learns nothing of what is there.
+REFUSED = (
+    "The URL leads to no public address, and this server connects to no other that a caller names. "
+    "LLAMA_STACK_ALLOWED_FETCHES lets its operator allow some."
+)
+NOTHING = "This server fetches nothing (LLAMA_STACK_ALLOWED_FETCHES=none)."
+
+Lookup = Callable[[str], Awaitable[Sequence[str]]]
+OpenSocket = Callable[[Any], socket.socket]  # of what getaddrinfo says of an address
+
+# Apart from the loop's own threads, which names that take long to be found would fill.
+_lookups = ThreadPoolExecutor(8, thread_name_prefix="names")
+
+
+async def system_lookup(host: str) -> Sequence[str]:
+    """The addresses of a name, as this system knows them; none where it has none."""
+    ask = partial(socket.getaddrinfo, host, None, type=socket.SOCK_STREAM)
+    try:
+        found = await asyncio.get_running_loop().run_in_executor(_lookups, ask)
+    except (OSError, UnicodeError):
+        return []
+    return [str(place[0]) for *_, place in found]
+
+
+def system_socket(info: Any) -> socket.socket:
+    family, kind, protocol, _, _ = info
+    return socket.socket(family, kind, protocol)
+
+
+class Guard(AbstractResolver):
+    """Resolver and maker of sockets of one aiohttp connector. `param` is the field that refusals name.
+
+    The name in the URL stays what TLS and the Host header speak of. What aiohttp connects to is what `resolve` handed
+    it, or an address that stood in the URL; each socket is held to that once more when it is opened.
+    """
+
+    def __init__(
+        self,
+        allowed: Allowed,
+        param: str | None = None,
+        lookup: Lookup = system_lookup,
+        open_socket: OpenSocket = system_socket,
+    ) -> None:
+        self._allowed = allowed
+        self._param = param
+        self._lookup = lookup
+        self._open_socket = open_socket
+        self._checked: set[IPAddress] = set()
+
+    def connector(self, **options: Any) -> aiohttp.TCPConnector:
+        return aiohttp.TCPConnector(resolver=self, socket_factory=self._socket, use_dns_cache=False, **options)
+
+    def admit(self, target: Target) -> None:
+        """Check an address that stands in a URL itself; names are checked when they are resolved. Raises BadRequest."""
+        if self._allowed.nothing:
+            raise BadRequest(NOTHING, param=self._param)
+        if target.address is not None:
+            self._check(target.host, [target.address])
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        found = [ip_address(text) for text in dict.fromkeys(await self._lookup(host))]
+        self._check(host, found)
+        return [self._result(host, address, port) for address in found]
+
+    def _check(self, host: str, found: list[IPAddress]) -> None:
+        """All of a name's addresses, or none: one that has a private one among public ones is up to something."""
+        if not found or not all(self._allowed.permits(host, address) for address in found):
+            raise BadRequest(REFUSED, param=self._param)
+        self._checked.update(found)
+
+    def _result(self, host: str, address: IPAddress, port: int) -> ResolveResult:
+        family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
+        flags = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+        return ResolveResult(hostname=host, host=str(address), port=port, family=family, proto=0, flags=flags)
+
+    def _socket(self, info: Any) -> socket.socket:
+        if ip_address(info[4][0]) not in self._checked:
+            raise PermissionError(f"{info[4][0]} was not checked")
+        return self._open_socket(info)
+
+    async def close(self) -> None:
+        """There is nothing to close."""
+
+
+class GuardedTransport(LiveTransport):
+    """The transport for a base address that a caller gives with its request; `param` is the field that it came in.
+
+    It sends what it is given: whoever makes an Egress for such an address gives it none of the operator's headers.
+    """
+
+    def __init__(self, timeouts: Timeouts, guard: Guard, param: str | None = None) -> None:
+        super().__init__(timeouts)
+        self._guard = guard
+        self._param = param
+
+    @asynccontextmanager
+    async def send(self, outgoing: Outgoing) -> AsyncIterator[Reply]:
+        target = parse(outgoing.url, self._param)
+        self._guard.admit(target)
+        exact = Outgoing(outgoing.method, target.url, outgoing.headers, outgoing.body, outgoing.streamed)
+        async with super().send(exact) as reply:
+            yield reply
+
+    def _connector(self) -> aiohttp.TCPConnector:
+        return self._guard.connector(limit=0)
