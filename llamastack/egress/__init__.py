@@ -5,6 +5,9 @@ Network      ways.py        how an address is reached: directly or by a proxy, w
 opened       network.py     the `network` section of a provider's config, which becomes a Network
 Transport    transport.py   one exchange of bytes, as aiohttp makes it
 Recorder     recorder.py    stands in for it, and records or replays (llamastack/recording)
+parse        addresses.py   a URL that a caller names, read strictly; and which addresses it may lead to
+Guard        guard.py       connections to such addresses alone as were checked
+Fetcher      fetch.py       a file at such a URL, within limits
 refusal      failures.py    an upstream's status and an exception of the transport as the StackError they mean
 """
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from apps.inference.providers.inline.meta_reference.images import decode, places
+from apps.inference.providers.inline.meta_reference.images import check, decode, places
 from apps.inference.schemas import Message
 from llamastack.errors import BadRequest
 from tests.unit.inference.seeing import image_part, picture, url
@@ -20,7 +20,9 @@ PNG = url(SMALL)
 
 def decoded(*addresses: str, role: str = "user", **fields: Any) -> list[Image.Image]:
     parts = [{"type": "text", "text": "x"}, *(image_part(address, **fields) for address in addresses)]
-    return decode(places([Message.model_validate({"role": role, "content": parts})]))
+    found = places([Message.model_validate({"role": role, "content": parts})])
+    check(found)
+    return decode(found, {})
 
 
 def data(content: bytes, media: str = "image/png") -> str:
@@ -75,9 +77,11 @@ def test_upper_case_and_parameters_in_the_address_do_no_harm() -> None:
 @pytest.mark.parametrize(
     ("address", "words"),
     [
-        ("https://example.com/a.png", "send the image itself"),
-        ("file:///etc/passwd", "send the image itself"),
-        ("/etc/passwd", "send the image itself"),
+        ("ftp://example.com/a.png", "does not begin with http"),
+        ("file:///etc/passwd", "does not begin with http"),
+        ("http://user:password@example.com/a.png", "user name or a password"),
+        ("/etc/passwd", "An image comes as"),
+        ("example.com/a.png", "An image comes as"),
         ("data:", "comes as"),
         ("data:image/png," + "AAAA", "comes as"),
         ("data:image/svg+xml;base64,AAAA", "comes as"),

@@ -10,10 +10,6 @@ from llamastack.errors import BadRequest, RateLimited
 
 # The latter two: as stores of files call what they know nothing of.
 ACCEPT = (*images.FORMATS, "application/octet-stream", "binary/octet-stream")
-    *images.FORMATS,
-    "application/octet-stream",
-    "binary/octet-stream",
-)  # as stores call what they know nothing of
 SECONDS = 20.0  # for all images of a request
 MAX_TOTAL_BYTES = 32 << 20  # of a request's images
 AT_ONCE = 4  # of one request
