@@ -4,6 +4,7 @@ import asyncio
 import json
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,9 +44,13 @@ class MetaReference(Provider):
         super().__init__(provider_id, config, **services)
         self._loads: Loads[LoadedModel] = Loads(self._load)
         self._looking = asyncio.Semaphore(1)  # images are large while they are decoded: those of one request at a time
-        self.fetching = Fetching(fetcher())
+
+    @cached_property
+    def fetching(self) -> Fetching:
+        return Fetching(fetcher())
 
     async def start(self) -> None:
+        self.fetching  # noqa: B018 - a setting that cannot be read is told now
         if self.config.model:
             await self._loaded(self.config.model)
 
