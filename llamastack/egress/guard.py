@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
@@ -13,6 +13,8 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from llamastack.egress.addresses import Allowed, IPAddress, Target, parse
+from llamastack.egress.client import Egress
+from llamastack.egress.recorder import kept
 from llamastack.egress.transport import LiveTransport, Outgoing, Reply, Timeouts
 from llamastack.errors import BadRequest
 
@@ -123,3 +125,21 @@ class GuardedTransport(LiveTransport):
 
     def _connector(self) -> aiohttp.TCPConnector:
         return self._guard.connector(limit=0)
+
+
+def egress_of_caller(
+    base_url: str, upstream: str, headers: Mapping[str, str], param: str, timeouts: Timeouts | None = None
+) -> Egress:
+    """An Egress to an address that a caller gave in the field `param`, with the headers that are for there.
+
+    `headers` are the caller's own: whatever else a provider is configured with, above all its key, stays here. Only
+    what is below the address's own origin should be asked of it; redirects are not followed. Raises BadRequest.
+    """
+    from llamastack import settings  # a provider's module is imported before Django's settings can be
+
+    target = parse(base_url, param)
+    guard = Guard(Allowed.of(settings.ALLOWED_FETCHES), param)
+    guard.admit(target)
+    egress = Egress(target.url, upstream, headers, timeouts)
+    egress.transport = kept(GuardedTransport(timeouts or Timeouts(), guard, param))
+    return egress

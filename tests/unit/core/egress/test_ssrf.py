@@ -10,7 +10,7 @@ import pytest
 from llamastack.egress import Egress
 from llamastack.egress.addresses import Allowed, Target, is_public, parse
 from llamastack.egress.fetch import Fetcher
-from llamastack.egress.guard import REFUSED, Guard, GuardedTransport
+from llamastack.egress.guard import REFUSED, Guard, GuardedTransport, egress_of_caller
 from llamastack.egress.transport import Timeouts
 from llamastack.errors import BadRequest
 from tests.unit.core.egress.internet import PNG, PUBLIC, PUBLIC_6, Internet, internet
@@ -215,3 +215,17 @@ async def test_a_base_address_of_a_caller_that_is_public_is_asked_with_the_calle
         await asking.get("models")
     await asking.close()
     assert net.hits == 1
+
+
+async def test_an_egress_of_a_caller_is_guarded_and_has_the_callers_headers_alone(net: Internet) -> None:
+    port = net.ports["canary", socket.AF_INET]
+    for url in (f"http://127.0.0.1:{port}/v1", f"http://public.example@127.0.0.1:{port}/v1", "file:///etc/passwd"):
+        with pytest.raises(BadRequest) as told:
+            egress_of_caller(url, "Provider 'x'", {}, "passthrough_url")
+        assert told.value.param == "passthrough_url"
+    named = egress_of_caller(f"http://localhost:{port}/v1#x", "Provider 'x'", {"X-Key": "1"}, "passthrough_url")
+    assert (named.base_url, named.headers) == (f"http://localhost:{port}/v1", {"X-Key": "1"})
+    with pytest.raises(BadRequest, match="no public address"):
+        await named.get("models")
+    await named.close()
+    assert net.hits == 0
