@@ -7,7 +7,7 @@ deployment is the model, `api-version` may be `preview`). Both take a key as `ap
 
 import re
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import quote
 
 from pydantic import Field, SecretStr, field_validator
@@ -46,10 +46,6 @@ class AzureConfig(OpenAICompatibleConfig):
         if version and not DATED.fullmatch(version) and version not in ("v1", "preview", "latest"):
             raise ValueError("must be a date such as 2024-10-21 or 2025-01-01-preview, or v1, preview or latest")
         return version
-
-    @classmethod
-    def sample_run_config(cls) -> dict[str, Any]:
-        return super().sample_run_config() | {"allowed_models": ["gpt-4o"]}
 
 
 class Azure(OpenAICompatible):

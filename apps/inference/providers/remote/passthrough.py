@@ -51,10 +51,6 @@ class PassthroughConfig(OpenAICompatibleConfig):
                 raise ValueError(f"forward_headers: the header '{header}' is blocked")
         return self
 
-    @classmethod
-    def sample_run_config(cls) -> dict[str, Any]:
-        return super().sample_run_config() | {"forward_headers": {"tenant_id": "X-Tenant-ID"}}
-
 
 class Passthrough(OpenAICompatible):
     config_class = PassthroughConfig
