@@ -126,11 +126,17 @@ class UpstreamError(StackError):
 
 
 class UpstreamRejected(UpstreamError):
-    """The upstream refused the request with a 4xx of its own, which the caller gets to see."""
+    """The upstream refused the request with a 4xx of its own, which the caller gets to see.
+
+    Where it is for the credentials, the type says so; the code is the upstream's, or tells that it was the upstream.
+    """
+
+    types = {401: AuthenticationError.type, 403: PermissionDenied.type}
 
     def __init__(self, message: str, status: int, **details: Any) -> None:
         super().__init__(message, **details)
         self.status = status
+        self.type = self.types.get(status, self.type)
 
 
 class Unavailable(StackError):

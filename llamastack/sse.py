@@ -1,7 +1,7 @@
 """Server-sent events, both ways: the one encoder of what we stream, and the reader of what upstreams stream."""
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from django.http import StreamingHttpResponse
 
 DONE = b"data: [DONE]\n\n"
-MAX_LINE_BYTES = 8 * 1024 * 1024
+MAX_EVENT_BYTES = 8 * 1024 * 1024
 logger = logging.getLogger(__name__)
 
 
@@ -72,30 +72,41 @@ async def _events(first: BaseModel | None, chunks: Any, done: bytes) -> AsyncIte
             yield done
 
 
-async def payloads(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The `data` of each event in a byte stream cut anywhere (WHATWG HTML, 9.2: lines end in CR, LF or CRLF)."""
+async def payloads(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """The `data` of each event in a byte stream cut anywhere (WHATWG HTML, 9.2: lines end in CR, LF or CRLF).
+
+    An event ends in an empty line: what follows the last one was cut.
+    """
     data: list[bytes] = []
+    size = 0
     async for line in lines(pieces):
         if line.startswith(b"data:"):
             data.append(line[5:].removeprefix(b" "))
+            size += len(line)
+            if size > MAX_EVENT_BYTES:
+                raise MalformedStream(f"an event is longer than {MAX_EVENT_BYTES} bytes")
         elif not line and data:
             yield b"\n".join(data)
-            data = []
-    if data:
-        yield b"\n".join(data)
+            data, size = [], 0
 
 
-async def lines(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    rest = b""
+async def lines(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """One that comes in many pieces is put together once; the last one may lack its end."""
+    begun: list[bytes] = []
+    size = 0
+    after_cr = False
     async for piece in pieces:
-        # A piece that ends in CR may be half of a CRLF: keep the CR for the next piece.
-        held = b"\r" if piece.endswith(b"\r") else b""
-        rest = (rest + piece.removesuffix(b"\r")).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        *whole, rest = rest.split(b"\n")
+        # A piece that ends in CR ends a line; where the next one begins with LF, that belongs to it.
+        text = piece[1:] if after_cr and piece.startswith(b"\n") else piece
+        after_cr = piece.endswith(b"\r") if piece else after_cr
+        *whole, rest = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
         for line in whole:
-            yield line
-        rest += held
-        if len(rest) > MAX_LINE_BYTES:
-            raise MalformedStream(f"a line is longer than {MAX_LINE_BYTES} bytes")
-    if rest:
-        yield rest
+            yield b"".join([*begun, line])
+            begun, size = [], 0
+        if rest:
+            begun.append(rest)
+            size += len(rest)
+        if size > MAX_EVENT_BYTES:
+            raise MalformedStream(f"a line is longer than {MAX_EVENT_BYTES} bytes")
+    if begun:
+        yield b"".join(begun)

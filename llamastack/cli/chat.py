@@ -84,7 +84,7 @@ async def connected(url: str) -> "AsyncIterator[Egress]":
 
     key = os.environ.get("LLAMA_STACK_API_KEY")
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    server = Egress(url, "The server", headers, Timeouts(idle=TOTAL_SECONDS))
+    server = Egress(url, "The server", headers, Timeouts(first_byte=TOTAL_SECONDS, idle=TOTAL_SECONDS))
     try:
         yield server
     finally:

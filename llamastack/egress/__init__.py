@@ -8,10 +8,15 @@ Recorder     recorder.py    stands in for it, and records or replays (llamastack
 parse        addresses.py   a URL that a caller names, read strictly; and which addresses it may lead to
 Guard        guard.py       connections to such addresses alone as were checked
 Fetcher      fetch.py       a file at such a URL, within limits
-refusal      failures.py    an upstream's status and an exception of the transport as the StackError they mean
+Retries      retries.py     which call is made again, when, and how many of all
+Breaker      breaker.py     leaving an upstream alone that is down
+meaning      failures.py    an upstream's status and an exception of the transport as the StackError they mean
+sentence     sentences.py   what an upstream says of an error, and what of it may be shown
+Within       waiting.py     limits of time
+capped       bodies.py      limits of a body
 """
 
 from llamastack.egress.client import Egress
-from llamastack.egress.transport import IDLE_SECONDS, TOTAL_SECONDS, Timeouts
+from llamastack.egress.transport import FIRST_BYTE_SECONDS, IDLE_SECONDS, TOTAL_SECONDS, Timeouts
 
-__all__ = ["IDLE_SECONDS", "TOTAL_SECONDS", "Egress", "Timeouts"]
+__all__ = ["FIRST_BYTE_SECONDS", "IDLE_SECONDS", "TOTAL_SECONDS", "Egress", "Timeouts"]

@@ -1,22 +1,27 @@
 """What a provider speaks to its upstream through: JSON asked and answered, and streams of events."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+import asyncio
+import itertools
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import orjson
 from yarl import URL
 
-from llamastack.egress.failures import beginning, refusal, sentence, told
+from llamastack.egress.bodies import MAX_REPLY_BYTES, MAX_STREAM_BYTES, after, capped, error_body, never_silent
+from llamastack.egress.breaker import Admitted, Breaker
+from llamastack.egress.failures import FAILURES, Asked, BrokenOff, Nonsense, Refusal, in_short, is_outage, meaning
 from llamastack.egress.recorder import kept
+from llamastack.egress.retries import Retries
+from llamastack.egress.sentences import beginning
 from llamastack.egress.transport import LiveTransport, Outgoing, Reply, Timeouts, Transport
+from llamastack.egress.waiting import Within
 from llamastack.egress.ways import Network
 from llamastack.encryption import without_password
-from llamastack.errors import UpstreamError
 from llamastack.sse import MalformedStream, lines, payloads
 
-MAX_REPLY_BYTES = 64 * 1024 * 1024
-MAX_ERROR_BYTES = 64 * 1024
 EVENT_STREAM = "text/event-stream"
 
 
@@ -24,7 +29,8 @@ class Egress:
     """HTTP to one upstream, named `upstream` in errors, reached as `network` says.
 
     `headers` go with every request to the base address's origin, and to no other; those of a single call, such as the
-    caller's own key, are laid over them.
+    caller's own key, are laid over them. A call that fails before anything came is made again (`retries`), and an
+    upstream that is down is left alone (`breaker`).
     """
 
     def __init__(
@@ -40,7 +46,12 @@ class Egress:
         self.origin = origin(self.base_url)
         self.upstream = upstream
         self.headers = headers or {}
-        self.transport: Transport = kept(LiveTransport(timeouts or Timeouts(), network))
+        self.timeouts = timeouts or Timeouts()
+        self.transport: Transport = kept(LiveTransport(self.timeouts, network))
+        self.breaker = Breaker(upstream)
+        self.retries = Retries()
+        # A call that waits for room is not yet asking: none of the limits of time is for that.
+        self.room = asyncio.Semaphore(network.requests) if network and network.requests else nullcontext()
 
     async def close(self) -> None:
         await self.transport.close()
@@ -66,72 +77,95 @@ class Egress:
         """
         async with self._exchange("POST", path, body, headers, streamed=True) as reply:
             if reply.media_type not in ("", EVENT_STREAM):
-                yield self._event(await self._read(reply), reply)
+                yield _event(await _read(reply), reply)
                 return
-            async for event in self._events(reply.pieces, reply, done):
-                yield event
+            async with aclosing(_events(capped(reply.pieces, MAX_STREAM_BYTES), reply, done)) as events:
+                async for event in events:
+                    yield event
 
     async def lines(self, path: str, body: Any, headers: Mapping[str, str] | None = None) -> AsyncGenerator[Any, None]:
         """The JSON values of a reply that has one a line. Whether all have come, the caller checks."""
-        async with self._exchange("POST", path, body, headers, streamed=True) as reply:
-            async for line in lines(reply.pieces):
+        async with (
+            self._exchange("POST", path, body, headers, streamed=True) as reply,
+            aclosing(lines(capped(reply.pieces, MAX_STREAM_BYTES))) as values,
+        ):
+            async for line in values:
                 if line:
-                    yield self._parse(line, reply)
-
-    async def _events(self, pieces: AsyncIterator[bytes], reply: Reply, done: bool) -> AsyncIterator[dict[str, Any]]:
-        async for data in payloads(pieces):
-            if data == b"[DONE]":
-                return
-            yield self._event(data, reply)
-        if done:
-            raise MalformedStream("it ended without [DONE]")
+                    yield _parsed(line, reply)
 
     async def _json(
         self, method: str, path: str, body: Any, headers: Mapping[str, str] | None, done: bool = True
     ) -> Any:
         async with self._exchange(method, path, body, headers) as reply:
-            data = await self._read(reply)
+            data = await _read(reply)
             if reply.media_type == EVENT_STREAM:
-                return [event async for event in self._events(_at_once(data), reply, done)]
-            return self._parse(data, reply)
-
-    async def _read(self, reply: Reply) -> bytes:
-        data = bytearray()
-        async for piece in reply.pieces:
-            data += piece
-            if len(data) > MAX_REPLY_BYTES:
-                raise UpstreamError(f"{self.upstream} answered with more than {MAX_REPLY_BYTES} bytes.")
-        return bytes(data)
-
-    def _parse(self, data: bytes, reply: Reply) -> Any:
-        try:
-            return orjson.loads(data)
-        except orjson.JSONDecodeError as error:
-            kind, shown = reply.media_type or "no content type", beginning(data) or "nothing"
-            raise UpstreamError(
-                f"{self.upstream} answered with {kind} and something that is not JSON ({error}): {shown}"
-            ) from error
-
-    def _event(self, data: bytes, reply: Reply) -> dict[str, Any]:
-        event = self._parse(data, reply)
-        if isinstance(event, list) and len(event) == 1:  # as Gemini's door sends an error
-            [event] = event
-        if not isinstance(event, dict):
-            raise UpstreamError(f"{self.upstream} sent a stream event that is not an object.")
-        if event.get("error") or event.get("object") == "error":  # the latter is vLLM's before 0.10
-            raise UpstreamError(f"{self.upstream} broke off the stream: {sentence(event)}")
-        return event
+                return [event async for event in _events(_at_once(data), reply, done)]
+            return _parsed(data, reply)
 
     @asynccontextmanager
     async def _exchange(
         self, method: str, path: str, body: Any, headers: Mapping[str, str] | None, *, streamed: bool = False
     ) -> AsyncIterator[Reply]:
+        """One call, whatever it takes: the reply of the first try that is answered."""
         outgoing = self._outgoing(method, path, body, headers or {}, streamed)
-        with told(self.upstream, self.address):
-            async with self.transport.send(outgoing) as reply:
-                if reply.status >= 300:
-                    raise refusal(self.upstream, reply, await _beginning(reply))
-                yield reply
+        asked = Asked(self.upstream, self.address, outgoing, frozenset(name.lower() for name in headers or ()))
+        # A stream is read by one task after another, which a limit of time does not survive; it has its own.
+        limit = None if streamed else self.timeouts.total
+        async with self.room:
+            with self._told(asked) as admitted:
+                async with Within(limit, "did not answer within") as time, AsyncExitStack() as exchange:
+                    reply = await self._reply(outgoing, admitted, exchange, time)
+                    self.breaker.answered(admitted)
+                    yield reply
+
+    @contextmanager
+    def _told(self, asked: Asked) -> Iterator[Admitted]:
+        """Every failure as a StackError, and to the breaker."""
+        admitted = self.breaker.admit()
+        try:
+            yield admitted
+        except FAILURES as error:
+            if is_outage(error) and not self.transport.replays:
+                self.breaker.failed(admitted, in_short(asked, error))
+            elif isinstance(error, Refusal):
+                self.breaker.answered(admitted)
+            else:
+                self.breaker.abandoned(admitted)
+            raise meaning(asked, error) from error
+        except BaseException:  # the caller has gone, or has failed itself
+            self.breaker.abandoned(admitted)
+            raise
+        else:
+            self.breaker.succeeded(admitted)
+
+    async def _reply(self, outgoing: Outgoing, admitted: Admitted, exchange: AsyncExitStack, time: Within) -> Reply:
+        """Try until there is one, which `exchange` closes. A probe is one try."""
+        self.retries.called()
+        for tries in itertools.count(1):
+            try:
+                async with AsyncExitStack() as attempt:
+                    reply = await self._attempt(outgoing, attempt)
+                    exchange.push_async_exit(attempt.pop_all())
+                    return reply
+            except FAILURES as error:
+                once = admitted.probe or self.breaker.is_open or self.transport.replays
+                pause = None if once else self.retries.pause(error, tries, time.left)
+                if pause is None:
+                    raise
+            await asyncio.sleep(pause)
+        raise AssertionError  # the count has no end
+
+    async def _attempt(self, outgoing: Outgoing, attempt: AsyncExitStack) -> Reply:
+        """A reply that is no refusal; of a stream, with its first piece."""
+        first_byte = self.timeouts.first_byte if outgoing.streamed else None
+        async with Within(first_byte, "sent no first byte within"):
+            reply = await attempt.enter_async_context(self.transport.send(outgoing))
+            if reply.status >= 300:
+                raise Refusal(reply, await error_body(reply.pieces))
+            if not outgoing.streamed:
+                return reply
+            first = await anext(reply.pieces, b"")
+        return replace(reply, pieces=after(first, never_silent(reply.pieces, self.timeouts.idle)))
 
     def _outgoing(self, method: str, path: str, body: Any, headers: Mapping[str, str], streamed: bool) -> Outgoing:
         url = path if path.startswith(("http://", "https://")) else f"{self.base_url}/{path.lstrip('/')}"
@@ -156,14 +190,41 @@ def origin(url: str) -> tuple[str, str | None, int | None] | None:
         return None
 
 
-async def _beginning(reply: Reply) -> bytes:
+async def _read(reply: Reply) -> bytearray:
     data = bytearray()
-    async for piece in reply.pieces:
+    async for piece in capped(reply.pieces, MAX_REPLY_BYTES):
         data += piece
-        if len(data) >= MAX_ERROR_BYTES:
-            break
-    return bytes(data[:MAX_ERROR_BYTES])
+    return data
 
 
-async def _at_once(data: bytes) -> AsyncIterator[bytes]:
-    yield data
+async def _events(pieces: AsyncIterator[bytes], reply: Reply, done: bool) -> AsyncGenerator[dict[str, Any], None]:
+    async with aclosing(payloads(pieces)) as events:
+        async for data in events:
+            if data == b"[DONE]":
+                return
+            yield _event(data, reply)
+    if done:
+        raise MalformedStream("it ended without [DONE]")
+
+
+def _parsed(data: bytes | bytearray, reply: Reply) -> Any:
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        kind, shown = reply.media_type or "no content type", beginning(data) or "nothing"
+        raise Nonsense(f"answered with {kind} and something that is not JSON ({error}): {shown}") from error
+
+
+def _event(data: bytes | bytearray, reply: Reply) -> dict[str, Any]:
+    event = _parsed(data, reply)
+    if isinstance(event, list) and len(event) == 1:  # as Gemini's door sends an error
+        [event] = event
+    if not isinstance(event, dict):
+        raise Nonsense("sent a stream event that is not an object.")
+    if event.get("error") or event.get("object") == "error":  # the latter is vLLM's before 0.10
+        raise BrokenOff(event)
+    return event
+
+
+async def _at_once(data: bytes | bytearray) -> AsyncIterator[bytes]:
+    yield bytes(data)

@@ -1,142 +1,225 @@
 """What an upstream's status, and what the transport raises, mean to our callers."""
 
+import email.utils
 import math
-import re
 import ssl
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
-import orjson
 
-from llamastack.egress.transport import Reply
+from llamastack.egress.sentences import details, is_page, said, secrets_of, sentence, shown
+from llamastack.egress.transport import Outgoing, Reply
+from llamastack.egress.waiting import TooSlow
 from llamastack.errors import NotSupported, RateLimited, StackError, UpstreamError, UpstreamRejected, UpstreamTimeout
 from llamastack.sse import MalformedStream
 
 # Statuses of an upstream that speak of the caller's request, or of a key that may be the caller's own, and are handed
 # on as they are.
 CALLERS_FAULT = frozenset({400, 401, 403, 404, 409, 413, 415, 422})
-CREDENTIALS = "Check the credentials set for this provider."
-HTML = ("text/html", "application/xhtml+xml")
-MARKUP = re.compile(rb"<(script|style)\b.*?</\1\s*>|<[^>]*>", re.DOTALL | re.IGNORECASE)
-SHOWN = 200  # characters of what is no JSON
+CREDENTIALS = frozenset({"authorization", "api-key", "x-api-key", "x-goog-api-key"})
 PROXY_CREDENTIALS = "Set its user and password in network.proxy.url."
 
 
-@contextmanager
-def told(upstream: str, address: str) -> Iterator[None]:
-    """Every failure of the transport, until the caller is done with the reply, as a StackError."""
-    try:
-        yield
-    except (TimeoutError, aiohttp.ServerTimeoutError) as error:
-        raise UpstreamTimeout(f"{upstream} at {address} did not answer in time.") from error
-    except MalformedStream as error:
-        raise UpstreamError(f"The stream from {upstream} was broken: {error}.") from error
-    except (aiohttp.ClientSSLError, aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError) as error:
-        raise UpstreamError(_on_the_way(upstream, address, error)) from error  # some of them are ValueErrors, too
-    except aiohttp.InvalidURL as error:
-        raise UpstreamError(f"The address of {upstream} is not a valid URL: {address}") from error
-    except UnicodeError as error:
-        raise UpstreamError(f"The address of {upstream} has no valid host name: {address}") from error
-    except ValueError as error:  # such as a key beside credentials in the address
-        raise UpstreamError(f"{upstream} cannot be asked: {error}") from error
-    except aiohttp.ClientConnectorError as error:
-        raise UpstreamError(f"{upstream} cannot be reached at {address} ({error.os_error}).") from error
-    except (aiohttp.ClientError, ConnectionError) as error:
-        if isinstance(error.__cause__, ssl.SSLError):  # such as TLS 1.3's word on a certificate, after the handshake
-            raise UpstreamError(_tls_failed(upstream, address, error.__cause__)) from error
-        raise UpstreamError(f"The connection to {upstream} broke: {type(error).__name__}.") from error
+@dataclass(frozen=True)
+class Asked:
+    """Who was asked what, for the sentence about it. `callers` are the headers of this one call alone."""
+
+    upstream: str
+    address: str
+    outgoing: Outgoing
+    callers: frozenset[str] = frozenset()
+
+    def shown(self, text: str) -> str:
+        return shown(text, secrets_of(self.outgoing.headers, self.outgoing.url))
 
 
-def _on_the_way(
-    upstream: str,
-    address: str,
-    error: aiohttp.ClientSSLError | aiohttp.ClientProxyConnectionError | aiohttp.ClientHttpProxyError,
-) -> str:
-    """What TLS or a proxy made impossible, and the setting that mends it."""
-    match error:
-        case aiohttp.ClientConnectorCertificateError():
-            reason = getattr(error.certificate_error, "verify_message", "") or error.certificate_error
-            return (
-                f"Certificate verification of {upstream} at {address} failed ({reason}). Where a CA of your own has "
-                "signed it, set network.tls.verify to that CA's file."
-            )
-        case aiohttp.ClientSSLError():
-            return _tls_failed(upstream, address, error.os_error)
-        case aiohttp.ClientHttpProxyError():
-            remedy = PROXY_CREDENTIALS if error.status == 407 else ""
-            return f"The proxy of {upstream} answered {error.status}: {error.message}. {remedy}".rstrip()
-    return f"The proxy of {upstream}, {error.host}:{error.port}, cannot be reached ({error.os_error})."
+class Refusal(Exception):
+    """An upstream's status of 300 and more, and the beginning of what it said with it."""
+
+    def __init__(self, reply: Reply, body: bytes) -> None:
+        super().__init__(reply.status)
+        self.reply = reply
+        self.status = reply.status
+        self.body = body
+
+    @property
+    def retry_after(self) -> float | None:
+        return seconds(self.reply.headers.get("retry-after"), time.time())
 
 
-def _tls_failed(upstream: str, address: str, error: OSError) -> str:
+class Nonsense(Exception):
+    """A reply that is not what was asked for. Its text goes on from the upstream's name."""
+
+
+class BrokenOff(Exception):
+    """An upstream's own word that its stream has failed: the event is in `args`."""
+
+
+def meaning(asked: Asked, error: Exception) -> StackError:
+    """Any of FAILURES as the StackError that it is to our callers."""
+    return next(made for kind, made in MEANINGS if isinstance(error, kind))(asked, error)
+
+
+def is_outage(error: Exception) -> bool:
+    """Whether it speaks of an upstream that is down, rather than of one request. 501 is what it never offers."""
+    if isinstance(error, Refusal):
+        return error.status >= 500 and error.status != 501
+    down = isinstance(error, TimeoutError | aiohttp.ClientError | ConnectionError)
+    return down and not isinstance(error, aiohttp.InvalidURL)
+
+
+def in_short(asked: Asked, error: Exception) -> str:
+    """An outage in words that go on from "The last time" and hold nothing that a caller or the upstream has said."""
+    if isinstance(error, Refusal):
+        return f"it answered {error.status}"
+    message = meaning(asked, error).message
     return (
-        f"TLS with {upstream} at {address} failed ({error.strerror or error}). A server that asks for a client "
-        "certificate is shown that of network.tls.client_cert."
+        f"it{message.removeprefix(asked.upstream)}" if message.startswith(asked.upstream) else f"it failed: {message}"
     )
 
 
-def refusal(upstream: str, reply: Reply, body: bytes) -> StackError:
+def _refused(asked: Asked, error: Refusal) -> StackError:
     """The upstream's status as ours: the caller's faults and 429 keep theirs, the rest is a bad gateway.
 
     What it says it does not offer (405, 501) is NotSupported here too. A page is a bad gateway: no vendor speaks HTML,
     but what stands before one does, and a wrong address leads to one.
     """
-    status, said = reply.status, _loads(body)
-    message = f"{upstream} answered {status}: {sentence(said) or reply.reason}"
+    status, body, retry_after = error.status, said(error.body), error.retry_after
     if status == 407:
-        return UpstreamError(f"The proxy of {upstream} answered 407: {reply.reason}. {PROXY_CREDENTIALS}")
-    if reply.media_type in HTML:
-        message = f"{upstream} answered {status} with an HTML page, as a proxy or a wrong address does: {said}"
+        return UpstreamError(f"The proxy of {asked.upstream} answered 407: {error.reply.reason}. {PROXY_CREDENTIALS}")
+    words = asked.shown(sentence(body) or error.reply.reason)
+    message = f"{asked.upstream} answered {status}: {words}"
+    if is_page(error.reply.media_type, error.body):
+        message = f"{asked.upstream} answered {status} with an HTML page, as a proxy or a wrong address does: {words}"
         if status not in (408, 429, 504):
-            return UpstreamError(message)
+            return UpstreamError(message, retry_after=retry_after)
     if status == 429:
-        return RateLimited(message, retry_after=_seconds(reply.headers.get("retry-after")))
-    if status in (401, 403):
-        return UpstreamRejected(f"{message.rstrip('.')}. {CREDENTIALS}", status, **_details(said))
+        return RateLimited(message, retry_after=retry_after)
     if status in CALLERS_FAULT:
-        return UpstreamRejected(message, 400 if status == 422 else status, **_details(said))
+        found = {name: asked.shown(text) for name, text in details(body).items()}
+        hint = _whose(asked, message) if status in (401, 403) else ""
+        return UpstreamRejected(message + hint, 400 if status == 422 else status, **found)
     if status in (405, 501):
         return NotSupported(message)
-    if status in (408, 504):
-        return UpstreamTimeout(message)
-    return UpstreamError(message)
+    kind = UpstreamTimeout if status in (408, 504) else UpstreamError
+    return kind(message, retry_after=retry_after)
 
 
-def sentence(body: Any) -> str:
-    """The sentence in an error body, in the shapes vendors use: {error: {message}}, {error}, {detail}, {message}."""
-    if not isinstance(body, dict):
-        return str(body)
-    inner = body.get("error") or body.get("detail") or body.get("message") or ""
-    return str(inner.get("message", inner)) if isinstance(inner, dict) else str(inner)
+def _whose(asked: Asked, message: str) -> str:
+    others = ", or those sent with the request" if asked.callers & CREDENTIALS else ""
+    return f"{'' if message.endswith('.') else '.'} Check the credentials set for this provider{others}."
 
 
-def beginning(body: bytes) -> str:
-    """The first words of what is no JSON, without markup."""
-    return " ".join(MARKUP.sub(b" ", body).decode(errors="replace").split())[:SHOWN]
+def _slow(asked: Asked, error: TooSlow) -> StackError:
+    return UpstreamTimeout(f"{asked.upstream} at {asked.address} {error}.")
 
 
-def _loads(body: bytes) -> Any:
-    """An error body. Gemini's door puts its one error into a list."""
-    try:
-        said = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return beginning(body)
-    return said[0] if isinstance(said, list) and len(said) == 1 else said
+def _unconnected(asked: Asked, error: Exception) -> StackError:
+    return UpstreamTimeout(f"{asked.upstream} cannot be reached at {asked.address}: no connection came about in time.")
 
 
-def _details(body: Any) -> dict[str, str]:
-    """What an error body says of the field and of the reason; Cerebras and older vLLM have no `error` around it."""
-    if not isinstance(body, dict):
-        return {}
-    error = body["error"] if isinstance(body.get("error"), dict) else body
-    return {key: error[key] for key in ("param", "code") if isinstance(error.get(key), str)}
+def _untrusted(asked: Asked, error: aiohttp.ClientConnectorCertificateError) -> StackError:
+    reason = getattr(error.certificate_error, "verify_message", "") or error.certificate_error
+    return UpstreamError(
+        f"Certificate verification of {asked.upstream} at {asked.address} failed ({reason}). Where a CA of your own "
+        "has signed it, set network.tls.verify to that CA's file."
+    )
 
 
-def _seconds(header: str | None) -> float | None:
-    try:
-        seconds = float(header) if header else math.nan
-    except ValueError:
+def _no_tls(asked: Asked, error: aiohttp.ClientSSLError) -> StackError:
+    return _tls_failed(asked, error.os_error)
+
+
+def _no_proxy(asked: Asked, error: aiohttp.ClientProxyConnectionError) -> StackError:
+    where = f"{asked.upstream}, {error.host}:{error.port},"
+    return UpstreamError(f"The proxy of {where} cannot be reached ({error.os_error}).")
+
+
+def _proxy_refused(asked: Asked, error: aiohttp.ClientHttpProxyError) -> StackError:
+    remedy = PROXY_CREDENTIALS if error.status == 407 else ""
+    return UpstreamError(f"The proxy of {asked.upstream} answered {error.status}: {error.message}. {remedy}".rstrip())
+
+
+def _unreachable(asked: Asked, error: aiohttp.ClientConnectorError) -> StackError:
+    return UpstreamError(f"{asked.upstream} cannot be reached at {asked.address} ({error.os_error}).")
+
+
+def _cut(asked: Asked, error: Exception) -> StackError:
+    if isinstance(error.__cause__, ssl.SSLError):  # such as TLS 1.3's word on a certificate, after the handshake
+        return _tls_failed(asked, error.__cause__)
+    return UpstreamError(f"The connection to {asked.upstream} broke: {type(error).__name__}.")
+
+
+def _tls_failed(asked: Asked, error: OSError) -> StackError:
+    return UpstreamError(
+        f"TLS with {asked.upstream} at {asked.address} failed ({error.strerror or error}). A server that asks for a "
+        "client certificate is shown that of network.tls.client_cert."
+    )
+
+
+def _malformed(asked: Asked, error: MalformedStream) -> StackError:
+    return UpstreamError(f"The stream from {asked.upstream} was broken: {error}.")
+
+
+def _broken_off(asked: Asked, error: BrokenOff) -> StackError:
+    return UpstreamError(f"{asked.upstream} broke off the stream: {asked.shown(sentence(error.args[0]))}")
+
+
+def _nonsense(asked: Asked, error: Nonsense) -> StackError:
+    return UpstreamError(f"{asked.upstream} {asked.shown(str(error))}")
+
+
+def _no_url(asked: Asked, error: Exception) -> StackError:
+    return UpstreamError(f"The address of {asked.upstream} is not a valid URL: {asked.address}")
+
+
+def _no_name(asked: Asked, error: Exception) -> StackError:
+    return UpstreamError(f"The address of {asked.upstream} has no valid host name: {asked.address}")
+
+
+def _unaskable(asked: Asked, error: Exception) -> StackError:
+    """Such as a key beside credentials in the address."""
+    return UpstreamError(f"{asked.upstream} cannot be asked: {asked.shown(str(error))}")
+
+
+# The first that fits holds: aiohttp's errors have several bases, and some of them are ValueErrors too.
+MEANINGS: tuple[tuple[type[Exception], Callable[[Asked, Any], StackError]], ...] = (
+    (Refusal, _refused),
+    (Nonsense, _nonsense),
+    (BrokenOff, _broken_off),
+    (MalformedStream, _malformed),
+    (TooSlow, _slow),
+    (TimeoutError, _unconnected),
+    (aiohttp.ClientConnectorCertificateError, _untrusted),
+    (aiohttp.ClientSSLError, _no_tls),
+    (aiohttp.ClientProxyConnectionError, _no_proxy),
+    (aiohttp.ClientHttpProxyError, _proxy_refused),
+    (aiohttp.ClientConnectorError, _unreachable),
+    (aiohttp.InvalidURL, _no_url),
+    (aiohttp.ClientError, _cut),
+    (ConnectionError, _cut),
+    (UnicodeError, _no_name),
+    (ValueError, _unaskable),
+)
+FAILURES = tuple(kind for kind, _ in MEANINGS)
+
+
+def seconds(header: str | None, now: float) -> float | None:
+    """What Retry-After asks for, as seconds or as a date (RFC 9110, 10.2.3); None where it is neither."""
+    if header is None:
         return None
-    return seconds if math.isfinite(seconds) else None
+    try:
+        asked = float(header)
+    except ValueError:
+        return _until(header, now)
+    return asked if math.isfinite(asked) and asked >= 0 else None
+
+
+def _until(date: str, now: float) -> float | None:
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(date).timestamp() - now)
+    except (ValueError, OverflowError):
+        return None

@@ -152,7 +152,7 @@ class NetworkConfig(ConfigSection):
 
     def timeouts(self) -> Timeouts:
         given = self.timeout or TimeoutConfig()
-        waits = {"idle": given.read, "total": given.read}
+        waits = dict.fromkeys(("first_byte", "idle", "total"), given.read)
         return Timeouts(**{name: wait for name, wait in {"connect": given.connect, **waits}.items() if wait})
 
 

@@ -1,8 +1,7 @@
 """One exchange of bytes with an upstream: the seam under everything that leaves the server."""
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -11,15 +10,22 @@ import aiohttp
 from llamastack.egress.ways import Network
 
 CONNECT_SECONDS = 5.0
+FIRST_BYTE_SECONDS = 60.0
 IDLE_SECONDS = 60.0
 TOTAL_SECONDS = 600.0
+READ_AHEAD_BYTES = 2**18  # of a body, also when it is unpacked: what nobody reads stops the upstream
 
 
 @dataclass(frozen=True)
 class Timeouts:
-    """In seconds. `idle` bounds the wait for the first byte and between two reads of a stream."""
+    """In seconds.
+
+    `connect` is for the name, the connection and TLS together; `first_byte` from the request until the first byte of a
+    stream's body; `idle` between two of them; `total` for all of a call that is no stream, further tries included.
+    """
 
     connect: float = CONNECT_SECONDS
+    first_byte: float = FIRST_BYTE_SECONDS
     idle: float = IDLE_SECONDS
     total: float = TOTAL_SECONDS
 
@@ -51,6 +57,11 @@ class Reply:
 
 
 class Transport(Protocol):
+    @property
+    def replays(self) -> bool:
+        """Whether nothing ever goes out, so that trying again is of no use."""
+        ...
+
     def send(self, outgoing: Outgoing) -> AbstractAsyncContextManager[Reply]:
         """One request. Leaving the block closes the exchange, whatever of it has not been read.
 
@@ -62,13 +73,16 @@ class Transport(Protocol):
 
 
 class LiveTransport:
-    """The network itself, by one aiohttp session."""
+    """The network itself, by one aiohttp session.
+
+    It knows one limit, `connect`: who reads the reply knows what may take how long.
+    """
+
+    replays = False
 
     def __init__(self, timeouts: Timeouts, network: Network | None = None) -> None:
         self.timeouts = timeouts
         self.network = network or Network()
-        # A call that waits for room is not yet connecting, so that the connector's own limit will not do.
-        self.room = asyncio.Semaphore(self.network.requests) if self.network.requests else nullcontext()
         self._session: aiohttp.ClientSession | None = None
 
     @asynccontextmanager
@@ -81,13 +95,13 @@ class LiveTransport:
             outgoing.url,
             data=outgoing.body,
             headers=outgoing.headers if tunnel else {**outgoing.headers, **way.credentials},
-            timeout=self._timeout(outgoing),
+            timeout=aiohttp.ClientTimeout(connect=self.timeouts.connect),
             allow_redirects=False,
             proxy=way.proxy,
             proxy_headers=way.credentials if tunnel else None,
             ssl=way.tls,
         )
-        async with self.room, request as response:
+        async with request as response:
             headers = {name.lower(): value for name, value in response.headers.items()}
             yield Reply(response.status, response.reason or "", headers, response.content.iter_any())
 
@@ -96,16 +110,11 @@ class LiveTransport:
             await self._session.close()
             self._session = None
 
-    def _timeout(self, outgoing: Outgoing) -> aiohttp.ClientTimeout:
-        if outgoing.streamed:
-            return aiohttp.ClientTimeout(connect=self.timeouts.connect, sock_read=self.timeouts.idle)
-        return aiohttp.ClientTimeout(total=self.timeouts.total, connect=self.timeouts.connect)
-
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
             connector = self._connector()
             self._session = aiohttp.ClientSession(
-                connector=connector, cookie_jar=aiohttp.DummyCookieJar(), read_bufsize=2**18
+                connector=connector, cookie_jar=aiohttp.DummyCookieJar(), read_bufsize=READ_AHEAD_BYTES
             )
         return self._session
 

@@ -24,6 +24,7 @@ from apps.inference.schemas import (
 )
 from llamastack.apis import Api
 from llamastack.call import ANONYMOUS_ADMIN, Call
+from llamastack.egress.retries import Retries
 from llamastack.errors import NotSupported, RateLimited, StackError, UpstreamError, UpstreamRejected, UpstreamTimeout
 from llamastack.providers import load, specs
 from tests.conformance.vendors import VENDORS
@@ -73,6 +74,7 @@ async def serving(vendor: Vendor, key: str = KEY) -> AsyncIterator[Served]:
         provider: Any = provider_class("under-test", provider_class.config_class.model_validate(config))
         await provider.start()
         stack.push_async_callback(provider.stop)
+        provider.egress.retries = Retries(first_pause=0)
         yield Served(vendor, script, provider)
 
 

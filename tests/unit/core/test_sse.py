@@ -10,7 +10,8 @@ from llamastack.errors import UpstreamError
 from llamastack.sse import DONE, MalformedStream, encode_model, payloads, respond
 
 STREAM = (
-    b': comment\r\ndata: {"a": "\xc3\xa9"}\r\n\r\nevent: x\ndata: one\ndata: two\n\nid: 7\rdata:three\r\rdata: last'
+    b': comment\r\ndata: {"a": "\xc3\xa9"}\r\n\r\nevent: x\ndata: one\ndata: two\n\n'
+    b"id: 7\rdata:three\r\rdata: last\n\ndata: cut"
 )
 
 
@@ -30,10 +31,19 @@ async def test_any_split_of_the_bytes_gives_the_same_events(seed: int) -> None:
     assert await read(STREAM, cuts) == [b'{"a": "\xc3\xa9"}', b"one\ntwo", b"three", b"last"]
 
 
-async def test_a_line_without_end_is_refused() -> None:
+async def test_an_event_that_no_empty_line_ends_was_cut() -> None:
+    assert [await read(b"data: 1\n\ndata: [DONE]" + rest, []) for rest in (b"", b"\n", b"\n\n")] == [
+        [b"1"],
+        [b"1"],
+        [b"1", b"[DONE]"],
+    ]
+
+
+@pytest.mark.parametrize("piece", [b"x" * 1_000_000, b"data: " + b"x" * 1_000_000 + b"\n"])
+async def test_a_line_or_an_event_without_end_is_refused(piece: bytes) -> None:
     async def endless() -> AsyncIterator[bytes]:
         while True:
-            yield b"x" * 1_000_000
+            yield piece
 
     with pytest.raises(MalformedStream):
         async for _ in payloads(endless()):

@@ -28,8 +28,8 @@ from apps.registry.schemas import ModelType, ProviderModel
 from llamastack.bodies import spelt
 from llamastack.call import Call
 from llamastack.egress import Egress
-from llamastack.egress.failures import sentence
 from llamastack.egress.network import NetworkConfig, RemoteConfig, opened, sent
+from llamastack.egress.sentences import sentence
 from llamastack.errors import StackError, UnsupportedParameter, UpstreamError, UpstreamRejected
 from llamastack.providers import Health, Provider, ProviderConfig
 

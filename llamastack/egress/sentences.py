@@ -1,0 +1,83 @@
+"""The sentence in what an upstream says of an error, and what of it may be shown."""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import orjson
+
+LONGEST = 500
+LONGEST_BEGINNING = 200  # of what is no JSON
+LONGEST_DETAIL = 200
+# What holds the sentence, the first of them that says anything: OpenAI and most others; FastAPI; AWS; JSON:API; OAuth.
+FIELDS = ("error", "detail", "message", "Message", "msg", "errors", "error_description", "title")
+DEEPEST = 4
+SHORT = 8  # a secret of fewer characters may be part of a word, which is left as it is
+HARMLESS = frozenset(
+    {"accept", "accept-encoding", "connection", "content-length", "content-type", "host", "user-agent"}
+)
+HTML = ("text/html", "application/xhtml+xml")
+MARKUP = re.compile(rb"<(script|style)\b.*?</\1\s*>|<[^>]*>", re.DOTALL | re.IGNORECASE)
+
+
+def said(body: bytes) -> Any:
+    """An error body as JSON, or the first words of what is none. Gemini's door puts its one error into a list."""
+    try:
+        read = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return beginning(body)
+    return read[0] if isinstance(read, list) and len(read) == 1 else read
+
+
+def sentence(body: Any, depth: int = DEEPEST) -> str:
+    """In any of the shapes that vendors use, of which some wrap others: "" where there is none."""
+    if isinstance(body, list | dict) and not depth:
+        return ""
+    if isinstance(body, list):
+        return "; ".join(filter(None, (sentence(item, depth - 1) for item in body[:5])))
+    if isinstance(body, dict):
+        return next(filter(None, (sentence(body.get(name), depth - 1) for name in FIELDS)), "")
+    return "" if body is None else str(body)
+
+
+def details(body: Any) -> dict[str, str]:
+    """What an error body says of the field and of the reason; Cerebras and older vLLM have no `error` around it."""
+    if not isinstance(body, dict):
+        return {}
+    error = body["error"] if isinstance(body.get("error"), dict) else body
+    return {key: error[key][:LONGEST_DETAIL] for key in ("param", "code") if isinstance(error.get(key), str)}
+
+
+def beginning(body: bytes | bytearray) -> str:
+    """The first words of what is no JSON, without markup."""
+    return " ".join(MARKUP.sub(b" ", body).decode(errors="replace").split())[:LONGEST_BEGINNING]
+
+
+def is_page(media_type: str, body: bytes) -> bool:
+    """Whether it is HTML: the word of something that stands before the upstream."""
+    return media_type in HTML or body.lstrip()[:14].lower().startswith((b"<!doctype html", b"<html"))
+
+
+def shown(text: str, secrets: Iterable[str]) -> str:
+    """No secret that we sent, on one line, and not too long."""
+    for secret in sorted(secrets, key=len, reverse=True):
+        whole = re.escape(secret) if len(secret) >= SHORT else rf"(?<!\w){re.escape(secret)}(?!\w)"
+        text = re.sub(whole, "***", text)
+    text = " ".join(text.split())
+    return text if len(text) <= LONGEST else text[:LONGEST] + "…"
+
+
+def secrets_of(headers: Mapping[str, str], url: str) -> set[str]:
+    """What of a request no message may repeat: the values of its headers, and the password in its address."""
+    values = {value for name, value in headers.items() if name.lower() not in HARMLESS}
+    found = values | {value.rpartition(" ")[2] for value in values} | _passwords(url)
+    return {secret for secret in found if len(secret) > 1}
+
+
+def _passwords(url: str) -> set[str]:
+    try:
+        password = urlsplit(url).password or ""
+    except ValueError:  # it leads nowhere, which is told by who tries it
+        return set()
+    return {password, unquote(password)}
