@@ -38,7 +38,7 @@ class Retries:
     def pause(self, error: Exception, tries: int, longest: float = math.inf) -> float | None:
         """The seconds until a call that has failed `tries` times is made again, by one of those saved; else None.
 
-        Not where only `longest` seconds are left, and it would take as many: the failure says more than a time-out would.
+        Not where it would take the `longest` seconds that are left: the failure says more than a time-out.
         """
         asked = error.retry_after if isinstance(error, Refusal) else None
         if tries > MOST or self.saved < 1 or not worthwhile(error) or (asked or 0) > LONGEST_WAIT:

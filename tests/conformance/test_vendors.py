@@ -307,7 +307,7 @@ async def failed(served: Served, model: str, stream: bool) -> StackError:
 @pytest.mark.parametrize("vendor", VENDORS, ids=lambda vendor: vendor.name)
 @pytest.mark.parametrize("stream", CALLERS)
 async def test_a_wrong_key_is_the_vendors_refusal_in_its_words(vendor: Vendor, stream: bool) -> None:
-    async with serving(vendor, key="wrong") as served:
+    async with serving(vendor, key="a-wrong-key") as served:
         error = await failed(served, "sky", stream)
     assert isinstance(error, UpstreamRejected)
     assert error.status == vendor.unauthorized[0]

@@ -142,7 +142,7 @@ async def test_statuses_are_recorded_with_what_their_headers_say(tmp_path: Path)
         for one in (egress(tmp_path, live), replaying(tmp_path)):
             with pytest.raises(kind, match="told you so") as caught:
                 await one.post("chat/completions", {"status": status})
-            assert caught.value.retry_after == (7 if status == 429 else None)
+            assert caught.value.retry_after == (None if status == 404 else 7)
     kept = [json.loads(file.read_text())["replies"][0]["headers"] for file in (tmp_path / "inference").iterdir()]
     assert kept == [{"retry-after": "7"}] * 3
 

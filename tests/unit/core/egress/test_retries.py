@@ -133,7 +133,7 @@ async def test_all_tries_together_have_the_time_of_a_call() -> None:
 
 async def test_who_leaves_during_a_pause_is_not_tried_for_again() -> None:
     handler, asked = in_turn(answer("503 Later", b"{}", b"Retry-After: 5"))
-    async with upstream(handler) as egress:
+    async with upstream(handler, Timeouts()) as egress:
         call = asyncio.create_task(egress.get("models"))
         while not asked:
             await asyncio.sleep(0.01)
