@@ -7,7 +7,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -27,7 +27,7 @@ from llamastack.call import ANONYMOUS_ADMIN, Call
 from llamastack.egress.retries import Retries
 from llamastack.errors import NotSupported, RateLimited, StackError, UpstreamError, UpstreamRejected, UpstreamTimeout
 from llamastack.providers import load, specs
-from tests.conformance.vendors import VENDORS
+from tests.conformance.vendors import OPENAI, VENDORS
 from tests.conformance.vendors.script import ARGUMENTS, HELLO, RETRY_AFTER, SAID, SEEN, TOOL, Script, scripted
 from tests.conformance.vendors.vendor import COMPLETIONS, EMBEDDINGS, KEY, USAGE, Vendor, sentence
 
@@ -230,6 +230,27 @@ async def test_a_limit_cuts_the_answer(served: Served, stream: bool, limit: str)
 
 
 @each()
+async def test_a_developers_message_reaches_every_model(served: Served) -> None:
+    reply = await served.whole(messages=[{"role": "developer", "content": "Be brief."}, *HELLO])
+    role = "developer" if served.vendor.developer else "system"
+    assert reply.choices[0].message.content == SAID
+    assert served.script.sent["messages"] == [{"role": role, "content": "Be brief."}, *HELLO]
+
+
+@each(lambda vendor: vendor.several)
+async def test_two_choices_come_apart_and_both_must_end(served: Served) -> None:
+    reply = await served.whole(n=2)
+    assert [(choice.index, choice.message.content) for choice in reply.choices] == [(0, SAID), (1, SAID)]
+    chunks = await served.streamed(n=2)
+    for index in (0, 1):
+        own = [choice for chunk in chunks for choice in chunk.choices if choice.index == index]
+        assert "".join(choice.delta.content or "" for choice in own) == SAID
+        assert [choice.finish_reason for choice in own if choice.finish_reason] == ["stop"]
+    with pytest.raises(UpstreamError):
+        await served.streamed("half", n=2)
+
+
+@each()
 @pytest.mark.parametrize("stream", CALLERS)
 async def test_only_what_was_asked_for_leaves(served: Served, stream: bool) -> None:
     await asked(served, "sky", stream=stream)
@@ -384,8 +405,32 @@ async def test_a_stream_that_goes_wrong_is_never_a_short_answer(served: Served, 
         assert "It ran out of memory." in caught.value.message
 
 
+NONSENSE = [
+    {},
+    {"message": "It ran out of memory."},
+    {"choices": "many"},
+    {"choices": [1]},
+    {"choices": [{"index": 0, "delta": "more"}]},
+    {"choices": [{"index": 0, "delta": {"content": 7}}]},
+    {"choices": [{"index": 0, "delta": {"tool_calls": [{"function": "now"}]}}]},
+    {"choices": [{"index": 0, "delta": {}, "finish_reason": "error"}]},
+    {"choices": [{"index": 0, "delta": {}, "finish_reason": ["stop"]}]},
+    {"choices": [], "usage": "none"},
+    {"error": "It ran out of memory.", "choices": []},
+]
+
+
+@pytest.mark.parametrize("event", NONSENSE, ids=json.dumps)
+@pytest.mark.parametrize("stream", CALLERS)
+async def test_an_event_that_is_no_chunk_is_an_error_whatever_follows_it(event: Any, stream: bool) -> None:
+    async with serving(replace(OPENAI, broken=event)) as served:
+        with pytest.raises(UpstreamError, match="'under-test'"):
+            await asked(served, "broken" if stream else "contrary-broken", stream=stream)
+
+
 @each()
-async def test_a_zipped_stream_is_read(served: Served) -> None:
+async def test_a_zipped_answer_is_read(served: Served) -> None:
+    assert (await served.whole("zipped")).choices[0].message.content == SAID
     assert text(await served.streamed("zipped")) == SAID
 
 

@@ -67,6 +67,7 @@ VERTEX = Vendor(
     config={"project": "p", "location": "us-central1", "allowed_models": ["google/sky"]},
     prefix="/v1/projects/p/locations/us-central1/endpoints/openapi",
     offers=frozenset({CHAT}),
+    developer=False,
     model="google/sky",
     head={"system_fingerprint": ""},
     chunk_choice={"logprobs": None},

@@ -1,6 +1,6 @@
 """Vendors that host models: OpenAI's dialect with additions of their own."""
 
-from tests.conformance.vendors.vendor import CHAT, COMPLETIONS, EMBEDDINGS, Ranking, Vendor
+from tests.conformance.vendors.vendor import CHAT, COMPLETIONS, EMBEDDINGS, MAX_TOKENS_ALONE, Ranking, Vendor
 
 FILTERED = {name: {"filtered": False, "severity": "safe"} for name in ("hate", "self_harm", "sexual", "violence")}
 
@@ -30,6 +30,7 @@ GROQ = Vendor(
     "remote::groq",
     "https://console.groq.com/docs/api-reference#chat-create, groq/groq-python types/chat/chat_completion_chunk.py",
     prefix="/openai/v1",
+    several=False,
     head={"system_fingerprint": "fp_179b0f92c9", "x_groq": {"id": "req_01jbd6g2qdfw2adyrt2az8hz4w"}},
     choice={"logprobs": None},
     chunk_choice={"logprobs": None},
@@ -42,6 +43,7 @@ CEREBRAS = Vendor(
     "remote::cerebras",
     "https://inference-docs.cerebras.ai/api-reference/chat-completions, …/support/error",
     offers=frozenset({CHAT, COMPLETIONS}),
+    developer=False,
     head={"system_fingerprint": "fp_c5ec625e72d41732ea0b", "time_info": {"queue_time": 0.0002, "created": 1.75e9}},
     usage="with the end",
     extras={"prompt_tokens_details": {"cached_tokens": 0}},
@@ -65,6 +67,8 @@ CEREBRAS = Vendor(
 TOGETHER = Vendor(
     "remote::together",
     "https://github.com/togethercomputer/openapi openapi.yaml: ChatCompletionChunk, FinishReason, ErrorData",
+    limits=MAX_TOKENS_ALONE,
+    developer=False,
     head={"id": "o6m4hGq-4Yz4kd-9b2c4e5f6a7d8e9f", "prompt": []},
     choice={"seed": 2039908639335532000, "logprobs": None},
     chunk={"usage": None},
@@ -111,6 +115,8 @@ DATABRICKS = Vendor(
     "remote::databricks",
     "https://docs.databricks.com/aws/en/machine-learning/foundation-model-apis/api-reference",
     prefix="/serving-endpoints",
+    limits=MAX_TOKENS_ALONE,
+    developer=False,
     usage="in each chunk",
     repeats_role=True,
     choice={"logprobs": None},

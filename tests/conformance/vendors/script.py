@@ -29,6 +29,8 @@ RETRY_AFTER = "31"  # longer than anybody waits
 PAGE = "<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>"
 # What no vendor shall be sent: it is for our own store alone.
 OURS = {"store", "metadata"}
+# How many events of a stream come where it goes wrong: the beginning, or all but an end.
+KEPT = {"reset": 3, "cut": 3, "malformed": 3, "broken": 3, "silent": 3, "endless": -2, "half": -2}
 
 
 @dataclass
@@ -91,6 +93,8 @@ class Script:
             return error((400, {"error": {"message": f"Unknown fields: {odd}"}}))
         if "stream_options" in body and not body.get("stream"):
             return error((400, {"error": {"message": "stream_options is of streams alone"}}))
+        if not self.vendor.developer and any(turn["role"] == "developer" for turn in body.get("messages", ())):
+            return error((400, {"error": {"message": "'developer' is not one of the roles"}}))
         match fault(body):
             case "unknown":
                 return error(self.vendor.unknown_model)
@@ -114,10 +118,14 @@ class Script:
         wrong = fault(body)
         if wrong == "slow":
             await asyncio.Event().wait()
-        said, reason = saying(body) if chat else (WORDS, "stop")
+        said, reason = saying(body, self.vendor.limits) if chat else (WORDS, "stop")
         calls = wanted(body) if chat else None
-        if bool(body.get("stream")) == (wrong == "contrary"):
-            return web.json_response(self._whole(said, reason, calls, body, chat))
+        contrary, wrong = wrong.startswith("contrary"), wrong.removeprefix("contrary-")
+        if bool(body.get("stream")) == contrary:
+            whole = web.json_response(self._whole(said, reason, calls, body, chat))
+            if wrong == "zipped":
+                whole.enable_compression(web.ContentCoding.gzip)
+            return whole
         if wrong == "zipped":
             return zipped(b"".join(self._events(said, reason, calls, body, chat)))
         return await self._streamed(request, wrong, list(self._events(said, reason, calls, body, chat)))
@@ -162,7 +170,7 @@ class Script:
     async def _streamed(self, request: web.Request, wrong: str, events: list[bytes]) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
-        kept = {"reset": 3, "cut": 3, "malformed": 3, "broken": 3, "silent": 3, "endless": -2}.get(wrong, len(events))
+        kept = KEPT.get(wrong, len(events))
         for event in events[:kept]:
             await response.write(event)
         match wrong:
@@ -172,7 +180,7 @@ class Script:
             case "malformed":
                 await response.write(b'data: {"id": "reply-1", "choi\n\n')
             case "broken":
-                await response.write(self.vendor.encoded(self.vendor.broken))
+                await response.write(self.vendor.encoded(self.vendor.broken) + self.vendor.end)
             case "silent":
                 await asyncio.Event().wait()
             case "endless":
@@ -187,7 +195,7 @@ def fault(body: JSON) -> str:
     return str(body["model"]).rpartition("/")[2].rpartition(":")[2]
 
 
-def saying(body: JSON) -> tuple[list[str], str]:
+def saying(body: JSON, limits: frozenset[str]) -> tuple[list[str], str]:
     """What is said and why it ends, by what a chat asks for."""
     words = SEEN if "image_url" in json.dumps(body["messages"]) else WORDS
     if body.get("response_format"):
@@ -196,7 +204,7 @@ def saying(body: JSON) -> tuple[list[str], str]:
     for place, word in enumerate(words):
         if word.strip() in stops:
             return words[:place], "stop"
-    limit = body.get("max_completion_tokens") or body.get("max_tokens") or len(words)
+    limit = next((body[name] for name in limits if body.get(name)), len(words))
     return words[:limit], "stop" if limit >= len(words) else "length"
 
 

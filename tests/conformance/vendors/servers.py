@@ -1,6 +1,6 @@
 """Servers that people run themselves, and Hugging Face, which runs them for others."""
 
-from tests.conformance.vendors.vendor import CHAT, COMPLETIONS, Ranking, Vendor
+from tests.conformance.vendors.vendor import CHAT, COMPLETIONS, MAX_TOKENS_ALONE, Ranking, Vendor
 
 VLLM = Vendor(
     "remote::vllm",
@@ -30,6 +30,9 @@ VLLM = Vendor(
 OLLAMA = Vendor(
     "remote::ollama",
     "https://github.com/ollama/ollama/blob/main/openai/openai.go (ChatCompletion, Chunk, ErrorResponse)",
+    limits=MAX_TOKENS_ALONE,  # https://github.com/ollama/ollama/issues/7125
+    developer=False,  # which it ignores: https://github.com/earendil-works/pi/pull/140
+    several=False,
     head={"id": "chatcmpl-774", "system_fingerprint": "fp_ollama"},
     repeats_role=True,
     calls="whole",
@@ -43,6 +46,9 @@ OLLAMA = Vendor(
 LLAMA_CPP = Vendor(
     "remote::llama-cpp-server",
     "https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md, tools/server/server-task.cpp",
+    # Until server-schema.cpp came, which knows both.
+    limits=MAX_TOKENS_ALONE,
+    noise=b":\n\n",
     head={"system_fingerprint": "b9998-c036959df", "timings": {"prompt_n": 28, "predicted_ms": 1317.711}},
     extras={"prompt_tokens_details": {"cached_tokens": 0}},
     ranking=Ranking(),
@@ -57,6 +63,9 @@ TGI = Vendor(
     "https://github.com/huggingface/text-generation-inference/blob/main/router/src/lib.rs, server.rs (keep-alives)",
     address="",
     offers=frozenset({CHAT, COMPLETIONS}),
+    limits=MAX_TOKENS_ALONE,  # https://github.com/huggingface/text-generation-inference/issues/2925
+    developer=False,
+    several=False,
     head={"id": "", "system_fingerprint": "2.4.0-sha-0a655a0", "object": "text_completion"},
     choice={"logprobs": None},
     chunk_choice={"logprobs": None},
@@ -75,6 +84,8 @@ HF_ENDPOINT = Vendor(
     "remote::hf::endpoint",
     TGI.source,
     config={"endpoint_name": "us/mine"},
+    limits=TGI.limits,
+    developer=False,
     head=TGI.head,
     noise=TGI.noise,
     reasons=TGI.reasons,
@@ -90,6 +101,7 @@ HF_SERVERLESS = Vendor(
     "https://huggingface.co/docs/inference-providers/tasks/chat-completion",
     config={"huggingface_repo": "meta-llama/Llama-3.1-8B-Instruct"},
     offers=frozenset({CHAT}),
+    limits=MAX_TOKENS_ALONE,  # the one that the page names
     model="meta-llama/sky",
     unauthorized=(401, {"error": "Invalid username or password."}),
     unknown_model=(

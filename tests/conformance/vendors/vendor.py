@@ -9,6 +9,7 @@ JSON = dict[str, Any]
 
 KEY = "sk-of-the-vendor"
 CHAT, COMPLETIONS, EMBEDDINGS = "chat/completions", "completions", "embeddings"
+MAX_TOKENS_ALONE = frozenset({"max_tokens"})
 EVERYTHING = frozenset({CHAT, COMPLETIONS, EMBEDDINGS})
 CREATED = 1_750_000_000
 USAGE = {"prompt_tokens": 5, "completion_tokens": 4, "total_tokens": 9}
@@ -63,6 +64,9 @@ class Vendor:
     repeats_role     whether each delta has its role
     errors           the status and the body of each error: of a wrong key, an unknown model, too many calls, a failure
     broken           the event with which a stream tells that it failed
+    limits           the names by which it knows the limit of tokens; others it ignores
+    developer        whether it knows messages of that role
+    several          whether it gives several choices
     embedding_usage  what its embeddings count; None where it does not tell
     ranking          how it reranks, where it does
     """
@@ -97,6 +101,9 @@ class Vendor:
     too_many: tuple[int, Any] = (429, {"error": {"message": "Slow down."}})
     failure: tuple[int, Any] = (500, {"error": {"message": "The server had an error."}})
     broken: JSON = field(default_factory=lambda: {"error": {"message": "It ran out of memory."}})
+    limits: frozenset[str] = frozenset({"max_tokens", "max_completion_tokens"})
+    developer: bool = True
+    several: bool = True
     embedding_usage: JSON | None = field(default_factory=lambda: {"prompt_tokens": 3, "total_tokens": 3})
     ranking: Ranking | None = None
 
@@ -110,30 +117,34 @@ class Vendor:
         return {"base_url": url + address, self.key_name: key, **self.config}
 
     def whole(self, said: JSON, reason: str, body: JSON, *, chat: bool) -> JSON:
-        """A whole answer."""
+        """A whole answer, whose choices all say the same."""
         kind = "chat.completion" if chat else "text_completion"
-        choice = {"index": 0, **said, "finish_reason": self.reasons.get(reason, reason), **self.choice}
+        choice = {**said, "finish_reason": self.reasons.get(reason, reason), **self.choice}
         head = {"id": "reply-1", "object": kind, "created": CREATED, "model": body["model"], **self.head}
-        return head | {"choices": [choice], "usage": USAGE | self.extras}
+        choices = [{"index": index, **choice} for index in range(body.get("n") or 1)]
+        return head | {"choices": choices, "usage": USAGE | self.extras}
 
     def chunks(self, deltas: list[JSON], reason: str, body: JSON, *, chat: bool) -> Iterator[JSON]:
-        """A streamed answer, each delta in a chunk."""
-        wants_usage = bool((body.get("stream_options") or {}).get("include_usage"))
+        """A streamed answer, each delta in a chunk of each choice."""
+        indexes = range(body.get("n") or 1)
+        told = {"usage": USAGE | self.extras}
         yield from self.opening
         for place, delta in enumerate(deltas):
-            yield self._chunk(delta, self.going_on, body, chat, grown=place)
-        last = self._chunk({} if chat else {"text": ""}, self.reasons.get(reason, reason), body, chat, grown=4)
-        yield last | ({"usage": USAGE | self.extras} if self.usage == "with the end" else {})
-        if self.usage == "alone" and wants_usage:
-            yield last | {"choices": [], "usage": USAGE | self.extras}
+            for index in indexes:
+                yield self._chunk({"index": index, **_said(delta, chat)}, self.going_on, body, chat, grown=place)
+        ending = self.reasons.get(reason, reason)
+        for index in indexes:
+            last = self._chunk({"index": index, **_said({}, chat)}, ending, body, chat, grown=4)
+            yield last | (told if self.usage == "with the end" and index == indexes[-1] else {})
+        if self.usage == "alone" and (body.get("stream_options") or {}).get("include_usage"):
+            yield last | {"choices": []} | told
 
-    def _chunk(self, delta: JSON, reason: str | None, body: JSON, chat: bool, grown: int) -> JSON:
+    def _chunk(self, said: JSON, reason: str | None, body: JSON, chat: bool, grown: int) -> JSON:
         kind = "chat.completion.chunk" if chat else "text_completion"
         head = {"id": "reply-1", "object": kind, "created": CREATED, "model": body["model"], **self.head, **self.chunk}
         if self.usage == "in each chunk":
             head["usage"] = USAGE | {"completion_tokens": grown, "total_tokens": 5 + grown} | self.extras
-        said = {"delta": delta} if chat else delta
-        return head | {"choices": [{"index": 0, **self.chunk_choice, **said, "finish_reason": reason}]}
+        return head | {"choices": [{**self.chunk_choice, **said, "finish_reason": reason}]}
 
     def encoded(self, event: JSON) -> bytes:
         return self.noise + b"data: " + json.dumps(event).encode() + self.line_end * 2
@@ -141,6 +152,10 @@ class Vendor:
     @property
     def end(self) -> bytes:
         return b"data: [DONE]" + self.line_end * 2 if self.done else b""
+
+
+def _said(delta: JSON, chat: bool) -> JSON:
+    return {"delta": delta} if chat else {"text": ""} | delta
 
 
 def sentence(told: tuple[int, Any]) -> str:

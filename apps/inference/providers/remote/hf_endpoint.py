@@ -82,6 +82,9 @@ class _Endpoint(BaseModel):
 class HFEndpoint(OpenAICompatible):
     config_class = HFEndpointConfig
     config: HFEndpointConfig
+    # TGI knows these alone (https://github.com/huggingface/text-generation-inference/issues/2925), and all others too.
+    renamed = {"max_completion_tokens": "max_tokens"}
+    developer_role = False
     found: _Endpoint | None = None
 
     async def start(self) -> None:

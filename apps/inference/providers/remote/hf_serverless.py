@@ -29,6 +29,7 @@ class HFServerlessConfig(OpenAICompatibleConfig):
 class HFServerless(OpenAICompatible):
     config_class = HFServerlessConfig
     config: HFServerlessConfig
+    renamed = {"max_completion_tokens": "max_tokens"}  # the one name that its page has, for whoever serves the model
 
     async def listed(self) -> list[dict[str, Any]]:
         """The one model, if somebody serves it now."""

@@ -12,6 +12,7 @@ class LlamaCppServerConfig(OpenAICompatibleConfig):
 
 class LlamaCppServer(OpenAICompatible):
     config_class = LlamaCppServerConfig
+    renamed = {"max_completion_tokens": "max_tokens"}  # which older servers know alone
 
     def described(self, item: dict[str, Any]) -> ProviderModel | None:
         """Its list tells the length of the context for which the model was trained."""

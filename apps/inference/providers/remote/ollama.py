@@ -41,6 +41,7 @@ class Ollama(OpenAICompatible):
     config: OllamaConfig
     api_path = "/v1"
     renamed = {"max_completion_tokens": "max_tokens"}  # https://github.com/ollama/ollama/issues/7125
+    developer_role = False  # it leaves such messages out: https://github.com/earendil-works/pi/pull/140
     # What its compatibility page leaves unticked (https://docs.ollama.com/api/openai-compatibility), and openai.go does
     # not read; of `tool_choice` also https://github.com/ollama/ollama/issues/17921. `user` changes no answer.
     ignored = {"best_of": (0, 1), "echo": (False,), "logit_bias": ({},), "n": (1,), "tool_choice": ("auto",)}
