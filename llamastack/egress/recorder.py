@@ -45,7 +45,8 @@ class Recorder:
     @asynccontextmanager
     async def send(self, outgoing: Outgoing) -> AsyncIterator[Reply]:
         secrets = self.track.secrets_with(outgoing.url, outgoing.headers)
-        asked = Asked.of(self.track.upstream, outgoing.method, outgoing.url, outgoing.body, secrets)
+        media = next((value for name, value in outgoing.headers.items() if name.lower() == "content-type"), "")
+        asked = Asked.of(self.track.upstream, outgoing.method, outgoing.url, outgoing.body, secrets, media)
         if await asyncio.to_thread(self.track.replays, asked):
             yield _replayed(await asyncio.to_thread(self.track.take, asked))
             return

@@ -13,6 +13,7 @@ from llamastack.recording.secrets import MASK, OF_QUERIES, Secrets
 
 NAME_CHARACTERS = 48
 LARGEST_TEXT = 4096
+FORM = "application/x-www-form-urlencoded"
 
 
 @dataclass(frozen=True)
@@ -26,13 +27,14 @@ class Asked:
     body: dict[str, Any] | None
 
     @classmethod
-    def of(cls, upstream: str, method: str, url: str, body: bytes | None, secrets: Secrets) -> "Asked":
+    def of(cls, upstream: str, method: str, url: str, body: bytes | None, secrets: Secrets, media: str = "") -> "Asked":
+        """`media` is the body's type, where it is no JSON."""
         parts = urlsplit(url)
         query = sorted(
             (name, MASK if OF_QUERIES.fullmatch(name) else secrets.text(v)) for name, v in parse_qsl(parts.query)
         )
         path = secrets.text(unquote(parts.path)) or "/"
-        return cls(upstream, method, path, tuple(query), None if body is None else _sent(body, secrets))
+        return cls(upstream, method, path, tuple(query), None if body is None else _sent(body, media, secrets))
 
     @property
     def told(self) -> dict[str, Any]:
@@ -70,8 +72,10 @@ def _slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9_]+", "-", text).strip("-")[:NAME_CHARACTERS].lower()
 
 
-def _sent(body: bytes, secrets: Secrets) -> dict[str, Any]:
+def _sent(body: bytes, media: str, secrets: Secrets) -> dict[str, Any]:
     kept = content(body)
+    if media.startswith(FORM) and "text" in kept:  # such as what asks for a token, signed anew each time
+        kept = {"json": dict(parse_qsl(kept["text"]))}
     if "json" in kept:
         return {"json": normal.request_body(secrets.masked(kept["json"]))}
     if len(body) <= LARGEST_TEXT and "text" in kept:

@@ -23,7 +23,7 @@ OF_QUERIES = re.compile(
 # Not `token`, which logprobs have too.
 OF_BODIES = re.compile(
     r"(proxy[-_]?)?authorization|(x[-_])?(api|access|private|secret)[-_]?key|(access|refresh|auth|api)[-_]?token"
-    r"|client[-_]?secret|password|secret",
+    r"|id_token|subject_token|(client_)?assertion|client[-_]?secret|password|secret",
     re.IGNORECASE,
 )
 

@@ -1,5 +1,7 @@
 """Whether exchanges with upstreams are recorded or replayed, and where the recordings are."""
 
+import hashlib
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -159,4 +161,7 @@ def keeping(track: Track | None) -> Iterator[None]:
 
 def of_test(name: str) -> None:
     """The test that the rest of this task works for (`__test_id` of provider data): its recordings lie apart."""
-    _test.set("".join(c if c.isalnum() or c in "-_" else "-" for c in name).strip("-")[:100])
+    if name:
+        readable = re.sub(r"[^A-Za-z0-9_]+", "-", name).strip("-")[:80]
+        told_apart = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:8]
+        _test.set(f"{readable}.{told_apart}".lstrip("."))

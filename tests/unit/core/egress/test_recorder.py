@@ -222,17 +222,10 @@ async def test_recordings_of_a_test_lie_apart(tmp_path: Path) -> None:
         of_test(name)
         await egress(tmp_path, Scripted(b"{}")).get("models")
 
-    await asyncio.gather(
-        asyncio.create_task(of_one("tests/test_x.py::one")), asyncio.create_task(of_one("../..")), replayless()
-    )
-    assert {file.parent.name for file in (tmp_path / "inference").rglob("*.json")} == {
-        "tests-test_x-py--one",
-        "inference",
-    }
-
-
-async def replayless() -> None:
-    """A task of another test, so that three run side by side."""
+    await asyncio.gather(asyncio.create_task(of_one("tests/test_x.py::one")), asyncio.create_task(of_one("../..")))
+    one, other = sorted((file.parent for file in tmp_path.rglob("*.json")), key=str)
+    assert one.parent == other.parent == tmp_path / "inference"
+    assert other.name.startswith("tests-test_x-py-one.")
 
 
 async def test_no_secret_is_in_any_recording(tmp_path: Path) -> None:
@@ -257,6 +250,16 @@ async def test_no_secret_is_in_any_recording(tmp_path: Path) -> None:
     assert len(files) == 4
     told = "".join(file.name + file.read_text() for file in files).lower()
     assert [secret for secret in (CANARY, packed.lower(), "anything-else", "upstream.invalid") if secret in told] == []
+
+
+async def test_a_token_is_replayed_though_it_is_asked_for_with_another_signature(tmp_path: Path) -> None:
+    said = json.dumps({"access_token": "ya29.of-maya", "expires_in": 3599}).encode()
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    await egress(tmp_path, Scripted(said)).post("token", b"grant_type=jwt&assertion=signed-at-noon", headers)
+    again = await replaying(tmp_path).post("token", b"grant_type=jwt&assertion=signed-at-one", headers)
+    assert again == {"access_token": "***", "expires_in": 3599}
+    [file] = (tmp_path / "inference").iterdir()
+    assert [secret for secret in ("signed-at-noon", "ya29") if secret in file.read_text()] == []
 
 
 async def test_a_caller_s_own_key_is_as_secret(tmp_path: Path) -> None:
