@@ -8,6 +8,8 @@ DIGITS = 10
 RECORDED = "recorded"
 LONG_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{1024,}={0,2}")
 DATA_URL = re.compile(r"(data:[^,]{0,200},)(.+)", re.DOTALL)
+# The end of an id that is letters and digits, and not letters alone.
+DRAWN = re.compile(r"([A-Za-z]*[_-]|)((?=[A-Za-z]*\d)[A-Za-z0-9]{8,64})")
 CALL_IDS = frozenset({"tool_call_id", "call_id"})
 CREATED = frozenset({"created", "created_at", "modified_at"})
 # Groq, Cerebras, llama.cpp and Ollama, in this order.
@@ -59,32 +61,55 @@ def _hashed(text: str) -> str:
     return f"sha256:{hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()}, {len(text)} characters"
 
 
-def reply_body(body: Any, mark: str) -> Any:
-    """A reply's JSON, or an event's, as it is kept: ids of answers become `mark`, times the epoch, durations 0."""
-    kept = _kept(body)
-    if isinstance(kept, dict) and isinstance(kept.get("id"), str) and kept.keys() & ANSWERS:
-        kept["id"] = mark
-    return kept
+class Equal:
+    """Makes one reply what it would be the next time, event by event. `mark` tells it from other replies."""
 
+    def __init__(self, mark: str) -> None:
+        self.mark = mark
+        self._calls: dict[str, str] = {}
 
-def _kept(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_kept(item) for item in value]
-    if isinstance(value, dict):
-        return {name: _named(name, inner) for name, inner in value.items()}
-    return value
+    def body(self, body: Any) -> Any:
+        """A reply's JSON, or an event's: ids of answers become `mark`, times the epoch, durations 0."""
+        kept = self._kept(body)
+        if isinstance(kept, dict) and isinstance(kept.get("id"), str) and kept.keys() & ANSWERS:
+            kept["id"] = self.mark
+        return kept
 
+    def _kept(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return [self._kept(item) for item in value]
+        if isinstance(value, dict):
+            return {name: self._named(name, inner) for name, inner in value.items()}
+        return value
 
-def _named(name: str, value: Any) -> Any:
-    if name in CREATED and isinstance(value, int | float | str) and not isinstance(value, bool):
-        return "1970-01-01T00:00:00Z" if isinstance(value, str) else 0
-    if name in DURATIONS:
-        return _zero(value)
-    if name in ("system_fingerprint", "request_id") and isinstance(value, str):
-        return RECORDED
-    if name == "id" and isinstance(value, str) and value.startswith("req_"):
-        return RECORDED
-    return _kept(value)
+    def _named(self, name: str, value: Any) -> Any:
+        if name in CREATED and isinstance(value, int | float | str) and not isinstance(value, bool):
+            return "1970-01-01T00:00:00Z" if isinstance(value, str) else 0
+        if name in DURATIONS:
+            return _zero(value)
+        if name in ("system_fingerprint", "request_id") and isinstance(value, str):
+            return RECORDED
+        if name == "id" and isinstance(value, str) and value.startswith("req_"):
+            return RECORDED
+        if name == "tool_calls" and isinstance(value, list):
+            return [self._call(item) for item in value]
+        return self._kept(value)
+
+    def _call(self, call: Any) -> Any:
+        kept = self._kept(call)
+        if isinstance(kept, dict) and isinstance(kept.get("id"), str):
+            kept["id"] = self._call_id(kept["id"])
+        return kept
+
+    def _call_id(self, given: str) -> str:
+        """Of the form it had: Mistral takes nine letters and digits back, Kimi the function's name."""
+        drawn = DRAWN.fullmatch(given)
+        if drawn is None:
+            return given
+        if given not in self._calls:
+            digest = hashlib.sha256(f"{self.mark} {len(self._calls)}".encode()).hexdigest()
+            self._calls[given] = drawn[1] + digest[: len(drawn[2])]
+        return self._calls[given]
 
 
 def _zero(value: Any) -> Any:

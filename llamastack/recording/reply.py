@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from llamastack.recording import normal
 from llamastack.recording.asked import content, data_of
+from llamastack.recording.normal import Equal
 from llamastack.recording.secrets import Secrets
 
 HEADERS = ("content-type", "location", "retry-after")
@@ -45,7 +45,7 @@ class Answer:
         if self.headers.get("content-type", "").startswith(EVENT_STREAM) and (events := list(events_of(self.data))):
             return {"events": _masked(events, mark, secrets)}
         if "json" in body:
-            return {"body": {"json": normal.reply_body(secrets.masked(body["json"]), mark)}}
+            return {"body": {"json": Equal(mark).body(secrets.masked(body["json"]))}}
         return {"body": {"text": secrets.text(body["text"])}}
 
 
@@ -57,7 +57,8 @@ def _masked(events: list[Event], mark: str, secrets: Secrets) -> list[Event]:
             said[place] += text
     if any(secrets.within(text) for text in said.values()):
         raise Unmaskable(MASKED)
-    return [event | {"data": normal.reply_body(event["data"], mark)} if "data" in event else event for event in masked]
+    equal = Equal(mark)
+    return [event | {"data": equal.body(event["data"])} if "data" in event else event for event in masked]
 
 
 def texts(value: Any, place: str = "") -> Iterator[tuple[str, str]]:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from llamastack.recording import normal
+from llamastack.recording.normal import Equal
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ from llamastack.recording import normal
     ],
 )
 def test_ids_and_times_are_made_equal(said: Any, kept: Any) -> None:
-    assert normal.reply_body(said, "mark") == kept
+    assert Equal("mark").body(said) == kept
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,8 @@ def test_ids_and_times_are_made_equal(said: Any, kept: Any) -> None:
     [
         {"data": [{"id": "gpt-5", "object": "model"}], "object": "list"},
         {"id": "file-abc", "object": "file", "bytes": 7},
-        {"choices": [{"message": {"tool_calls": [{"id": "call_1"}]}}]},
+        {"choices": [{"message": {"tool_calls": [{"id": "call_1"}, {"id": "functions.get_weather:0"}, {}]}}]},
+        {"tool_calls": [{"id": "get_weather"}, {"id": "getWeather"}, {"id": None}, "x"]},
         {"choices": [{"logprobs": {"content": [{"token": "a", "logprob": -0.1}]}}]},
         {"created": None, "system_fingerprint": None},
         [1, "two", None, True],
@@ -39,4 +40,23 @@ def test_ids_and_times_are_made_equal(said: Any, kept: Any) -> None:
     ],
 )
 def test_what_is_asked_for_later_and_what_was_said_stays(said: Any) -> None:
-    assert normal.reply_body(said, "mark") == said
+    assert Equal("mark").body(said) == said
+
+
+def test_ids_of_calls_are_made_equal_in_the_form_they_had() -> None:
+    def ids(*given: str) -> list[str]:
+        one = Equal("mark")
+        return [one.body({"tool_calls": [{"id": name}]})["tool_calls"][0]["id"] for name in given]
+
+    first, again, other, nine = ids("call_01a206f9da18", "call_01a206f9da18", "call_7531beefbeef", "a7B9c1D3e")
+    assert first == again != other
+    assert [len(name) for name in (first, nine)] == [len("call_01a206f9da18"), 9]
+    assert first.startswith("call_")
+    assert nine.isalnum()
+    assert ids("call_ffffffff0000", "call_ffffffff0000", "call_ffffffff1111", "x7B9c1D3e") == [
+        first,
+        again,
+        other,
+        nine,
+    ]
+    assert Equal("another").body({"tool_calls": [{"id": "call_01a206f9da18"}]})["tool_calls"][0]["id"] != first
