@@ -19,7 +19,7 @@ from apps.registry.effective import provider_record, shown_model
 from apps.registry.filters import EnabledFilter, ProviderFilter, TypeFilter
 from apps.registry.forms import CONFIG, ModelForm, ProviderForm, model_form, named, provider_form
 from apps.registry.models import Model, Origin, Provider, Resource
-from apps.registry.origins import class_of, fields_of, settings_of
+from apps.registry.origins import Setting, class_of, fields_of, settings_of
 from apps.registry.shown import as_code, built_types, checked, docstring, origin_badge, state_of
 from llamastack import stack
 from llamastack.admin import badge, follow
@@ -93,15 +93,19 @@ class ProviderAdmin(ResourceAdmin):
         return [(None, {"fields": list(dict.fromkeys(about))}), *self._configuration(row)]
 
     def _configuration(self, row: Provider) -> list[tuple[str, dict[str, Any]]]:
-        """The settings of its type, and each section of them by itself."""
-        groups: dict[str, list[str]] = {}
+        """The settings of its type, and each section of them by itself: folded where nothing in it is set."""
+        sections: dict[str, list[Setting]] = {}
         for setting in fields_of(row):
-            title = setting.place[0].capitalize() if len(setting.place) > 1 else "Configuration"
-            groups.setdefault(title, []).append(named(CONFIG, setting))
-        texts = {"Configuration": docstring(class_of(row))} | {
-            setting.name.capitalize(): as_code(setting.info.description or "") for setting in settings_of(row)
-        }
-        return [(title, {"fields": names, "description": texts.get(title, "")}) for title, names in groups.items()]
+            sections.setdefault(setting.place[0] if len(setting.place) > 1 else "configuration", []).append(setting)
+        texts = {s.name: as_code(s.info.description or "") for s in settings_of(row)}
+        texts["configuration"] = docstring(class_of(row))
+        return [
+            (
+                name.capitalize(),
+                {"fields": [named(CONFIG, s) for s in settings], "description": texts[name], **folded(settings)},
+            )
+            for name, settings in sections.items()
+        ]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         return ("identifier", "api_name", "provider_type", "origin_badge") if obj else ("api_name", "provider_type")
@@ -263,3 +267,8 @@ class ModelAdminPage(ResourceAdmin):
 def asked(request: HttpRequest) -> Provider:
     """The provider that is being added, of the type in the URL."""
     return Provider(api=request.GET.get("api", ""), provider_type=request.GET.get("provider_type", ""))
+
+
+def folded(settings: list[Setting]) -> dict[str, Any]:
+    in_use = any(setting.edited or setting.in_yaml or len(setting.place) == 1 for setting in settings)
+    return {} if in_use else {"classes": ("collapse",)}
