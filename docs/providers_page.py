@@ -2,12 +2,14 @@
 
 import inspect
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from llamastack.apis import SERVED, Api
+from llamastack.egress.network import NetworkConfig
 from llamastack.providers import Provider, ProviderSpec, load, specs
 
 FILE = Path(__file__).with_name("providers.md")
@@ -29,7 +31,24 @@ NAMES = {
 def page() -> str:
     """The page as it should be."""
     apis = [api for api, info in SERVED.items() if info.has_providers]
-    return "\n".join([HEAD, *(line for api in apis for line in _api(api))])
+    return "\n".join([HEAD, *(line for api in apis for line in _api(api)), *_network()])
+
+
+def _network() -> list[str]:
+    """The section that all remote providers have, once."""
+    schema = NetworkConfig.model_json_schema()
+    lines = ["## network\n", "The section of that name, in every remote provider's config. [Examples](network.md).\n"]
+    lines += ["| field | type | default | meaning |", "|---|---|---|---|"]
+    return [*lines, *_inside(schema, schema["$defs"], ""), ""]
+
+
+def _inside(schema: dict[str, Any], defs: dict[str, Any], before: str) -> Iterator[str]:
+    for name, field in schema["properties"].items():
+        below = [option["$ref"] for option in field.get("anyOf", ()) if "$ref" in option]
+        if below:
+            yield from _inside(defs[below[0].rpartition("/")[2]], defs, f"{before}{name}.")
+        else:
+            yield _field(f"{before}{name}", field, False, defs, [])
 
 
 def _api(api: Api) -> list[str]:
@@ -86,6 +105,8 @@ def _value(value: Any) -> str:
 
 def _kind(field: dict[str, Any], defs: dict[str, Any]) -> str:
     """A field's type in words, with its bounds."""
+    if field.get("$ref") == "#/$defs/NetworkConfig":
+        return "[section](#network)"
     if "$ref" in field:
         return _kind(defs[field["$ref"].rpartition("/")[2]], defs)
     if "anyOf" in field:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import aiohttp
+from yarl import URL
 
 from llamastack.egress.ways import Network
 
@@ -89,7 +90,7 @@ class LiveTransport:
     async def send(self, outgoing: Outgoing) -> AsyncIterator[Reply]:
         way = self.network.way(outgoing.url)
         # Of a tunnel only the proxy sees its credentials; without one they are among the request's own headers.
-        tunnel = outgoing.url.startswith("https:")
+        tunnel = URL(outgoing.url).scheme == "https"
         request = self._open().request(
             outgoing.method,
             outgoing.url,

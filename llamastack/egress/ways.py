@@ -7,6 +7,10 @@ from dataclasses import dataclass, field
 
 from yarl import URL
 
+# A cloud's metadata server and what else is of this machine's own link: a proxy reaches another one, if any, and would
+# read the tokens that it hands out.
+OWN_LINK = ("169.254.0.0/16", "fe80::/10", "metadata.google.internal")
+
 
 @dataclass(frozen=True)
 class Way:
@@ -21,7 +25,7 @@ class Way:
 class Network:
     """What a transport goes by: a provider's `network` section with its files read.
 
-    `by_proxy` has the way through a proxy by the scheme of the address; hosts that `direct` covers go without. At most
+    `by_proxy` has the way through a proxy by the scheme of the address; what `no_proxy` covers goes without. At most
     `requests` are under way at once; an idle connection is kept for `keepalive` seconds.
     """
 
@@ -35,7 +39,7 @@ class Network:
     def way(self, address: str) -> Way:
         url = URL(address)
         way = self.by_proxy.get(url.scheme)
-        if way is None or any(covers(entry, url) for entry in self.no_proxy):
+        if way is None or any(covers(entry, url) for entry in (*OWN_LINK, *self.no_proxy)):
             return self.direct
         return way
 

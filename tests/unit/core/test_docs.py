@@ -1,7 +1,15 @@
 """What is made of the code is as the code is now."""
 
+import os
+import re
+
+import pytest
+import yaml
+
 from docs.providers_page import FILE, page
 from llamastack.apis import Api
+from llamastack.config import expand
+from llamastack.egress.network import NetworkConfig
 from llamastack.providers import load, specs
 
 
@@ -15,3 +23,11 @@ def test_every_type_and_every_field_is_on_it() -> None:
     for provider_type, spec in specs(Api.inference).items():
         for field in load(spec).config_class.model_fields:
             assert f"| `{field}` |" in sections[provider_type]
+
+
+def test_the_examples_of_the_network_section_are_taken_as_they_stand(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PROXY_PASSWORD", "GATEWAY_KEY"):
+        monkeypatch.setenv(name, "secret")
+    blocks = re.findall(r"```yaml\n(.*?)```", FILE.with_name("network.md").read_text(), re.DOTALL)
+    sections = [expand(yaml.safe_load(block), os.environ)["network"] for block in blocks]
+    assert [bool(NetworkConfig.model_validate(section).model_fields_set) for section in sections] == [True] * 4

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import datetime
 import ipaddress
+import json
 import socket
 import ssl
 import threading
@@ -23,11 +24,12 @@ from yarl import URL
 
 from apps.inference.providers.remote.openai import OpenAI, OpenAIConfig
 from apps.inference.providers.remote.vllm import VLLM, VLLMConfig
+from llamastack.apis import Api
 from llamastack.egress import Egress
-from llamastack.egress.network import NetworkConfig, TLSConfig, opened, sent
+from llamastack.egress.network import NetworkConfig, RemoteConfig, TLSConfig, opened, sent
 from llamastack.egress.ways import covers
 from llamastack.errors import StackError, UpstreamError, UpstreamTimeout
-from llamastack.providers import ProviderUnavailable
+from llamastack.providers import ProviderUnavailable, load, specs
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 NOBODY = "http://127.0.0.1:9"
@@ -374,6 +376,20 @@ async def test_the_environments_proxies_are_not_read(monkeypatch: pytest.MonkeyP
         assert await egress.get("models") == {"ok": True}
 
 
+@pytest.mark.parametrize("url", ["http://169.254.169.254/latest", "http://metadata.google.internal/token"])
+async def test_what_is_of_this_machines_own_link_goes_through_no_proxy(url: str) -> None:
+    network = await opened(NetworkConfig.model_validate({"proxy": {"url": NOBODY}}))
+    assert network.way(url).proxy is None
+
+
+async def test_a_scheme_in_capitals_keeps_the_proxys_password_from_the_server(authority: Authority) -> None:
+    async with listening(kind, tls_of(authority)) as server, listening(proxying("s3cret")) as proxy:
+        section = {"proxy": {"url": proxy.url.replace("://", "://maya:s3cret@")}, "tls": {"verify": False}}
+        async with reaching(server.url.replace("https", "HTTPS"), **section) as egress:
+            assert await egress.get("models") == {"ok": True}
+    assert "Proxy-Authorization" not in server.heads[0]
+
+
 # --- TLS ---
 
 
@@ -521,6 +537,30 @@ async def test_headers_go_with_every_request_and_to_no_other_origin() -> None:
     assert not [secret for secret in ("sk-1", "blue", "gw-1") if secret in other.heads[0]]
 
 
+@pytest.mark.parametrize("kind_of_answer", ["json", "html", "event", "nonsense"])
+async def test_an_upstream_that_repeats_our_headers_does_not_tell_them_to_callers(kind_of_answer: str) -> None:
+    """As a debugging proxy does in its error pages."""
+
+    async def echo(server: Server, streams: Streams) -> None:
+        head = json.dumps(await head_of(streams[0])).encode()
+        streams[1].write(
+            {
+                "json": answer("401 No", b'{"error": {"message": ' + head + b"}}"),
+                "html": answer("500 Oh", b"<html>" + head, "Content-Type: text/html"),
+                "event": answer("200 OK", b'data: {"error": ' + head + b"}\n\n", "Content-Type: text/event-stream"),
+                "nonsense": answer("200 OK", head[1:], "Content-Type: text/plain"),
+            }[kind_of_answer]
+        )
+        await streams[1].drain()
+
+    async with listening(echo) as server:
+        async with reaching(server.url, "sk-canary-1", headers={"X-Gateway-Key": "gw-canary-1"}) as egress:
+            for ask in (egress.get("models"), anext(egress.stream("chat", {}, {"X-Own": "own-canary-1"}))):
+                with pytest.raises(StackError) as told:
+                    await ask
+                assert "canary" not in f"{told.value.message} {told.value}"
+
+
 async def test_a_header_that_the_provider_sends_itself_is_refused() -> None:
     config = OpenAIConfig.model_validate({"api_key": "sk", "network": {"headers": {"authorization": "Basic x"}}})
     with pytest.raises(ProviderUnavailable, match=r"network\.headers.*authorization"):
@@ -653,6 +693,14 @@ def test_what_cannot_be_is_told_by_its_field_without_its_value(section: Any, pla
     found = {".".join(map(str, e["loc"])): e["msg"] for e in told.value.errors(include_input=False)}
     assert said in found.get(place, ""), found
     assert "s3cret" not in str(found)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in specs(Api.inference) if kind.startswith("remote::")])
+def test_every_remote_provider_has_the_section(kind: str) -> None:
+    config_class = load(specs(Api.inference)[kind]).config_class
+    assert issubclass(config_class, RemoteConfig)
+    config = config_class.sample_run_config() | {"network": {"timeout": 5, "proxy": {"url": NOBODY}}}
+    assert config_class.model_validate(config).network is not None  # type: ignore[attr-defined]
 
 
 def test_an_empty_variable_is_no_proxy() -> None:
