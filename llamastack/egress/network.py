@@ -130,7 +130,7 @@ class NetworkConfig(ConfigSection):
     timeout: TimeoutConfig | None = None
     headers: dict[str, SecretStr] | None = Field(
         None,
-        description="Sent with every request, beside its key, as X-Team: blue. Empty ones are not",
+        description="Sent with every request, as X-Team: blue. Values are secrets; empty ones are not sent",
     )
     limits: LimitsConfig | None = None
 
