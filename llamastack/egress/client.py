@@ -125,7 +125,7 @@ class Egress:
         try:
             yield admitted
         except FAILURES as error:
-            if is_outage(error) and not self.transport.replays:
+            if is_outage(error):
                 self.breaker.failed(admitted, in_short(asked, error))
             elif isinstance(error, Refusal):
                 self.breaker.answered(admitted)
@@ -148,7 +148,7 @@ class Egress:
                     exchange.push_async_exit(attempt.pop_all())
                     return reply
             except FAILURES as error:
-                once = admitted.probe or self.breaker.is_open or self.transport.replays
+                once = admitted.probe or self.breaker.is_open
                 pause = None if once else self.retries.pause(error, tries, time.left)
                 if pause is None:
                     raise

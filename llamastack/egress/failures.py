@@ -66,7 +66,7 @@ def meaning(asked: Asked, error: Exception) -> StackError:
 def is_outage(error: Exception) -> bool:
     """Whether it speaks of an upstream that is down, rather than of one request. 501 is what it never offers."""
     if isinstance(error, Refusal):
-        return error.status >= 500 and error.status != 501
+        return error.status >= 500 and error.status != 501 and not error.reply.replayed
     down = isinstance(error, TimeoutError | aiohttp.ClientError | ConnectionError)
     return down and not isinstance(error, aiohttp.InvalidURL)
 

@@ -37,11 +37,6 @@ class Recorder:
         self.live = live
         self.track = track
 
-    @property
-    def replays(self) -> bool:
-        """Whether nothing ever goes out, so that trying again is of no use."""
-        return self.track.tape.mode is recording.Mode.replay
-
     @asynccontextmanager
     async def send(self, outgoing: Outgoing) -> AsyncIterator[Reply]:
         secrets = self.track.secrets_with(outgoing.url, outgoing.headers)
@@ -115,7 +110,7 @@ class Copy:
 def _replayed(found: dict[str, Any]) -> Reply:
     status: int = found["status"]
     reason = HTTPStatus(status).phrase if status in list(HTTPStatus) else ""
-    return Reply(status, reason, found.get("headers", {}), _in_pieces(found))
+    return Reply(status, reason, found.get("headers", {}), _in_pieces(found), replayed=True)
 
 
 async def _in_pieces(found: dict[str, Any]) -> AsyncIterator[bytes]:

@@ -53,5 +53,5 @@ class Retries:
 def worthwhile(error: Exception) -> bool:
     """Whether the same call may well be answered a moment later."""
     if isinstance(error, Refusal):
-        return error.status in STATUSES
+        return error.status in STATUSES and not error.reply.replayed
     return isinstance(error, BROKEN_CONNECTIONS) and not isinstance(error, FOR_GOOD)

@@ -44,12 +44,16 @@ class Outgoing:
 
 @dataclass(frozen=True)
 class Reply:
-    """What came back, of any status. Header names are in lower case; `pieces` are the body as it arrives, decoded."""
+    """What came back, of any status. Header names are in lower case; `pieces` are the body as it arrives, decoded.
+
+    A `replayed` one comes from a file: it tells nothing of how the upstream is now, nor will another try.
+    """
 
     status: int
     reason: str
     headers: Mapping[str, str]
     pieces: AsyncIterator[bytes]
+    replayed: bool = False
 
     @property
     def media_type(self) -> str:
@@ -58,11 +62,6 @@ class Reply:
 
 
 class Transport(Protocol):
-    @property
-    def replays(self) -> bool:
-        """Whether nothing ever goes out, so that trying again is of no use."""
-        ...
-
     def send(self, outgoing: Outgoing) -> AbstractAsyncContextManager[Reply]:
         """One request. Leaving the block closes the exchange, whatever of it has not been read.
 
@@ -78,8 +77,6 @@ class LiveTransport:
 
     It knows one limit, `connect`: who reads the reply knows what may take how long.
     """
-
-    replays = False
 
     def __init__(self, timeouts: Timeouts, network: Network | None = None) -> None:
         self.timeouts = timeouts

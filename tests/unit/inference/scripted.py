@@ -93,8 +93,6 @@ async def scripted(script: dict[str, Line]) -> AsyncIterator[Vendor]:
 class Rerouted:
     """A transport that takes every host's name for a path of the vendor's: /host/path, so that no network is needed."""
 
-    replays = False
-
     def __init__(self, inner: Transport, url: str) -> None:
         self.inner, self.url = inner, url
 

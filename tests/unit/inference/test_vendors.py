@@ -37,8 +37,6 @@ RUNPOD = "https://api.runpod.ai/v2/abc/openai/v1"
 class Answering:
     """A transport with one answer to everything; keeps what it was asked."""
 
-    replays = False
-
     def __init__(self, answer: Any) -> None:
         self.answer = answer
         self.sent: list[Outgoing] = []

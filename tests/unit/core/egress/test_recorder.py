@@ -6,6 +6,7 @@ import gzip
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,35 @@ async def test_statuses_are_recorded_with_what_their_headers_say(tmp_path: Path)
             assert caught.value.retry_after == (None if status == 404 else 7)
     kept = [json.loads(file.read_text())["replies"][0]["headers"] for file in (tmp_path / "inference").iterdir()]
     assert kept == [{"retry-after": "7"}] * 3
+
+
+async def test_of_tries_only_what_came_of_them_is_recorded(tmp_path: Path) -> None:
+    class Busy(Scripted):
+        @asynccontextmanager
+        async def send(self, outgoing: Outgoing) -> AsyncIterator[Reply]:
+            async with super().send(outgoing) as reply:
+                yield replace(reply, status=503 if len(self.asked) == 1 else 200)
+
+    live = egress(tmp_path, Busy(b"{}"))
+    live.retries.first_pause = 0
+    assert await live.get("models") == {}
+    [file] = (tmp_path / "inference").iterdir()
+    assert [reply["status"] for reply in json.loads(file.read_text())["replies"]] == [200]
+
+
+@pytest.mark.parametrize("mode", [Mode.replay, Mode.record_if_missing])
+async def test_a_replay_waits_for_nothing_and_tells_nothing_of_the_upstream(tmp_path: Path, mode: Mode) -> None:
+    """A pause would take the test longer than it may last, and a breaker would answer in the upstream's stead."""
+    slow = egress(tmp_path, Scripted(b"{}", status=503, retry_after="9"))
+    slow.retries.saved = 0
+    with pytest.raises(UpstreamError):
+        await slow.get("models")
+    one = egress(tmp_path, Scripted(AssertionError("replay asks nobody")), mode)
+    one.retries.first_pause = 1e9
+    for _call in range(8):
+        with pytest.raises(UpstreamError, match="503"):
+            await one.get("models")
+    assert not one.breaker.is_open
 
 
 async def test_an_error_to_a_stream_is_recorded_too(tmp_path: Path) -> None:
