@@ -28,6 +28,7 @@ class Running:
         self.idle = asyncio.Event()
         self.idle.set()
         self.provider = Provider(record.provider_id, None)  # until it is made
+        self.track: Track | None = None
         self.started = asyncio.create_task(self._start(services, tape))
         self.started.add_done_callback(lambda task: task.cancelled() or task.exception())
 
@@ -35,7 +36,8 @@ class Running:
         """Errors are kept: whoever waits for this task gets the reason."""
         try:
             kind, config, needed = _parts(self.record, services)
-            with keeping(_track(self.record, config, tape)):
+            self.track = _track(self.record, config, tape)
+            with keeping(self.track):
                 self.provider = kind(self.record.provider_id, config, **needed)
                 await self.provider.start()
         except StackError:
@@ -55,7 +57,8 @@ class Running:
         self.idle.clear()
         try:
             await self._ready()
-            yield self.provider
+            with keeping(self.track):
+                yield self.provider
         finally:
             self.calls -= 1
             if not self.calls:

@@ -151,12 +151,13 @@ def current() -> Track | None:
 
 @contextmanager
 def keeping(track: Track | None) -> Iterator[None]:
-    """While a provider is made and started, so that every Egress it makes keeps to this track."""
-    token = _track.set(track)
+    """While a provider is made, started or called, so that every Egress it makes keeps to this track."""
+    before = _track.get()
+    _track.set(track)
     try:
         yield
     finally:
-        _track.reset(token)
+        _track.set(before)  # not reset: a stream may be closed by another task than the one that began it
 
 
 def of_test(name: str) -> None:

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from apps.registry.models import Provider
-from llamastack import asgi, stack
+from llamastack import asgi, recording, stack
 from llamastack.db import db
 from llamastack.recording import Mode, Tape
 from tests.unit.conftest import add_provider
@@ -57,6 +57,19 @@ async def test_what_a_stack_recorded_another_replays_without_an_upstream(upstrea
         models = (await client.get("/v1/models")).json()["data"]
     assert {"sky/sky-1", "sky/sky-2"} <= {model["id"] for model in models}
     assert {file.name.split(".")[1] for file in (tmp_path / "inference").iterdir()} == {"chat-completions", "models"}
+
+
+@pytest.mark.usefixtures("transactional_db")
+async def test_what_a_provider_asks_in_a_call_is_on_its_track_too(upstream: Upstream, tmp_path: Path) -> None:
+    """Such as an address that comes with the request."""
+    async with serving(Mode.record, tmp_path, upstream.url):
+        live = stack.current().live
+        [record] = live.snapshot.providers.values()
+        async with live.pool.use(record):
+            made = recording.current()
+        assert made is not None
+        assert (made.area, made.upstream, made.secrets) == ("inference", "sky", ("sk-upstream",))
+        assert recording.current() is None
 
 
 @pytest.mark.usefixtures("transactional_db")
