@@ -1,9 +1,10 @@
 """The one NinjaAPI: every router under its level (/v1, /v1alpha), every error in one shape, /docs and /openapi.json."""
 
 import logging
-from typing import Any
+from typing import Any, cast
 
 import orjson
+from django.core.handlers.asgi import ASGIRequest
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
 from ninja import NinjaAPI
@@ -21,6 +22,7 @@ from llamastack.apis import ALIASES
 from llamastack.call import Call
 from llamastack.db import unavailable
 from llamastack.errors import BadRequest, NotFound, StackError, headers, render
+from llamastack.provider_data import HEADER, from_headers
 from llamastack.settings import AUTH_REQUIRED
 from llamastack.stack import current
 
@@ -37,7 +39,8 @@ class Bearer(AuthBase):
 
     async def __call__(self, request: HttpRequest) -> Call:
         lowered = {name.lower(): value for name, value in request.headers.items()}
-        return Call(await current().live.principal(lowered, required=AUTH_REQUIRED))
+        principal = await current().live.principal(lowered, required=AUTH_REQUIRED)
+        return Call(principal, provider_data=from_headers(cast(ASGIRequest, request).scope["headers"]))
 
 
 class LlamaStackAPI(NinjaAPI):
@@ -96,7 +99,11 @@ def missing(path: str) -> NotFound:
 api = LlamaStackAPI(
     title="Llama Stack",
     version=__version__,
-    description="One API for every AI capability.",
+    description=(
+        "One API for every AI capability.\n\n"
+        f"The header `{HEADER}` (or `X-OGX-Provider-Data`) brings a caller's own vendor keys along, as a JSON object: "
+        '`{"openai_api_key": "…"}`. A key of the request goes before the one that the provider is configured with.'
+    ),
     auth=Bearer(),
     parser=BoundedParser(),
     docs_url=None,

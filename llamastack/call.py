@@ -1,10 +1,9 @@
 """Who asks, and until when: the first argument of every protocol method."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from llamastack.ids import new_id
+from llamastack.provider_data import ProviderData
 
 DEFAULT_TENANT = "default"
 SHARED_TENANT = "*"
@@ -30,11 +29,11 @@ ANONYMOUS_ADMIN = Principal("anonymous", scopes=frozenset({"admin"}))
 class Call:
     """One request on its way through the stack.
 
-    `deadline` is a `time.monotonic()` value or None; `provider_data` are the caller's own vendor keys and never carry
-    identity.
+    `deadline` is a `time.monotonic()` value or None; `provider_data` holds the caller's own vendor keys and never
+    carries identity.
     """
 
     principal: Principal
     request_id: str = field(default_factory=lambda: new_id("req_"))
-    provider_data: Mapping[str, Any] = field(default_factory=dict)
+    provider_data: ProviderData = field(default_factory=ProviderData, repr=False)
     deadline: float | None = None

@@ -84,6 +84,11 @@ class Provider:
 
     config_class: ClassVar[type[ProviderConfig]] = ProviderConfig
 
+    @classmethod
+    def reads(cls) -> Mapping[str, Any]:
+        """The keys of a request's provider data that it knows, each with its type: `call.provider_data.read`."""
+        return {}
+
     def __init__(self, provider_id: str, config: Any, **services: Any) -> None:
         self.provider_id = provider_id
         self.config = config

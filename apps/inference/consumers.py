@@ -19,6 +19,7 @@ from llamastack.bodies import invalid, json_object
 from llamastack.call import Call
 from llamastack.errors import AuthenticationError, BadRequest, Conflict, StackError, render
 from llamastack.guards import too_large
+from llamastack.provider_data import from_headers
 from llamastack.stack import current
 
 POLICY_VIOLATION = 1008
@@ -125,7 +126,8 @@ class ChatConsumer(AsyncWebsocketConsumer):
 
     async def call(self) -> Call:
         """A Call of whoever holds the socket, who is asked for at each message: keys are revoked and expire."""
-        return Call(await current().live.principal(self.headers, required=settings.AUTH_REQUIRED))
+        principal = await current().live.principal(self.headers, required=settings.AUTH_REQUIRED)
+        return Call(principal, provider_data=from_headers(self.scope["headers"]))
 
     # --- the chat ---
 

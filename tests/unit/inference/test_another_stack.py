@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from apps.inference.providers.remote.llamastack import LlamaStackConfig, LlamaStackServer
 from apps.inference.schemas import CompletionRequest
 from llamastack.errors import UpstreamError
+from llamastack.provider_data import ProviderData
 from tests.unit.inference.scripted import CALL, Stream, chat, chunk, heard, said, scripted, started
 
 PROVIDER_DATA = ("X-LlamaStack-Provider-Data", "X-OGX-Provider-Data")
@@ -99,7 +100,7 @@ async def test_each_prompt_of_a_streamed_completion_has_its_end() -> None:
 
 @pytest.mark.parametrize("forwards", [False, True])
 async def test_callers_keys_go_on_only_where_the_operator_says_so(forwards: bool) -> None:
-    call = replace(CALL, provider_data={"groq_api_key": SecretStr("gsk"), "tenant": "a"})
+    call = replace(CALL, provider_data=ProviderData({"groq_api_key": SecretStr("gsk"), "tenant": "a"}))
     async with scripted({CHAT: said()}) as vendor:
         async with started(stack(vendor.url, forward_provider_data=forwards)) as provider:
             await provider.post_chat_completion(call, chat())

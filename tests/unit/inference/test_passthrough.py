@@ -8,6 +8,7 @@ from pydantic import SecretStr, ValidationError
 
 from apps.inference.providers.remote.passthrough import Passthrough, PassthroughConfig
 from llamastack.errors import BadRequest
+from llamastack.provider_data import ProviderData
 from tests.unit.inference.scripted import CALL, chat, said, scripted, started
 
 CHAT = "POST /v1/chat/completions"
@@ -22,7 +23,7 @@ def passthrough(**config: Any) -> Passthrough:
 async def test_only_the_keys_that_are_named_go_upstream() -> None:
     async with scripted({CHAT: said()}) as vendor:
         async with started(passthrough(base_url=vendor.url, forward_headers=FORWARD)) as provider:
-            await provider.post_chat_completion(replace(CALL, provider_data=DATA), chat())
+            await provider.post_chat_completion(replace(CALL, provider_data=ProviderData(DATA)), chat())
             await provider.post_chat_completion(CALL, chat())
     first, second = (asked.headers for asked in vendor.asked)
     assert (first["Authorization"], first["X-Tenant-ID"]) == ("Bearer theirs", "7")
@@ -34,13 +35,13 @@ async def test_the_configs_own_key_wins_over_a_forwarded_one() -> None:
     async with scripted({CHAT: said()}) as vendor:
         config = {"url": vendor.url, "api_key": "ours", "forward_headers": {"maas_token": "authorization"}}
         async with started(passthrough(**config)) as provider:
-            await provider.post_chat_completion(replace(CALL, provider_data=DATA), chat())
+            await provider.post_chat_completion(replace(CALL, provider_data=ProviderData(DATA)), chat())
     assert vendor.asked[0].headers.getall("Authorization") == ["Bearer ours"]  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("value", ["a\r\nX-Admin: 1", "a\u2028b", {"a": 1}, ["a"]])
 async def test_a_value_that_is_no_line_of_text_is_refused(value: object) -> None:
-    call = replace(CALL, provider_data={"tenant_id": value})
+    call = replace(CALL, provider_data=ProviderData({"tenant_id": value}))
     async with scripted({CHAT: said()}) as vendor:
         async with started(passthrough(base_url=vendor.url, forward_headers=FORWARD)) as provider:
             with pytest.raises(BadRequest, match="one line of text"):

@@ -62,6 +62,10 @@ def made(kind: type[OpenAICompatible], **config: Any) -> OpenAICompatible:
     return kind("one", kind.config_class.model_validate(config))
 
 
+def keyed(kind: type[OpenAICompatible], **config: Any) -> OpenAICompatible:
+    return made(kind, api_key="k", **config)
+
+
 @asynccontextmanager
 async def answering(provider: OpenAICompatible, answer: Any) -> AsyncIterator[Answering]:
     await provider.start()
@@ -217,7 +221,7 @@ def test_nvidia_has_a_time_limit_of_its_own() -> None:
 
 
 async def test_together_says_eos_where_the_dialect_says_stop() -> None:
-    provider = made(Together)
+    provider = keyed(Together)
     async with answering(provider, chat_answer(finish_reason="eos")):
         reply = await provider.post_chat_completion(CALL, chat())
     assert reply.choices[0].finish_reason == "stop"  # type: ignore[union-attr]
@@ -225,7 +229,7 @@ async def test_together_says_eos_where_the_dialect_says_stop() -> None:
 
 @pytest.mark.parametrize("usage", [{}, {"usage": None}])
 async def test_an_embedding_may_come_without_usage(usage: dict[str, None]) -> None:
-    provider = made(Together)
+    provider = keyed(Together)
     async with answering(provider, EMBEDDED | usage):
         request = EmbeddingRequest.model_validate({"model": "m", "input": "x"})
         reply = await provider.post_embedding(CALL, request)
@@ -309,7 +313,7 @@ def listed(name: str, kind: str = "llm", **metadata: int) -> ProviderModel:
 async def test_a_listed_model_has_its_type_and_sizes(
     kind: type[OpenAICompatible], answer: Any, found: list[ProviderModel]
 ) -> None:
-    provider = made(kind, **({"base_url": "http://localhost/v1"} if kind is VLLM else {}))
+    provider = keyed(kind, **({"base_url": "http://localhost/v1"} if kind is VLLM else {}))
     async with answering(provider, answer) as transport:
         assert await provider.get_models(CALL) == found
     assert transport.sent[-1].url == f"{provider.url()}/models"
@@ -321,7 +325,7 @@ async def test_databricks_lists_its_endpoints_by_their_task() -> None:
         {"name": "databricks-gte-large-en", "task": "llm/v1/embeddings"},
         {"name": "a-forest"},
     ]
-    provider = made(Databricks, url=WORKSPACE)
+    provider = keyed(Databricks, url=WORKSPACE)
     async with answering(provider, {"endpoints": endpoints}) as transport:
         found = await provider.get_models(CALL)
     assert transport.sent[-1].url == f"{WORKSPACE}/api/2.0/serving-endpoints"
@@ -332,14 +336,14 @@ async def test_databricks_lists_its_endpoints_by_their_task() -> None:
 
 
 async def test_a_workspace_without_endpoints_has_no_models() -> None:
-    provider = made(Databricks, url=WORKSPACE)
+    provider = keyed(Databricks, url=WORKSPACE)
     async with answering(provider, {}):
         assert await provider.get_models(CALL) == []
 
 
 @pytest.mark.parametrize("answer", [{"endpoints": "many"}, {"endpoints": ["one"]}, {"endpoints": [{}]}, "x"])
 async def test_a_list_of_endpoints_that_is_none_is_a_bad_gateway(answer: Any) -> None:
-    provider = made(Databricks, url=WORKSPACE)
+    provider = keyed(Databricks, url=WORKSPACE)
     async with answering(provider, answer):
         with pytest.raises(UpstreamError):
             await provider.get_models(CALL)

@@ -53,6 +53,7 @@ class Azure(OpenAICompatible):
 
     config_class = AzureConfig
     config: AzureConfig
+    data_key = "azure_api_key"
 
     @property
     def dated(self) -> bool:

@@ -11,5 +11,6 @@ class CerebrasConfig(OpenAICompatibleConfig):
 
 class Cerebras(OpenAICompatible):
     config_class = CerebrasConfig
+    data_key = "cerebras_api_key"
     api_path = "/v1"
     developer_role = False  # "Our implementation does not expose developer directly": a system message is one there

@@ -27,6 +27,7 @@ class DatabricksConfig(OpenAICompatibleConfig):
 
 class Databricks(OpenAICompatible):
     config_class = DatabricksConfig
+    data_key = "databricks_api_token"
     api_path = "/serving-endpoints"
     developer_role = False
     renamed = {"max_completion_tokens": "max_tokens"}

@@ -11,3 +11,4 @@ class FireworksConfig(OpenAICompatibleConfig):
 
 class Fireworks(OpenAICompatible):
     config_class = FireworksConfig
+    data_key = "fireworks_api_key"

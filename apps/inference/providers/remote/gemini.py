@@ -25,6 +25,7 @@ class GeminiConfig(OpenAICompatibleConfig):
 class Gemini(OpenAICompatible):
     config_class = GeminiConfig
     config: GeminiConfig
+    data_key = "gemini_api_key"
 
     def api_key(self) -> SecretStr | None:
         return self.config.access_token or self.config.api_key

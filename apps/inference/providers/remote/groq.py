@@ -11,6 +11,7 @@ class GroqConfig(OpenAICompatibleConfig):
 
 class Groq(OpenAICompatible):
     config_class = GroqConfig
+    data_key = "groq_api_key"
     api_path = "/openai/v1"
     # What it answers with a 400: named here, so that `drop_unsupported` can leave it out.
     ignored = {"logit_bias": ({},), "logprobs": (False,), "n": (1,), "top_logprobs": ()}

@@ -11,3 +11,4 @@ class LlamaOpenAICompatConfig(OpenAICompatibleConfig):
 
 class LlamaOpenAICompat(OpenAICompatible):
     config_class = LlamaOpenAICompatConfig
+    data_key = "llama_api_key"

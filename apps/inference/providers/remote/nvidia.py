@@ -39,6 +39,7 @@ class NvidiaConfig(OpenAICompatibleConfig):
 class Nvidia(OpenAICompatible):
     config_class = NvidiaConfig
     config: NvidiaConfig
+    data_key = "nvidia_api_key"
     api_path = "/v1"
 
     def url(self) -> str:

@@ -9,3 +9,4 @@ class OpenAIConfig(OpenAICompatibleConfig):
 
 class OpenAI(OpenAICompatible):
     config_class = OpenAIConfig
+    data_key = "openai_api_key"

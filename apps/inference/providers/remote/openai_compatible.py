@@ -4,6 +4,7 @@ import re
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from typing import Annotated, Any, ClassVar, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field, SecretStr, ValidationError
 
@@ -30,7 +31,8 @@ from llamastack.call import Call
 from llamastack.egress import Egress
 from llamastack.egress.network import NetworkConfig, RemoteConfig, opened, sent
 from llamastack.egress.sentences import sentence
-from llamastack.errors import StackError, UnsupportedParameter, UpstreamError, UpstreamRejected
+from llamastack.errors import AuthenticationError, StackError, UnsupportedParameter, UpstreamError, UpstreamRejected
+from llamastack.provider_data import HEADER, ApiKey
 from llamastack.providers import Health, Provider, ProviderConfig
 
 R = TypeVar("R", bound=BaseModel)
@@ -75,7 +77,8 @@ class OpenAICompatible(Provider):
     `ignored` names the fields that a vendor's server takes and ignores in silence, each with the values that ask for
     nothing else than leaving it out does; with any other value a request is refused (`drop_unsupported`). `renamed`
     are fields that it knows by another name, and `developer_role` says whether it takes messages of a developer, which
-    are a system's elsewhere. `api_path` is added to an address that ends in no version.
+    are a system's elsewhere. `api_path` is added to an address that ends in no version. `data_key` is the key of
+    provider data that brings a caller's own API key, which goes before the configured one.
     `ends_with_done` is false of a server whose streams may lack `[DONE]`: such a stream is whole once each of its
     choices has said why it ended.
     """
@@ -85,6 +88,7 @@ class OpenAICompatible(Provider):
     renamed: ClassVar[Mapping[str, str]] = {}
     developer_role: ClassVar[bool] = True
     api_path: ClassVar[str] = ""
+    data_key: ClassVar[str] = ""
     reranks_images: ClassVar[bool] = False
     config_class: ClassVar[type[ProviderConfig]] = OpenAICompatibleConfig
     config: OpenAICompatibleConfig
@@ -138,11 +142,25 @@ class OpenAICompatible(Provider):
         """A key as the headers that carry it."""
         return {"Authorization": f"Bearer {key}"}
 
+    @classmethod
+    def reads(cls) -> Mapping[str, Any]:
+        return {cls.data_key: ApiKey} if cls.data_key else {}
+
+    @property
+    def lacks_key(self) -> bool:
+        """Whether it is the vendor's own server, which answers nobody without a key, and none is configured."""
+        own = urlsplit(str(self.config_class.model_fields["base_url"].default)).netloc
+        needed = {name.lower() for name in self.authorization("any")}
+        sent = {name.lower() for name in self.egress.headers}
+        return bool(self.data_key and own) and urlsplit(self.url()).netloc == own and not needed & sent
+
     def network(self) -> NetworkConfig | None:
         """How the vendor is reached: proxy, TLS, time-outs and headers."""
         return self.config.network
 
     async def health(self) -> Health:
+        if self.lacks_key:
+            return Health(True, f"not asked: it has no API key, and callers send theirs as {self.data_key}")
         try:
             models = await self.listed()
         except StackError as error:
@@ -224,8 +242,18 @@ class OpenAICompatible(Provider):
         return operation
 
     async def call_headers(self, call: Call) -> Mapping[str, str]:
-        """What a single call sends beside `headers`, such as a token that has just been renewed."""
-        return {}
+        """What a single call sends beside `headers`: its caller's own key, or a token that has just been renewed."""
+        key = call.provider_data.read(self.data_key, ApiKey) if self.data_key else None
+        if key is None and self.lacks_key:
+            raise self.keyless()
+        return {} if key is None else self.authorization(key.get_secret_value())
+
+    def keyless(self) -> AuthenticationError:
+        return AuthenticationError(
+            f'{self.upstream} has no API key. Send yours in the header {HEADER} as {{"{self.data_key}": "…"}}, '
+            "or set api_key in the provider's config.",
+            code="no_provider_key",
+        )
 
     def repaired(self, answer: Any) -> Any:
         """A reply, or an event of a stream, as the dialect has it, where the vendor's server writes it otherwise."""
@@ -238,6 +266,8 @@ class OpenAICompatible(Provider):
 
     async def listed(self) -> list[dict[str, Any]]:
         """The vendor's own list of models."""
+        if self.lacks_key:
+            raise self.keyless()
         answer = await self.egress.get(self.path("models"))
         return self.checked(answer.get("data") if isinstance(answer, dict) else answer)
 

@@ -55,6 +55,7 @@ class PassthroughConfig(OpenAICompatibleConfig):
 class Passthrough(OpenAICompatible):
     config_class = PassthroughConfig
     config: PassthroughConfig
+    data_key = "passthrough_api_key"
     api_path = "/v1"
 
     async def call_headers(self, call: Call) -> Mapping[str, str]:

@@ -15,3 +15,4 @@ class RunPodConfig(OpenAICompatibleConfig):
 
 class RunPod(OpenAICompatible):
     config_class = RunPodConfig
+    data_key = "runpod_api_token"

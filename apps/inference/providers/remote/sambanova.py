@@ -11,3 +11,4 @@ class SambaNovaConfig(OpenAICompatibleConfig):
 
 class SambaNova(OpenAICompatible):
     config_class = SambaNovaConfig
+    data_key = "sambanova_api_key"

@@ -11,6 +11,7 @@ class TogetherConfig(OpenAICompatibleConfig):
 
 class Together(OpenAICompatible):
     config_class = TogetherConfig
+    data_key = "together_api_key"
     developer_role = False
     renamed = {"max_completion_tokens": "max_tokens"}
     # A chat's `logprobs` is a number there and its answer of another shape; embeddings take none of the others.

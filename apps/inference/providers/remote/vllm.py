@@ -49,6 +49,7 @@ class VLLMConfig(OpenAICompatibleConfig):
 class VLLM(OpenAICompatible):
     config_class = VLLMConfig
     config: VLLMConfig
+    data_key = "vllm_api_token"
     reranks_images = True
 
     def network(self) -> NetworkConfig | None:

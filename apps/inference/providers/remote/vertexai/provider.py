@@ -42,6 +42,7 @@ class VertexAIConfig(OpenAICompatibleConfig):
 class VertexAI(OpenAICompatible):
     config_class = VertexAIConfig
     config: VertexAIConfig
+    data_key = "vertex_access_token"
     developer_role = False
     # Of Google's models: what is not in its table of parameters is ignored, as the page of the format says.
     ignored = {"logit_bias": ({},), "logprobs": (False,), "top_logprobs": (0,), "parallel_tool_calls": (True,)}
