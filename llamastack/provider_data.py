@@ -62,15 +62,19 @@ class ProviderData(Mapping[str, Any]):
 
 
 def from_headers(headers: Iterable[tuple[bytes, bytes]]) -> ProviderData:
-    """Of a request's headers, as ASGI has them. Raises BadRequest; what is refused is not repeated."""
-    found = [value for name, value in headers if name in HEADERS]
+    """Of a request's headers, as ASGI has them. Raises BadRequest; what is refused is not repeated.
+
+    Once under each name and the same is one: who does not know whether a server is of Llama Stack or of OGX sends both.
+    """
+    found = [(name, value) for name, value in headers if name in HEADERS]
     if not found:
         return ProviderData()
-    if len(found) > 1:
-        raise _refused("the header stands here twice, under one name or two: send it once")
-    if len(found[0]) > MAX_BYTES:
+    text = found[0][1]
+    if len(found) > len(dict(found)) or any(value != text for _, value in found):
+        raise _refused("the header stands here twice, and says different things or has one name: send it once")
+    if len(text) > MAX_BYTES:
         raise _refused(f"it is larger than {MAX_BYTES} bytes")
-    values = _parsed(found[0])
+    values = _parsed(text)
     if not isinstance(values, dict):
         raise _refused('it must be a JSON object, such as {"openai_api_key": "…"}')
     if private := next((name for name in values if name.startswith(PRIVATE) and name != TEST_ID), None):

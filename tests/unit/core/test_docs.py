@@ -31,3 +31,10 @@ def test_the_examples_of_the_network_section_are_taken_as_they_stand(monkeypatch
     blocks = re.findall(r"```yaml\n(.*?)```", FILE.with_name("network.md").read_text(), re.DOTALL)
     sections = [expand(yaml.safe_load(block), os.environ)["network"] for block in blocks]
     assert [bool(NetworkConfig.model_validate(section).model_fields_set) for section in sections] == [True] * 4
+
+
+def test_every_key_of_provider_data_is_described() -> None:
+    described = FILE.with_name("provider-data.md").read_text()
+    for provider_type, spec in specs(Api.inference).items():
+        for key in load(spec).reads():
+            assert f"| `{provider_type}` | `{key}`" in described

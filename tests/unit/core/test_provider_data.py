@@ -65,9 +65,18 @@ def test_what_may_not_stand_there_is_refused_and_said_why(values: list[bytes], w
     assert len(refused.value.message) < 300
 
 
-def test_both_names_at_once_are_refused() -> None:
+@pytest.mark.parametrize("first", [OURS, THEIRS])
+def test_both_names_at_once_are_refused_where_they_differ(first: bytes) -> None:
+    second = THEIRS if first == OURS else OURS
     with pytest.raises(BadRequest, match="twice"):
-        from_headers([(OURS, b"{}"), (THEIRS, b"{}")])
+        from_headers([(first, b'{"a": "1"}'), (second, b'{"a": "2"}')])
+    with pytest.raises(BadRequest, match="twice"):
+        from_headers([(first, b"{}"), (second, b"{}"), (second, b"{}")])
+
+
+def test_the_same_under_both_names_is_one() -> None:
+    """So does a gateway send it that stands before a server of either kind."""
+    assert from_headers([(OURS, b'{"a": "1"}'), (THEIRS, b'{"a": "1"}')])["a"] == "1"
 
 
 @pytest.mark.parametrize("value", [nested(MAX_DEPTH), b'{"__test_id": "tests/a.py::b"}', b'{"a": [[], {}]}'])

@@ -1,0 +1,75 @@
+"""Per-request keys with the official clients: llama-stack-client, ogx-client and openai."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from llama_stack_client import AuthenticationError, BadRequestError, LlamaStackClient
+from ogx_client import OgxClient
+
+from tests.live import SERVERS, Live, live
+
+CANARY = "sk-canary-7"
+DATA = {"openai_api_key": CANARY}
+HELLO: Any = [{"role": "user", "content": "Hello"}]
+HEADER = "X-LlamaStack-Provider-Data"
+
+
+@pytest.fixture(scope="module", params=SERVERS)
+def gateway(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    with live(request.param, tmp_path_factory.mktemp("keys"), GROQ_API_KEY="") as running:
+        yield running
+
+
+def sent(gateway: Live) -> str:
+    """The key that the upstream got last."""
+    return gateway.upstream.headers[-1]["Authorization"].removeprefix("Bearer ")
+
+
+def test_llama_stack_clients_provider_data(gateway: Live) -> None:
+    with LlamaStackClient(base_url=gateway.url, provider_data=DATA) as client:
+        client.chat.completions.create(model="openai/sky-1", messages=HELLO)
+        assert sent(gateway) == CANARY
+    with LlamaStackClient(base_url=gateway.url) as client:
+        client.chat.completions.create(model="openai/sky-1", messages=HELLO)
+        assert sent(gateway) == "sk-upstream"
+
+
+def test_ogx_clients_provider_data(gateway: Live) -> None:
+    with OgxClient(base_url=gateway.url, provider_data=DATA) as client:
+        chunks = client.chat.completions.create(model="openai/sky-1", messages=HELLO, stream=True)
+        assert [chunk for chunk in chunks]
+    assert sent(gateway) == CANARY
+
+
+def test_openais_client_with_a_header(gateway: Live) -> None:
+    headers = {HEADER: json.dumps(DATA)}
+    with openai.OpenAI(base_url=f"{gateway.url}/v1", api_key="any", default_headers=headers) as client:
+        client.completions.create(model="openai/sky-1", prompt="Hello")
+    assert sent(gateway) == CANARY
+
+
+def test_a_key_that_is_none_is_told(gateway: Live) -> None:
+    with LlamaStackClient(base_url=gateway.url, provider_data={"openai_api_key": 5}, max_retries=0) as client:
+        with pytest.raises(BadRequestError, match="openai_api_key"):
+            client.chat.completions.create(model="openai/sky-1", messages=HELLO)
+
+
+def test_no_key_at_all_is_told(gateway: Live) -> None:
+    entry = {"provider_id": "mine", "provider_type": "remote::groq", "config": {}}
+    made = httpx.post(f"{gateway.url}/manage/providers", json=entry)
+    assert made.status_code == 201, made.text
+    with LlamaStackClient(base_url=gateway.url, max_retries=0) as client:
+        client.models.register(model_id="mine/sky", provider_id="mine", provider_model_id="sky-1")
+        with pytest.raises(AuthenticationError, match="groq_api_key"):
+            client.chat.completions.create(model="mine/sky", messages=HELLO)
+    assert httpx.delete(f"{gateway.url}/manage/providers/inference/mine").status_code in (200, 204)
+
+
+def test_the_server_logs_none_of_it(gateway: Live) -> None:
+    assert CANARY not in gateway.server.output
+    answer = httpx.get(f"{gateway.url}/v1/models", headers=[(HEADER, "{}"), (HEADER, "{}")])
+    assert answer.status_code == 400
