@@ -41,7 +41,7 @@ def test_llama_stack_clients_provider_data(gateway: Live) -> None:
 def test_ogx_clients_provider_data(gateway: Live) -> None:
     with OgxClient(base_url=gateway.url, provider_data=DATA) as client:
         chunks = client.chat.completions.create(model="openai/sky-1", messages=HELLO, stream=True)
-        assert [chunk for chunk in chunks]
+        assert list(chunks)
     assert sent(gateway) == CANARY
 
 
