@@ -48,7 +48,8 @@ async def chat(client: Client, model: str, headers: dict[str, str] | None = None
 
 
 def sent(upstream: Upstream) -> str | None:
-    return upstream.headers[-1].get("Authorization")
+    """The key of the last request with a body: the stack lists models whenever it likes."""
+    return [headers for headers in upstream.headers if "Content-Type" in headers][-1].get("Authorization")
 
 
 KEYS = {
