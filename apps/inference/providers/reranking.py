@@ -9,7 +9,7 @@ https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md (llama.
 
 from typing import Any
 
-from pydantic import AliasChoices, BaseModel, Field
+from pydantic import AliasChoices, BaseModel, Field, FiniteFloat, model_validator
 
 from apps.inference.schemas import ImagePart, RerankData, RerankItem, RerankRequest, RerankResponse
 from llamastack.errors import NotSupported, StackError, UnsupportedParameter, UpstreamError, UpstreamRejected
@@ -17,10 +17,20 @@ from llamastack.errors import NotSupported, StackError, UnsupportedParameter, Up
 TEXT_ALONE = "It reranks text alone: leave the image out."
 
 
-class Results(BaseModel):
-    """`data` is what Llama Stack calls them."""
+class Result(BaseModel):
+    index: int = Field(ge=0)
+    score: FiniteFloat = Field(validation_alias=AliasChoices("relevance_score", "logit", "score"))
 
-    results: list[RerankData] = Field(validation_alias=AliasChoices("results", "data"))
+
+class Results(BaseModel):
+    """A ranking, also in the words of NVIDIA (`rankings`, `logit`), Llama Stack (`data`) and TEI (a list, `score`)."""
+
+    results: list[Result] = Field(min_length=1, validation_alias=AliasChoices("results", "rankings", "data"))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _listed(cls, answer: Any) -> Any:
+        return {"results": answer} if isinstance(answer, list) else answer
 
 
 def body(request: RerankRequest, upstream: str, *, images: bool) -> dict[str, Any]:
@@ -31,13 +41,11 @@ def body(request: RerankRequest, upstream: str, *, images: bool) -> dict[str, An
     sent = fields(request)
     if request.max_num_results is not None:
         sent["top_n"] = min(request.max_num_results, len(request.items))
-    query: Any = {"content": [_part(request.query)]}
-    documents: Any = {"content": [_part(item) for item in request.items]}
-    if not (images and isinstance(request.query, ImagePart)):
-        query = query_text(request, upstream)
-    if not (images and any(isinstance(item, ImagePart) for item in request.items)):
-        documents = item_texts(request, upstream)
-    return sent | {"query": query, "documents": documents}
+    seen = ImagePart if images else ()
+    query: Any = query_text(request, upstream) if not isinstance(request.query, seen) else _parts([request.query])
+    if any(isinstance(item, seen) for item in request.items):
+        return sent | {"query": query, "documents": _parts(request.items)}
+    return sent | {"query": query, "documents": item_texts(request, upstream)}
 
 
 def fields(request: RerankRequest) -> dict[str, Any]:
@@ -53,13 +61,13 @@ def item_texts(request: RerankRequest, upstream: str) -> list[str]:
     return [_only_text(item, f"items[{index}]", upstream) for index, item in enumerate(request.items)]
 
 
-def ranked(found: list[RerankData], request: RerankRequest, upstream: str) -> RerankResponse:
+def ranked(found: list[Result], request: RerankRequest, upstream: str) -> RerankResponse:
     """The best results first, and no more than were asked for: not every server sorts them and counts `top_n`."""
     places = {result.index for result in found}
     if len(places) != len(found) or not places <= set(range(len(request.items))):
         raise UpstreamError(f"{upstream} ranked items that it was not given, or one of them twice.")
-    best = sorted(found, key=lambda result: (-result.relevance_score, result.index))
-    return RerankResponse(data=best[: request.max_num_results])
+    best = sorted(found, key=lambda result: (-result.score, result.index))[: request.max_num_results]
+    return RerankResponse(data=[RerankData(index=one.index, relevance_score=one.score) for one in best])
 
 
 def refused(error: UpstreamRejected, upstream: str, model: str) -> StackError:
@@ -75,5 +83,10 @@ def _only_text(item: RerankItem, place: str, upstream: str) -> str:
     return item if isinstance(item, str) else item.text
 
 
-def _part(item: RerankItem) -> dict[str, Any]:
-    return {"type": "text", "text": item} if isinstance(item, str) else item.model_dump(exclude_unset=True)
+def _parts(items: list[RerankItem]) -> dict[str, Any]:
+    """As vLLM takes texts and images together."""
+    parts = [
+        {"type": "text", "text": item} if isinstance(item, str) else item.model_dump(exclude_unset=True)
+        for item in items
+    ]
+    return {"content": parts}

@@ -86,6 +86,7 @@ HF_ENDPOINT = Vendor(
     config={"endpoint_name": "us/mine"},
     limits=TGI.limits,
     developer=False,
+    ranking=Ranking("/rerank", "texts", most=None, results=None, score="score"),
     head=TGI.head,
     noise=TGI.noise,
     reasons=TGI.reasons,

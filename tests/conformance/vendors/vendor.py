@@ -29,16 +29,17 @@ class Ranking:
     path: str = "/v1/rerank"
     documents: str = "documents"
     most: str | None = "top_n"
-    results: str = "results"
+    results: str | None = "results"
     score: str = "relevance_score"
     parted: bool = False
 
-    def answer(self, body: JSON) -> JSON:
+    def answer(self, body: JSON) -> JSON | list[JSON]:
         """Documents by the words that they share with the query, the last one first."""
         asked = [body["query"], *body[self.documents]]
         query, *documents = [text["text"] for text in asked] if self.parted else asked
         scores = [len(set(query.split()) & set(document.split())) for document in documents]
-        return {self.results: [{"index": i, self.score: scores[i] / 4} for i in reversed(range(len(scores)))]}
+        ranked: list[JSON] = [{"index": i, self.score: scores[i] / 4} for i in reversed(range(len(scores)))]
+        return {self.results: ranked} if self.results else ranked
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 Format: https://api.endpoints.huggingface.cloud (`GET /v2/endpoint/{namespace}/{name}`), and for its states
 https://huggingface.co/docs/huggingface_hub/package_reference/inference_endpoints. An endpoint that is scaled to zero
 is woken by any call, and paid for from then on: health and listing ask for what is known of it, never itself.
+A reranker is served by text-embeddings-inference: https://huggingface.github.io/text-embeddings-inference/ (`/rerank`).
 """
 
 from typing import Any
@@ -10,7 +11,9 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from apps.inference.providers.remote.openai_compatible import OpenAICompatible, OpenAICompatibleConfig, parsed
+from apps.inference.providers import reranking
+from apps.inference.providers.remote.openai_compatible import OpenAICompatible, OpenAICompatibleConfig, Request, parsed
+from apps.inference.schemas import RerankRequest
 from apps.registry.schemas import ProviderModel
 from llamastack.call import Call
 from llamastack.errors import StackError
@@ -100,6 +103,15 @@ class HFEndpoint(OpenAICompatible):
 
     def url(self) -> str:
         return self.config.base_url or (f"{self.found.status.url}/v1" if self.found else ENDPOINTS)
+
+    def path(self, operation: str, request: Request | None = None) -> str:
+        return "../rerank" if operation == "rerank" else super().path(operation, request)
+
+    def body(self, request: Request) -> dict[str, Any]:
+        if not isinstance(request, RerankRequest):
+            return super().body(request)
+        query, texts = reranking.query_text(request, self.upstream), reranking.item_texts(request, self.upstream)
+        return reranking.fields(request) | {"query": query, "texts": texts}
 
     async def health(self) -> Health:
         if self.config.base_url:

@@ -76,13 +76,6 @@ class Nvidia(OpenAICompatible):
     def described(self, item: dict[str, Any]) -> ProviderModel | None:
         return super().described(item | {"type": "rerank"} if item["id"] in self.config.rerank_model_to_url else item)
 
-    def repaired(self, answer: Any) -> Any:
-        """A reply of a reranker, whose scores are logits."""
-        rankings = answer.get("rankings") if isinstance(answer, dict) else None
-        if not isinstance(rankings, list) or not all(isinstance(ranking, dict) for ranking in rankings):
-            return super().repaired(answer)
-        return {"results": [{"relevance_score": ranking.get("logit"), **ranking} for ranking in rankings]}
-
     def body(self, request: Request) -> dict[str, Any]:
         """Its retrieval models ask what a text is for; as in Llama Stack it is a query, unless the caller says passage.
 
