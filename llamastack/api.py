@@ -22,7 +22,8 @@ from llamastack.apis import ALIASES
 from llamastack.call import Call
 from llamastack.db import unavailable
 from llamastack.errors import BadRequest, NotFound, StackError, headers, render
-from llamastack.provider_data import HEADER, from_headers
+from llamastack.provider_data import HEADER, TEST_ID, from_headers
+from llamastack.recording import of_test
 from llamastack.settings import AUTH_REQUIRED
 from llamastack.stack import current
 
@@ -40,7 +41,9 @@ class Bearer(AuthBase):
     async def __call__(self, request: HttpRequest) -> Call:
         lowered = {name.lower(): value for name, value in request.headers.items()}
         principal = await current().live.principal(lowered, required=AUTH_REQUIRED)
-        return Call(principal, provider_data=from_headers(cast(ASGIRequest, request).scope["headers"]))
+        data = from_headers(cast(ASGIRequest, request).scope["headers"])
+        of_test(data.get(TEST_ID))
+        return Call(principal, provider_data=data)
 
 
 class LlamaStackAPI(NinjaAPI):

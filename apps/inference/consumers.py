@@ -19,7 +19,8 @@ from llamastack.bodies import invalid, json_object
 from llamastack.call import Call
 from llamastack.errors import AuthenticationError, BadRequest, Conflict, StackError, render
 from llamastack.guards import too_large
-from llamastack.provider_data import from_headers
+from llamastack.provider_data import TEST_ID, from_headers
+from llamastack.recording import of_test
 from llamastack.stack import current
 
 POLICY_VIOLATION = 1008
@@ -127,7 +128,9 @@ class ChatConsumer(AsyncWebsocketConsumer):
     async def call(self) -> Call:
         """A Call of whoever holds the socket, who is asked for at each message: keys are revoked and expire."""
         principal = await current().live.principal(self.headers, required=settings.AUTH_REQUIRED)
-        return Call(principal, provider_data=from_headers(self.scope["headers"]))
+        data = from_headers(self.scope["headers"])
+        of_test(data.get(TEST_ID))
+        return Call(principal, provider_data=data)
 
     # --- the chat ---
 

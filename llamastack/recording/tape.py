@@ -160,9 +160,13 @@ def keeping(track: Track | None) -> Iterator[None]:
         _track.set(before)  # not reset: a stream may be closed by another task than the one that began it
 
 
-def of_test(name: str) -> None:
+def of_test(name: object) -> None:
     """The test that the rest of this task works for (`__test_id` of provider data): its recordings lie apart."""
-    if name:
-        readable = re.sub(r"[^A-Za-z0-9_]+", "-", name).strip("-")[:80]
-        told_apart = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:8]
-        _test.set(f"{readable}.{told_apart}".lstrip("."))
+    _test.set(_folder(name) if isinstance(name, str) and name else "")
+
+
+def _folder(name: str) -> str:
+    """A folder's name that tells the test, and tells it from others."""
+    readable = re.sub(r"[^A-Za-z0-9_]+", "-", name).strip("-")[:80]
+    told_apart = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:8]
+    return f"{readable}.{told_apart}".lstrip(".")

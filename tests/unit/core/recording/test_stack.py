@@ -36,8 +36,8 @@ async def serving(mode: Mode, folder: Path, url: str) -> AsyncIterator[httpx.Asy
         await db(Provider.objects.all().delete)
 
 
-async def said(client: httpx.AsyncClient, body: dict[str, Any]) -> Any:
-    answer = await client.post("/v1/chat/completions", json=body)
+async def said(client: httpx.AsyncClient, body: dict[str, Any], **headers: str) -> Any:
+    answer = await client.post("/v1/chat/completions", json=body, headers=headers)
     assert answer.status_code == 200, answer.text
     return answer.text if body.get("stream") else answer.json()["choices"]
 
@@ -57,6 +57,24 @@ async def test_what_a_stack_recorded_another_replays_without_an_upstream(upstrea
         models = (await client.get("/v1/models")).json()["data"]
     assert {"sky/sky-1", "sky/sky-2"} <= {model["id"] for model in models}
     assert {file.name.split(".")[1] for file in (tmp_path / "inference").iterdir()} == {"chat-completions", "models"}
+
+
+@pytest.mark.usefixtures("transactional_db")
+async def test_a_test_that_gives_its_name_has_recordings_of_its_own(upstream: Upstream, tmp_path: Path) -> None:
+    named = {"X-LlamaStack-Provider-Data": json.dumps({"__test_id": "tests/test_sky.py::test_blue[1]"})}
+    async with serving(Mode.record, tmp_path, upstream.url) as client:
+        for body in (CHAT, CHAT | {"stream": True}):
+            await said(client, body, **named)
+        await said(client, CHAT | {"seed": 1})
+    async with serving(Mode.replay, tmp_path, NOWHERE) as client:
+        await said(client, CHAT | {"stream": True}, **named)
+        await said(client, CHAT | {"seed": 1}, **named)
+        assert (await client.post("/v1/chat/completions", json=CHAT)).status_code == 424
+    folders = [file.parent for file in tmp_path.rglob("*chat-completions*")]
+    assert sorted(folder.name.partition(".")[0] for folder in folders) == [
+        "inference",
+        *["tests-test_sky-py-test_blue-1"] * 2,
+    ]
 
 
 @pytest.mark.usefixtures("transactional_db")
