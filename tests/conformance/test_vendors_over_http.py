@@ -19,12 +19,13 @@ from langchain_openai import ChatOpenAI
 
 from tests.conformance.vendors import AZURE, CEREBRAS, DATABRICKS, GEMINI, LLAMA_STACK, PASSTHROUGH, TGI, TOGETHER, VLLM
 from tests.conformance.vendors.script import ARGUMENTS, HELLO, RETRY_AFTER, SAID, TOOL, Script, scripted
-from tests.conformance.vendors.vendor import USAGE, Vendor, sentence
+from tests.conformance.vendors.vendor import USAGE, WRONG_KEY, Vendor, sentence
 from tests.servers import Server, serving
 
-READ_SECONDS = 0.5
+READ_SECONDS = 0.2
 KINDS = (AZURE, CEREBRAS, DATABRICKS, GEMINI, LLAMA_STACK, PASSTHROUGH, TGI, TOGETHER, VLLM)
-MODELS = ("sky", "unknown", "busy", "failing", "page", "slow", "contrary", "broken", "cut", "endless")
+MODELS = ("sky", "unknown", "busy", "blocked", "contrary", "broken", "cut", "endless")
+OUTAGES = ("failing", "slow")  # each at a provider of its own: five of them, and it is left alone for a while
 OF_EACH = pytest.mark.parametrize("vendor", KINDS, ids=lambda vendor: vendor.name)
 
 
@@ -42,21 +43,27 @@ class Gateway:
 
 
 def entries(vendor: Vendor, url: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """A provider, one with a wrong key, and one that waits for an answer as long as is usual; and their models."""
-    network = {"network": {"timeout": {"read": READ_SECONDS}}}
-    kinds: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
-        vendor.name: (vendor.config_at(url) | network, MODELS),
-        f"{vendor.name}-locked": (vendor.config_at(url, "wrong"), ("sky",)),
-        f"{vendor.name}-patient": (vendor.config_at(url), ("slow",)),
-    }
+    """Providers: with the key, with a wrong one, for outages, and one that waits as long as is usual. Their models."""
+    config = vendor.config_at(url)
+    impatient = {"network": {"timeout": {"read": READ_SECONDS}}}
+    kinds: list[tuple[str, dict[str, Any], str, tuple[str, ...]]] = [
+        ("", config, "", MODELS),
+        *((f"-{outage}", config | impatient, "", (outage,)) for outage in OUTAGES),
+        ("-locked", vendor.config_at(url, WRONG_KEY), "-locked", ("sky",)),
+        ("-patient", config, "-patient", ("slow",)),
+    ]
     theirs = vendor.model.removesuffix("sky")
     providers = [
-        {"provider_id": provider, "provider_type": vendor.provider_type, "config": config}
-        for provider, (config, _) in kinds.items()
+        {"provider_id": vendor.name + kind, "provider_type": vendor.provider_type, "config": config}
+        for kind, config, _, _ in kinds
     ]
     models = [
-        {"model_id": f"{provider}/{name}", "provider_id": provider, "provider_model_id": theirs + name}
-        for provider, (_, names) in kinds.items()
+        {
+            "model_id": f"{vendor.name}{group}/{name}",
+            "provider_id": vendor.name + kind,
+            "provider_model_id": theirs + name,
+        }
+        for kind, _, group, names in kinds
         for name in names
     ]
     return providers, models
@@ -158,7 +165,7 @@ ERRORS = {
     "unknown": (404, openai.NotFoundError),
     "busy": (429, openai.RateLimitError),
     "failing": (502, openai.InternalServerError),
-    "page": (502, openai.InternalServerError),
+    "blocked": (502, openai.InternalServerError),
     "slow": (504, openai.InternalServerError),
 }
 
@@ -168,7 +175,7 @@ ERRORS = {
 @pytest.mark.parametrize("model", ERRORS)
 def test_what_goes_wrong_has_its_status(gateway: Gateway, vendor: Vendor, model: str, stream: bool) -> None:
     status, kind = ERRORS[model]
-    with pytest.raises(kind, match=f"Provider '{vendor.name}'") as caught:
+    with pytest.raises(kind, match=f"Provider '{vendor.name}[-a-z]*'") as caught:
         gateway.chat(vendor, model, stream=stream)
     assert caught.value.status_code == status
     assert caught.value.body["message"] == caught.value.response.json()["detail"]

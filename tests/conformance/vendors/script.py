@@ -104,6 +104,8 @@ class Script:
                 return error(self.vendor.failure)
             case "page":
                 return web.Response(status=502, text=PAGE, content_type="text/html")
+            case "blocked":
+                return web.Response(status=403, text=PAGE, content_type="text/html")
             case "sign-in":
                 return web.Response(text=PAGE, content_type="text/html")
         return None

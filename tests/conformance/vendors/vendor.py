@@ -8,6 +8,7 @@ from typing import Any, Literal
 JSON = dict[str, Any]
 
 KEY = "sk-of-the-vendor"
+WRONG_KEY = "sk-of-somebody-else"
 CHAT, COMPLETIONS, EMBEDDINGS = "chat/completions", "completions", "embeddings"
 MAX_TOKENS_ALONE = frozenset({"max_tokens"})
 EVERYTHING = frozenset({CHAT, COMPLETIONS, EMBEDDINGS})
