@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -15,7 +16,7 @@ from llamastack.recording.asked import Asked
 from llamastack.recording.reply import Answer, Unmaskable, pieces_of
 from llamastack.recording.secrets import Secrets
 
-DONE = b"data: [DONE]"
+DONE = re.compile(rb"(^|[\r\n])data: ?\[DONE\]\s*([\r\n]|$)")
 MAX_BYTES = 64 * 1024 * 1024
 logger = logging.getLogger(__name__)
 
@@ -90,7 +91,7 @@ class Copy:
 
     async def save_if_done(self) -> None:
         """Of a stream that was left without an error: it is read up to `[DONE]`, not to its last byte."""
-        if self.data.rstrip().endswith(DONE):
+        if DONE.search(self.data):
             await self.save()
 
     async def save(self) -> None:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, SecretStr
 MASK = "***"
 # Shorter ones, such as the `fake` of servers that check none, are words of ordinary answers too.
 SHORTEST = 8
+PROVIDER_DATA = re.compile(r"provider-data$", re.IGNORECASE)
 OF_HEADERS = re.compile(r"auth|cookie|key|token|secret|password|credential|signature", re.IGNORECASE)
 # Whole names: a `page_token` tells two requests apart.
 OF_QUERIES = re.compile(
@@ -65,10 +66,21 @@ def of_request(url: str, headers: Mapping[str, str]) -> Iterator[str]:
         yield unquote(parts.password)
     yield from (value for name, value in parse_qsl(parts.query) if OF_QUERIES.fullmatch(name))
     for name, value in headers.items():
-        if OF_HEADERS.search(name):
+        if PROVIDER_DATA.search(name):
+            yield from _texts(value)
+        elif OF_HEADERS.search(name):
             yield value
             yield value.rpartition(" ")[2]
             yield from _credentials(value)
+
+
+def _texts(provider_data: str) -> Iterator[str]:
+    """A caller's keys, which another stack is sent as they came."""
+    try:
+        values = json.loads(provider_data)
+    except ValueError:
+        return
+    yield from (value for value in values.values() if isinstance(value, str)) if isinstance(values, dict) else ()
 
 
 def _credentials(header: str) -> Iterator[str]:

@@ -95,9 +95,18 @@ async def test_a_stream_is_replayed_event_by_event(tmp_path: Path) -> None:
     assert events == [{"data": {"a": 1}}, {"data": {"b": [2]}}, {"text": "[DONE]"}]
 
 
-async def test_what_follows_done_is_not_waited_for(tmp_path: Path) -> None:
-    assert len(await streamed(egress(tmp_path, Scripted(EVENTS, None, **STREAM)))) == 2
+@pytest.mark.parametrize("end", [b"data: [DONE]\n\n", b"data:[DONE]\r\n\r\n", b"data: [DONE]\n\n: bye\n\n"])
+async def test_what_follows_done_is_not_waited_for(tmp_path: Path, end: bytes) -> None:
+    live = Scripted(b'data: {"a": 1}\n\ndata: {"b": "[DONE]"}\n\n', end, None, **STREAM)
+    assert len(await streamed(egress(tmp_path, live))) == 2
     assert len(await streamed(replaying(tmp_path))) == 2
+
+
+async def test_values_that_come_one_a_line_are_replayed(tmp_path: Path) -> None:
+    """As Ollama tells how far a pull is."""
+    live = Scripted(b'{"status": "pulling"}\n{"st', b'atus": "success"}\n', content_type="application/x-ndjson")
+    told = [[line async for line in one.lines("api/pull", {})] for one in (egress(tmp_path, live), replaying(tmp_path))]
+    assert told == [[{"status": "pulling"}, {"status": "success"}]] * 2
 
 
 async def test_events_of_a_stream_come_as_they_are_said(tmp_path: Path) -> None:

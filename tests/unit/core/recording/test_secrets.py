@@ -33,6 +33,7 @@ def test_a_short_secret_is_a_word_like_others() -> None:
         ("https://x/v1", {"x-goog-api-key": "canary-7531"}),
         ("https://x/v1", {"Authorization": f"Basic {base64.b64encode(b'maya:canary-7531').decode()}"}),
         ("https://x/v1?api_key=canary-7531", {}),
+        ("https://x/v1", {"X-LlamaStack-Provider-Data": '{"n": 1, "openai_api_key": "canary-7531"}'}),
         ("https://maya:canary-7531@x/v1", {}),
     ],
 )
@@ -42,6 +43,7 @@ def test_the_secrets_of_a_request(url: str, headers: dict[str, str]) -> None:
 
 def test_a_header_that_is_no_secret_is_none() -> None:
     headers = {"Content-Type": "application/json", "X-Team": "research", "Authorization": "Basic no-base64"}
+    headers |= {"X-LlamaStack-Provider-Data": "no JSON", "x-ogx-provider-data": "[]"}
     assert set(of_request("https://research.example/v1", headers)) == {"Basic no-base64", "no-base64"}
 
 
