@@ -227,9 +227,9 @@ def _network(entry: str) -> IPNetwork | None:
         return ip_network(entry)
     except ValueError as error:
         labels = entry.split(".")
-        if "/" in entry or not all(LABEL.fullmatch(label) for label in labels) or NUMBER.fullmatch(labels[-1]):
-            raise StackError(
-                f"LLAMA_STACK_ALLOWED_FETCHES has '{entry}', which is no host name, address or network ({error}). "
-                "Write for instance: images.internal,10.1.0.0/16"
-            ) from error
-        return None
+        if entry != "none" and all(LABEL.fullmatch(label) for label in labels) and not NUMBER.fullmatch(labels[-1]):
+            return None
+        raise StackError(
+            f"LLAMA_STACK_ALLOWED_FETCHES has '{entry}', which is no host name, address or network ({error}). "
+            "Write for instance: images.internal,10.1.0.0/16"
+        ) from error

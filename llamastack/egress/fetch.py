@@ -64,7 +64,7 @@ class Fetcher:
             async with asyncio.timeout(seconds), self._session(guard) as session:
                 return await exchange.follow(session, guard, parse(url, param), headers or {})
         except TimeoutError as error:
-            raise exchange.refused(f"was not answered within {seconds:g} s") from error
+            raise exchange.refused("was not answered in time") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise exchange.refused("could not be fetched: its server cannot be reached, or broke off") from error
 
