@@ -126,11 +126,12 @@ class ProviderPool:
         running = self._running[record.key] = Running(record, self._services, self._tape)
         running.started.add_done_callback(lambda _: self.on_started())
 
-    def restart(self, key: int) -> None:
-        """Start a provider anew whose start failed."""
+    async def restart(self, key: int) -> None:
+        """Start a provider anew whose start failed, and wait a moment for how that goes."""
         if (running := self._running.get(key)) and running.failed:
             self._retire(key)
             self._run(running.record)
+            await asyncio.wait([self._running[key].started], timeout=HEALTH_SECONDS)
 
     @asynccontextmanager
     async def use(self, record: ProviderRecord) -> AsyncIterator[Any]:

@@ -160,7 +160,7 @@ class Live:
 
     async def check_health(self, key: int) -> Health:
         """Ask a provider how it is, keep the answer, and start it anew where its start had failed."""
-        self.pool.restart(key)
+        await self.pool.restart(key)
         health = await self.pool.health(key)
         await db(service.record_health, key, health)
         return health

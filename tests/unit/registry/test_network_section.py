@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -23,6 +24,9 @@ from llamastack.config import ConfigError, ProviderEntry, StackConfig, document,
 from llamastack.db import db
 from llamastack.providers import ProviderConfig
 from llamastack.stack import LlamaStack
+from tests.unit.core.egress.test_network import Authority
+from tests.unit.inference.test_chat_completions import HELLO
+from tests.unit.inference.test_chat_completions import URL as CHAT
 from tests.unit.pages import Browser
 from tests.unit.registry.test_rest import NEW, PROVIDERS
 
@@ -291,6 +295,26 @@ async def test_files_of_the_server_are_named_by_its_operator_alone(client: httpx
     refused = (await client.post(PROVIDERS, json=NEW | {"config": given})).json()["error"]
     assert refused["param"] == "config.network.tls.client_cert"
     await add(base_url=URL, network=given["network"])
+
+
+async def test_a_missing_file_stops_its_provider_alone_until_it_is_there(
+    client: httpx.AsyncClient, running: LlamaStack, sky: Provider, tmp_path: Path
+) -> None:
+    file = tmp_path / "ca.pem"
+    base_url = sky.merged["config"]["base_url"]
+    await add(base_url=base_url, network={"tls": {"verify": str(file)}})
+    await running.live.refresh()
+    named = {"model_id": "two/sky-1", "provider_id": "two", "provider_model_id": "sky-1"}
+    assert (await client.post("/v1/models", json=named)).status_code == 200
+    chat = {"model": "two/sky-1", "messages": HELLO}
+    refused = await client.post(CHAT, json=chat)
+    assert (refused.status_code, f"network.tls.verify: {file} cannot be read" in refused.text) == (503, True)
+    assert (await client.post(CHAT, json=chat | {"model": "sky/sky-1"})).status_code == 200
+    tested = (await client.post(f"{ADDRESS}/test")).json()
+    assert (tested["ok"], "network.tls.verify" in tested["message"]) == (False, True)
+    file.write_bytes(Authority(tmp_path, "late").ca.read_bytes())
+    assert (await client.post(f"{ADDRESS}/test")).json()["ok"]
+    assert (await client.post(CHAT, json=chat)).status_code == 200
 
 
 # --- the form ---

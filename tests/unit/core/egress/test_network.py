@@ -27,6 +27,7 @@ from apps.inference.providers.remote.vllm import VLLM, VLLMConfig
 from llamastack.apis import Api
 from llamastack.egress import Egress
 from llamastack.egress.network import NetworkConfig, RemoteConfig, TLSConfig, opened, sent
+from llamastack.egress.transport import Outgoing
 from llamastack.egress.ways import covers
 from llamastack.errors import StackError, UpstreamError, UpstreamTimeout
 from llamastack.providers import ProviderUnavailable, load, specs
@@ -559,6 +560,11 @@ async def test_an_upstream_that_repeats_our_headers_does_not_tell_them_to_caller
                 with pytest.raises(StackError) as told:
                     await ask
                 assert "canary" not in f"{told.value.message} {told.value}"
+
+
+def test_what_is_sent_is_in_no_representation() -> None:
+    shown = repr(Outgoing("POST", "http://h/v1", {"Authorization": "Bearer sk-canary"}, b"a canary's question"))
+    assert "canary" not in shown
 
 
 async def test_a_header_that_the_provider_sends_itself_is_refused() -> None:
