@@ -364,6 +364,14 @@ async def test_a_failure_is_a_bad_gateway_in_the_vendors_words(served: Served, s
 
 @each()
 @pytest.mark.parametrize("stream", CALLERS)
+async def test_an_error_with_status_200_is_one_all_the_same(served: Served, stream: bool) -> None:
+    error = await failed(served, "well", stream)
+    assert (type(error), error.status) == (UpstreamError, 502)
+    assert "It ran out of memory." in error.message
+
+
+@each()
+@pytest.mark.parametrize("stream", CALLERS)
 @pytest.mark.parametrize("model", ["page", "blocked", "sign-in"])
 async def test_a_page_is_a_bad_gateway_that_says_so(served: Served, stream: bool, model: str) -> None:
     error = await failed(served, model, stream)

@@ -5,7 +5,7 @@ hosted.py, servers.py, clouds.py   the tables
 script.py    the upstream
 """
 
-from tests.conformance.vendors.clouds import AZURE, GEMINI, LLAMA_STACK, PASSTHROUGH, VERTEX
+from tests.conformance.vendors.clouds import AZURE, AZURE_DATED, GEMINI, LLAMA_STACK, PASSTHROUGH, VERTEX
 from tests.conformance.vendors.hosted import (
     CEREBRAS,
     DATABRICKS,
@@ -22,5 +22,5 @@ from tests.conformance.vendors.servers import HF_ENDPOINT, HF_SERVERLESS, LLAMA_
 
 HOSTED = (OPENAI, LLAMA, GROQ, CEREBRAS, TOGETHER, FIREWORKS, SAMBANOVA, DATABRICKS, NVIDIA, RUNPOD)
 SERVERS = (VLLM, OLLAMA, LLAMA_CPP, TGI, HF_ENDPOINT, HF_SERVERLESS)
-CLOUDS = (AZURE, GEMINI, VERTEX, LLAMA_STACK, PASSTHROUGH)
+CLOUDS = (AZURE, AZURE_DATED, GEMINI, VERTEX, LLAMA_STACK, PASSTHROUGH)
 VENDORS = (*HOSTED, *SERVERS, *CLOUDS)

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from tests.conformance.vendors.hosted import FILTERED, OPENAI
-from tests.conformance.vendors.vendor import CHAT, Ranking, Vendor
+from tests.conformance.vendors.vendor import CHAT, CREATED, Ranking, Vendor
 
 AZURE = Vendor(
     "remote::azure",
@@ -34,6 +34,14 @@ AZURE = Vendor(
         {"error": {"code": "DeploymentNotFound", "message": "The API deployment for this resource does not exist."}},
     ),
     too_many=(429, {"error": {"code": "429", "message": "Requests have exceeded the call rate limit."}}),
+)
+
+AZURE_DATED = replace(
+    AZURE,
+    variant="-dated",
+    config={"api_version": "2024-10-21"},
+    prefix="/openai/deployments/[^/]+",
+    query={"api-version": "2024-10-21"},
 )
 
 # https://ai.google.dev/gemini-api/docs/openai, and of tool calls without index and id and an end of `stop` after them
@@ -98,7 +106,11 @@ LLAMA_STACK = Vendor(
 PASSTHROUGH = replace(
     OPENAI,
     provider_type="remote::passthrough",
-    source="whatever speaks the dialect; here with lines that end in CRLF and comments between events",
+    source="whatever speaks the dialect; here with all that standards allow and clients have met: lines that end in "
+    "CRLF, comments, named events, times with fractions, empty reasons and choices that are null",
+    created=CREATED + 0.25,
+    going_on="",
+    no_choices=None,
     line_end=b"\r\n",
     noise=b": ping\r\n\r\nevent: message\r\nid: 7\r\n",
 )

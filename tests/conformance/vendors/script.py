@@ -7,6 +7,7 @@ so on. The model's name says what goes wrong.
 import asyncio
 import gzip
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -55,7 +56,7 @@ class Script:
         return self.asked[-1].body
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
-        operation = request.path.removeprefix(f"{self.vendor.prefix}/")
+        operation = re.sub(f"^{self.vendor.prefix}/", "", request.path)
         if (refused := self._refused(request, operation)) is not None:
             return refused
         body = json.loads(await request.read())
@@ -95,7 +96,10 @@ class Script:
             return error((400, {"error": {"message": "stream_options is of streams alone"}}))
         if not self.vendor.developer and any(turn["role"] == "developer" for turn in body.get("messages", ())):
             return error((400, {"error": {"message": "'developer' is not one of the roles"}}))
-        match fault(body):
+        return self._failed(fault(body))
+
+    def _failed(self, name: str) -> web.Response | None:
+        match name:
             case "unknown":
                 return error(self.vendor.unknown_model)
             case "busy":
@@ -106,6 +110,8 @@ class Script:
                 return web.Response(status=502, text=PAGE, content_type="text/html")
             case "blocked":
                 return web.Response(status=403, text=PAGE, content_type="text/html")
+            case "well":
+                return web.json_response(self.vendor.broken)
             case "sign-in":
                 return web.Response(text=PAGE, content_type="text/html")
         return None

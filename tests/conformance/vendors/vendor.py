@@ -50,7 +50,9 @@ class Vendor:
     provider_type    its key in PROVIDERS
     source           where the format is from
     config           what its provider needs beside the address and the key
-    prefix, address  where the dialect's paths begin at its server, and how its config says so (the same, if not told)
+    variant          of several formats of one vendor, which
+    prefix, address  where the dialect's paths begin at its server, as a pattern, and what its config says of it (the
+                     same, if not told)
     key_name         the config's name of the key
     authorization    the header, and its value with {key}
     query            demanded with each call
@@ -71,6 +73,8 @@ class Vendor:
     several          whether it gives several choices
     embedding_usage  what its embeddings count; None where it does not tell
     ranking          how it reranks, where it does
+    created          its idea of a time
+    no_choices       the choices of a chunk that has none
     """
 
     provider_type: str
@@ -108,10 +112,13 @@ class Vendor:
     several: bool = True
     embedding_usage: JSON | None = field(default_factory=lambda: {"prompt_tokens": 3, "total_tokens": 3})
     ranking: Ranking | None = None
+    variant: str = ""
+    created: float = CREATED
+    no_choices: list[JSON] | None = field(default_factory=list)
 
     @property
     def name(self) -> str:
-        return self.provider_type.removeprefix("remote::")
+        return self.provider_type.removeprefix("remote::") + self.variant
 
     def config_at(self, url: str, key: str = KEY) -> JSON:
         """The config of a provider whose vendor's server is at `url`."""
@@ -122,7 +129,7 @@ class Vendor:
         """A whole answer, whose choices all say the same."""
         kind = "chat.completion" if chat else "text_completion"
         choice = {**said, "finish_reason": self.reasons.get(reason, reason), **self.choice}
-        head = {"id": "reply-1", "object": kind, "created": CREATED, "model": body["model"], **self.head}
+        head = {"id": "reply-1", "object": kind, "created": self.created, "model": body["model"], **self.head}
         choices = [{"index": index, **choice} for index in range(body.get("n") or 1)]
         return head | {"choices": choices, "usage": USAGE | self.extras}
 
@@ -139,11 +146,18 @@ class Vendor:
             last = self._chunk({"index": index, **_said({}, chat)}, ending, body, chat, grown=4)
             yield last | (told if self.usage == "with the end" and index == indexes[-1] else {})
         if self.usage == "alone" and (body.get("stream_options") or {}).get("include_usage"):
-            yield last | {"choices": []} | told
+            yield last | {"choices": self.no_choices} | told
 
     def _chunk(self, said: JSON, reason: str | None, body: JSON, chat: bool, grown: int) -> JSON:
         kind = "chat.completion.chunk" if chat else "text_completion"
-        head = {"id": "reply-1", "object": kind, "created": CREATED, "model": body["model"], **self.head, **self.chunk}
+        head = {
+            "id": "reply-1",
+            "object": kind,
+            "created": self.created,
+            "model": body["model"],
+            **self.head,
+            **self.chunk,
+        }
         if self.usage == "in each chunk":
             head["usage"] = USAGE | {"completion_tokens": grown, "total_tokens": 5 + grown} | self.extras
         return head | {"choices": [{**self.chunk_choice, **said, "finish_reason": reason}]}
