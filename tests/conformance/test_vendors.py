@@ -187,6 +187,20 @@ async def test_a_streamed_call_is_begun_once_and_its_arguments_add_up(served: Se
 
 
 @each()
+async def test_two_calls_come_apart(served: Served) -> None:
+    tools = [TOOL, {"type": "function", "function": {"name": "get_time"}}]
+    called = (await served.whole(tools=tools)).choices[0].message.tool_calls or ()
+    assert [call.model_dump()["function"]["name"] for call in called] == ["get_weather", "get_time"]
+    chunks = await served.streamed(tools=tools)
+    parts = [call for chunk in chunks for choice in chunk.choices for call in choice.delta.tool_calls or ()]
+    for index, name in enumerate(["get_weather", "get_time"]):
+        functions = [part.function for part in parts if part.index == index and part.function]
+        assert [function.name for function in functions if function.name] == [name]
+        assert "".join(function.arguments or "" for function in functions) == ARGUMENTS
+    assert len({part.id for part in parts if part.id}) == 2
+
+
+@each()
 async def test_the_result_of_a_call_reaches_the_vendor_as_it_was_sent(served: Served) -> None:
     call = {"id": "call_abc", "type": "function", "function": {"name": "get_weather", "arguments": ARGUMENTS}}
     turns = [{"role": "assistant", "tool_calls": [call]}, {"role": "tool", "tool_call_id": "call_abc", "content": "20"}]

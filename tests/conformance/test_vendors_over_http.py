@@ -113,15 +113,18 @@ def test_the_official_client_adds_a_stream_up_to_the_whole(gateway: Gateway, ven
 
 
 @OF_EACH
-def test_the_official_client_adds_a_streamed_call_up_to_the_whole(gateway: Gateway, vendor: Vendor) -> None:
-    asked: Any = {"model": f"{vendor.name}/sky", "messages": HELLO, "tools": [TOOL]}
+def test_the_official_client_adds_streamed_calls_up_to_the_whole(gateway: Gateway, vendor: Vendor) -> None:
+    tools = [TOOL, {"type": "function", "function": {"name": "get_time"}}]
+    asked: Any = {"model": f"{vendor.name}/sky", "messages": HELLO, "tools": tools}
     with gateway.client.chat.completions.stream(**asked) as stream:
         [choice] = stream.get_final_completion().choices
-    [call] = choice.message.tool_calls or ()
-    assert (choice.finish_reason, call.type) == ("tool_calls", "function")
-    assert (call.function.name, call.function.arguments) == ("get_weather", ARGUMENTS)
-    assert call.id.startswith("call_")
-    assert call.id.count("call_") == 1
+    calls = choice.message.tool_calls or ()
+    assert choice.finish_reason == "tool_calls"
+    assert [call.function.name for call in calls] == ["get_weather", "get_time"]
+    for call in calls:
+        assert (call.type, call.function.arguments) == ("function", ARGUMENTS)
+        assert call.id.startswith("call_")
+        assert call.id.count("call_") == 1
 
 
 @OF_EACH

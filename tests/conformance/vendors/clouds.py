@@ -107,9 +107,10 @@ PASSTHROUGH = replace(
     OPENAI,
     provider_type="remote::passthrough",
     source="whatever speaks the dialect; here with all that standards allow and clients have met: lines that end in "
-    "CRLF, comments, named events, times with fractions, empty reasons and choices that are null",
+    "CRLF, comments, named events, times with fractions, empty reasons, null for choices, calls that all have index 0",
     created=CREATED + 0.25,
     going_on="",
+    calls="at zero",
     no_choices=None,
     line_end=b"\r\n",
     noise=b": ping\r\n\r\nevent: message\r\nid: 7\r\n",

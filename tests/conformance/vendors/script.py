@@ -127,7 +127,7 @@ class Script:
         if wrong == "slow":
             await asyncio.Event().wait()
         said, reason = saying(body, self.vendor.limits) if chat else (WORDS, "stop")
-        calls = wanted(body) if chat else None
+        calls = wanted(body) if chat else []
         contrary, wrong = wrong.startswith("contrary"), wrong.removeprefix("contrary-")
         if bool(body.get("stream")) == contrary:
             whole = web.json_response(self._whole(said, reason, calls, body, chat))
@@ -138,21 +138,22 @@ class Script:
             return zipped(b"".join(self._events(said, reason, calls, body, chat)))
         return await self._streamed(request, wrong, list(self._events(said, reason, calls, body, chat)))
 
-    def _whole(self, said: list[str], reason: str, calls: JSON | None, body: JSON, chat: bool) -> JSON:
+    def _whole(self, said: list[str], reason: str, calls: list[JSON], body: JSON, chat: bool) -> JSON:
         text = "".join(said)
         if not chat:
             return self.vendor.whole({"text": text}, reason, body, chat=False)
         message: JSON = {"role": "assistant", "content": None if calls else text}
         if calls:
-            whole = calls if self.vendor.calls != "bare" else {k: v for k, v in calls.items() if k != "id"}
-            message["tool_calls"] = [whole]
+            bare = self.vendor.calls == "bare"
+            message["tool_calls"] = [{k: v for k, v in call.items() if k != "id" or not bare} for call in calls]
         return self.vendor.whole({"message": message}, self.vendor.call_ends if calls else reason, body, chat=True)
 
-    def _events(self, said: list[str], reason: str, calls: JSON | None, body: JSON, chat: bool) -> list[bytes]:
+    def _events(self, said: list[str], reason: str, calls: list[JSON], body: JSON, chat: bool) -> list[bytes]:
         if not chat:
             deltas = [{"text": text} for text in said]
         elif calls:
-            deltas = [{"role": "assistant", "content": None}, *self._called(calls)]
+            parts = [part for index, call in enumerate(calls) for part in self._called(call, index)]
+            deltas = [{"role": "assistant", "content": None}, *({"tool_calls": [part]} for part in parts)]
         else:
             role = {"role": "assistant"} if self.vendor.repeats_role else {}
             deltas = [{"role": "assistant", "content": ""}, *({"content": text} | role for text in said)]
@@ -160,20 +161,21 @@ class Script:
         chunks = self.vendor.chunks(deltas, ended, body, chat=chat)
         return [*(self.vendor.encoded(chunk) for chunk in chunks), self.vendor.end]
 
-    def _called(self, call: JSON) -> list[JSON]:
+    def _called(self, call: JSON, index: int) -> list[JSON]:
         name, half = call["function"]["name"], len(ARGUMENTS) // 2
         pieces = [ARGUMENTS[:half], ARGUMENTS[half:]]
         match self.vendor.calls:
             case "bare":
-                parts: list[JSON] = [{"id": "", "type": "function", "function": call["function"]}]
+                return [{"id": "", "type": "function", "function": call["function"]}]
             case "whole":
-                parts = [call | {"index": 0}]
+                return [call | {"index": index}]
+            case "at zero":
+                return [call | {"index": 0}]
             case "repeating":
-                parts = [call | {"index": 0, "function": {"name": name, "arguments": piece}} for piece in pieces]
-            case _:
-                begun = call | {"index": 0, "function": {"name": name, "arguments": ""}}
-                parts = [begun, *({"index": 0, "function": {"arguments": piece}} for piece in pieces)]
-        return [{"tool_calls": [part]} for part in parts]
+                named = [{"name": name, "arguments": piece} for piece in pieces]
+                return [call | {"index": index, "function": function} for function in named]
+        begun = call | {"index": index, "function": {"name": name, "arguments": ""}}
+        return [begun, *({"index": index, "function": {"arguments": piece}} for piece in pieces)]
 
     async def _streamed(self, request: web.Request, wrong: str, events: list[bytes]) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
@@ -216,12 +218,12 @@ def saying(body: JSON, limits: frozenset[str]) -> tuple[list[str], str]:
     return words[:limit], "stop" if limit >= len(words) else "length"
 
 
-def wanted(body: JSON) -> JSON | None:
-    """The call of the first tool, until its result is there."""
-    if not body.get("tools") or body["messages"][-1]["role"] == "tool":
-        return None
-    function = {"name": body["tools"][0]["function"]["name"], "arguments": ARGUMENTS}
-    return {"id": "call_abc", "type": "function", "function": function}
+def wanted(body: JSON) -> list[JSON]:
+    """A call of each tool, until the result of one is there."""
+    if body["messages"][-1]["role"] == "tool":
+        return []
+    functions = [{"name": tool["function"]["name"], "arguments": ARGUMENTS} for tool in body.get("tools") or ()]
+    return [{"id": f"call_{i}", "type": "function", "function": function} for i, function in enumerate(functions)]
 
 
 def error(told: tuple[int, Any], headers: dict[str, str] | None = None) -> web.Response:

@@ -19,8 +19,8 @@ USAGE = {"prompt_tokens": 5, "completion_tokens": 4, "total_tokens": 9}
 # as it grows, or not at all.
 Usage = Literal["alone", "with the end", "in each chunk", "never"]
 # How a stream tells a tool call: name first and then its arguments in pieces, whole in one chunk, whole and without
-# index and id, or in pieces that repeat id and name.
-Calls = Literal["in pieces", "whole", "bare", "repeating"]
+# index and id, whole and each with the index 0, or in pieces that repeat id and name.
+Calls = Literal["in pieces", "whole", "bare", "at zero", "repeating"]
 
 
 @dataclass(frozen=True)
