@@ -59,30 +59,51 @@ def class_of(row: Provider) -> type[ProviderConfig] | None:
     return config_class(row.api, row.provider_type, row.module)
 
 
+@dataclass(frozen=True)
+class Held:
+    """A row's config, by its fields' own names: what holds, what the YAML says and what was edited."""
+
+    kind: type[ProviderConfig] | None
+    merged: dict[str, Any]
+    declared: dict[str, Any]
+    edits: dict[str, Any]
+
+    @classmethod
+    def of(cls, row: Provider) -> "Held":
+        kind = class_of(row)
+        declared, edits = (by_own_names(kind, held.get("config", {})) for held in (row.declared, row.override))
+        return cls(kind, row.merged.get("config", {}), declared, edits)
+
+
 def settings_of(row: Provider) -> tuple[Setting, ...]:
     """Every field of the row's config class; none where the class is not here."""
-    kind = class_of(row)
-    return tuple(_setting(row, (name,), info) for name, info in kind.model_fields.items()) if kind else ()
+    held = Held.of(row)
+    return tuple(_setting(held, (name,), info) for name, info in held.kind.model_fields.items()) if held.kind else ()
 
 
 def fields_of(row: Provider) -> tuple[Setting, ...]:
     """The same, with the fields of a section one by one, as `network.proxy.url`."""
-    return tuple(_fields(row, class_of(row), ()))
+    held = Held.of(row)
+    return tuple(_fields(held, held.kind, ()))
 
 
-def _fields(row: Provider, model: type[BaseModel] | None, place: Names) -> Iterator[Setting]:
+def _fields(held: Held, model: type[BaseModel] | None, place: Names) -> Iterator[Setting]:
     for name, info in model.model_fields.items() if model else ():
         if section := _model_at(model, name):
-            yield from _fields(row, section, (*place, name))
+            yield from _fields(held, section, (*place, name))
         else:
-            yield _setting(row, (*place, name), info)
+            yield _setting(held, (*place, name), info)
 
 
 def held_at(row: Provider, place: Names) -> Any:
-    """What stands at a place of the config, as written. A section in a shorter form, such as one number for all that is
-    in it, is read as its class reads it."""
-    model: type[BaseModel] | None = class_of(row)
-    value: Any = row.merged.get("config", {})
+    """What stands at a place of the config, as written."""
+    return _at_long_form(Held.of(row), place)
+
+
+def _at_long_form(held: Held, place: Names) -> Any:
+    """A section in a shorter form, such as one number for all that is in it, is read as its class reads it."""
+    model: type[BaseModel] | None = held.kind
+    value: Any = held.merged
     for part in place:
         if not isinstance(value, Mapping) and value is not None and model is not None:
             value = _long_form(model, value)
@@ -103,11 +124,9 @@ def _long_form(model: type[BaseModel], value: Any) -> Any:
         return value
 
 
-def _setting(row: Provider, place: Names, info: FieldInfo) -> Setting:
-    kind = class_of(row)
-    declared, edits = (by_own_names(kind, held.get("config", {})) for held in (row.declared, row.override))
-    in_yaml, written = _reached(declared, place)
-    edited, _ = _reached(edits, place)
+def _setting(held: Held, place: Names, info: FieldInfo) -> Setting:
+    in_yaml, written = _reached(held.declared, place)
+    edited, _ = _reached(held.edits, place)
     setting = Setting(
         name=".".join(place),
         info=info,
@@ -117,7 +136,7 @@ def _setting(row: Provider, place: Names, info: FieldInfo) -> Setting:
         edited=edited,
         in_yaml=in_yaml,
     )
-    object.__setattr__(setting, "value", shown(info.annotation, _value(row, setting)))
+    object.__setattr__(setting, "value", shown(info.annotation, _value(held, setting)))
     return setting
 
 
@@ -149,8 +168,8 @@ def _origin(declared: Any, edited: bool, in_yaml: bool) -> str:
     return "YAML" if in_yaml else "Default"
 
 
-def _value(row: Provider, setting: Setting) -> Any:
-    written = held_at(row, setting.place)
+def _value(held: Held, setting: Setting) -> Any:
+    written = _at_long_form(held, setting.place)
     if written is None:
         return setting.default
     if setting.secret:
