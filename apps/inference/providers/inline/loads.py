@@ -51,6 +51,10 @@ class Loads(Generic[Loaded]):
 
     def _loaded(self, name: str) -> Loaded:
         try:
+            # It replaces its own module at its end: who says `from transformers import …` while another thread imports
+            # it gets the first one, which is empty. This waits.
+            import transformers  # noqa: F401
+
             return self._load(name)
         except ImportError as error:
             raise ProviderUnavailable(
