@@ -1,6 +1,7 @@
 """Images at addresses: fetched within limits, for local models that see, and never from where no caller may look."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from io import BytesIO
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from apps.inference.providers.inline.meta_reference import MetaReference
 from apps.inference.providers.inline.meta_reference.config import MetaReferenceConfig
@@ -143,6 +145,25 @@ async def test_nothing_is_fetched_for_a_model_that_does_not_see(net: Internet, t
     with pytest.raises(UnsupportedParameter, match="reads text alone"):
         await blind.post_chat_completion(CALL, asking(blind, f"{HOST}/one.png"))
     assert net.requests == []
+
+
+async def test_no_library_fetches_what_a_conversation_names(
+    provider: MetaReference, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are given pixels, and of an image's place in a conversation a mark without its address."""
+    connected: list[Any] = []
+    await said(provider, url(ONE))
+    monkeypatch.setattr(socket.socket, "connect", lambda _, address: connected.append(address))
+    address = {"type": "text", "text": "http://127.0.0.1:9/a.png"}
+    turns = [{"role": "user", "content": [address, image_part(url(ONE, pnginfo=commented(address["text"])))]}]
+    await provider.post_chat_completion(CALL, asking(provider, messages=turns))
+    assert connected == []
+
+
+def commented(text: str) -> PngInfo:
+    comment = PngInfo()
+    comment.add_text("XML:com.adobe.xmp", f'<x href="{text}"/>')
+    return comment
 
 
 # --- limits ---
