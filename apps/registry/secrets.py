@@ -22,7 +22,7 @@ from llamastack.providers import ProviderConfig
 MASK = "********"
 LONGEST_PLACE = 200  # characters, of what is repeated in an error
 SECRET_NAME = re.compile(r"(api_?key|token|password|secret|credential)s?$", re.IGNORECASE)
-ADDRESS_NAME = re.compile(r"(url|uri|host|endpoint|api_base)$", re.IGNORECASE)
+ADDRESS_NAME = re.compile(r"(url|uri|host|endpoint|endpoint_name|api_base)$", re.IGNORECASE)
 PROXIES = ("url", "http", "https")
 
 

@@ -290,6 +290,23 @@ async def test_a_header_and_a_proxys_password_are_asked_for_again_too(client: ht
     assert refused["param"] == "config.network.proxy.url"
 
 
+@pytest.mark.parametrize(
+    ("provider_type", "before", "after"),
+    [
+        ("remote::vllm", {"base_url": URL}, {"tls_verify": False}),
+        ("remote::hf::endpoint", {"endpoint_name": "ours/one"}, {"endpoint_name": "theirs/one"}),
+        ("remote::nvidia", {"base_url": URL}, {"rerank_model_to_url": {"m": "http://127.0.0.1:8/evil"}}),
+    ],
+)
+async def test_so_it_is_by_every_other_setting_that_says_whither(
+    client: httpx.AsyncClient, running: LlamaStack, provider_type: str, before: Any, after: Any
+) -> None:
+    row = Provider(identifier="two", provider_type=provider_type)
+    await db(service.edit_provider, row, before | {"api_key": CANARY}, True)
+    refused = (await client.patch(ADDRESS, json={"config": after})).json()["error"]
+    assert refused["param"] == "config.api_key"
+
+
 async def test_files_of_the_server_are_named_by_its_operator_alone(client: httpx.AsyncClient) -> None:
     given = {"base_url": URL, "network": {"tls": {"client_cert": "/a.pem", "client_key": "/a.key"}}}
     refused = (await client.post(PROVIDERS, json=NEW | {"config": given})).json()["error"]
