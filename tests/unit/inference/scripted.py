@@ -13,6 +13,7 @@ from apps.inference.schemas import ChatCompletionRequest, EmbeddingRequest
 from llamastack.call import ANONYMOUS_ADMIN, Call
 from llamastack.egress import Egress
 from llamastack.egress.transport import Outgoing, Reply, Transport
+from llamastack.provider_data import ProviderData
 
 CALL = Call(ANONYMOUS_ADMIN)
 
@@ -117,6 +118,11 @@ async def started(provider: Any) -> AsyncIterator[Any]:
         yield provider
     finally:
         await provider.stop()
+
+
+def with_data(**values: Any) -> Call:
+    """A call that brings this provider data."""
+    return replace(CALL, provider_data=ProviderData(values))
 
 
 def chat(**fields: Any) -> ChatCompletionRequest:

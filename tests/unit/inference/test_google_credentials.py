@@ -35,10 +35,6 @@ def service_account(url: str, **fields: Any) -> dict[str, Any]:
     return account | {"private_key_id": "k1", "project_id": "x", "token_uri": f"{url}/token", **fields}
 
 
-def reaching(url: str) -> Egress:
-    return Egress(url, "Provider 'vertexai'")
-
-
 def written(folder: Path, content: dict[str, Any]) -> dict[str, str]:
     """The environment that names a key file of this content."""
     path = folder / "key.json"
@@ -47,11 +43,17 @@ def written(folder: Path, content: dict[str, Any]) -> dict[str, str]:
 
 
 async def token(environment: dict[str, str]) -> str:
-    tokens = Tokens(default_credentials(reaching, environment))
+    ways: list[Egress] = []
+
+    def reaching(url: str) -> Egress:
+        ways.append(Egress(url, "Provider 'vertexai'"))
+        return ways[-1]
+
     try:
-        return await tokens.current()
+        return await Tokens(default_credentials(reaching, environment)).current()
     finally:
-        await tokens.close()
+        for way in ways:
+            await way.close()
 
 
 def decoded(part: str) -> bytes:
@@ -153,7 +155,6 @@ class Issuer(Credentials):
     """Issues numbered tokens that hold for `seconds`, or fails, or waits until it may."""
 
     def __init__(self, seconds: float = 3600) -> None:
-        self.egress = Egress("http://127.0.0.1:9", "nobody")
         self.seconds = seconds
         self.issued = 0
         self.fails = False

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from apps.inference.providers.remote.vertexai import VertexAI
 from apps.inference.providers.remote.vertexai.provider import VertexAIConfig
 from llamastack.egress import Egress
-from llamastack.errors import UnsupportedParameter, UpstreamError
+from llamastack.errors import BadRequest, UnsupportedParameter, UpstreamError
 from tests.unit.inference.scripted import (
     CALL,
     Line,
@@ -24,6 +24,7 @@ from tests.unit.inference.scripted import (
     said,
     scripted,
     started,
+    with_data,
 )
 from tests.unit.inference.test_google_credentials import TOKEN, service_account
 
@@ -36,8 +37,8 @@ GARDEN = f"GET {HOST}/v1beta1/publishers/google/models?pageSize=200"
 class Vertex(VertexAI):
     vendor: Vendor
 
-    def reaching(self, base_url: str, headers: Mapping[str, str] | None = None) -> Egress:
-        return rerouted(super().reaching(base_url, headers), self.vendor)
+    def made(self, base_url: str, headers: Mapping[str, str] | None = None) -> Egress:
+        return rerouted(super().made(base_url, headers), self.vendor)
 
 
 def vertex(vendor: Vendor, **config: Any) -> Vertex:
@@ -87,6 +88,34 @@ async def test_without_a_token_in_the_config_each_call_has_one_of_the_environmen
     assert "Authorization" not in vendor.asked[0].headers
 
 
+@pytest.mark.usefixtures("key_file")
+async def test_a_caller_with_a_token_of_its_own_may_name_its_project_and_region() -> None:
+    theirs = "POST /aiplatform.googleapis.com/v1/projects/their-own/locations/global/endpoints/openapi/chat/completions"
+    data = {"vertex_access_token": "theirs", "vertex_project": "their-own", "vertex_location": "global"}
+    async with scripted({theirs: said(), CHAT: said()}) as vendor:
+        async with started(vertex(vendor)) as provider:
+            await provider.post_chat_completion(with_data(**data), chat())
+            await provider.post_chat_completion(with_data(vertex_access_token="theirs"), chat())
+    assert [asked.line for asked in vendor.asked] == [theirs, CHAT]
+    assert {asked.headers["Authorization"] for asked in vendor.asked} == {"Bearer theirs"}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"vertex_project": "their-own"},
+        {"vertex_location": "global"},
+        {"vertex_access_token": "t", "vertex_project": "../x"},
+        {"vertex_access_token": "t", "vertex_location": "evil.example/"},
+    ],
+)
+async def test_the_operators_token_is_for_the_operators_project_alone(data: dict[str, str]) -> None:
+    async with scripted({CHAT: said()}) as vendor, started(vertex(vendor, access_token="ours")) as provider:
+        with pytest.raises(BadRequest, match="vertex_"):
+            await provider.post_chat_completion(with_data(**data), chat())
+    assert vendor.asked == []
+
+
 async def test_the_gardens_gemini_models_are_listed_page_by_page() -> None:
     def page(names: list[str], token: str) -> dict[str, Any]:
         models = [{"name": f"publishers/google/models/{name}", "versionId": "default"} for name in names]
@@ -121,7 +150,9 @@ async def test_its_health_tells_that_there_is_no_token() -> None:
     assert "No access token was issued" in health.message
 
 
-@pytest.mark.parametrize("config", [{"project": "a/b"}, {"project": "a", "location": "eu.evil.example/"}, {}])
+@pytest.mark.parametrize(
+    "config", [{"project": "a/b"}, {"project": ".."}, {"project": "a", "location": "eu.evil.example/"}, {}]
+)
 def test_names_that_would_lead_elsewhere_are_refused(config: dict[str, str]) -> None:
     with pytest.raises(ValidationError, match=r"project|location"):
         VertexAIConfig.model_validate(config)

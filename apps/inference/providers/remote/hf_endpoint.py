@@ -16,6 +16,8 @@ from apps.inference.providers.remote.openai_compatible import OpenAICompatible, 
 from apps.inference.schemas import RerankRequest
 from apps.registry.schemas import ProviderModel
 from llamastack.call import Call
+from llamastack.egress import Egress
+from llamastack.egress.network import sent
 from llamastack.errors import StackError
 from llamastack.providers import Health, ProviderUnavailable
 
@@ -88,18 +90,19 @@ class HFEndpoint(OpenAICompatible):
     # TGI knows these alone (https://github.com/huggingface/text-generation-inference/issues/2925), and all others too.
     renamed = {"max_completion_tokens": "max_tokens"}
     developer_role = False
+    api: Egress
     found: _Endpoint | None = None
 
     async def start(self) -> None:
         """Raises ProviderUnavailable where the endpoint cannot answer; the next health check tries again."""
         await super().start()
         if not self.config.base_url:
+            self.api = self.egress  # apart from the endpoint, whose failures are its own
             endpoint = await self._look_up()
             if not endpoint.answers:
                 raise ProviderUnavailable(f"The endpoint '{self.config.endpoint_name}' {endpoint.sentence}.")
             self.found = endpoint
-            await super().stop()
-            await super().start()
+            self.egress = self.reaching(self.url(), sent(self.ways, self.headers()))
 
     def url(self) -> str:
         return self.config.base_url or (f"{self.found.status.url}/v1" if self.found else ENDPOINTS)
@@ -136,4 +139,4 @@ class HFEndpoint(OpenAICompatible):
 
     async def _asked(self, url: str) -> Any:
         """Each of these addresses is of Hugging Face, and may have its token."""
-        return await self.egress.get(url, self.headers())
+        return await self.api.get(url, self.headers())

@@ -4,19 +4,17 @@ Format: the OpenAPI documents of Llama Stack. A listed model of 0.3.5 has `ident
 of OGX has `id` and the rest in `custom_metadata`; ours have all. Neither 0.3.5 nor OGX ends a stream in `[DONE]`.
 """
 
+import json
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
-import orjson
-from pydantic import Field, SecretStr
+from pydantic import Field
 
 from apps.inference.providers.remote.openai_compatible import OpenAICompatible, OpenAICompatibleConfig, Request
 from apps.inference.schemas import RerankRequest
 from apps.registry.schemas import ModelType, ProviderModel
 from llamastack.call import Call
 
-# The names that 0.3.5 and OGX give to the header of the caller's own keys.
-PROVIDER_DATA = ("X-LlamaStack-Provider-Data", "X-OGX-Provider-Data")
 NOT_METADATA = ("model_type", "provider_id", "provider_resource_id")
 
 
@@ -24,8 +22,9 @@ class LlamaStackConfig(OpenAICompatibleConfig):
     """Another Llama Stack server: its address, its key, and which of its models are offered here."""
 
     base_url: str = Field(description="Its address, with or without /v1 at the end", examples=["http://localhost:8322"])
-    forward_provider_data: bool = Field(
-        False, description="Send it callers' own vendor keys (provider data): only to a server that may have them"
+    forward_provider_data: Literal["X-LlamaStack-Provider-Data", "X-OGX-Provider-Data"] | None = Field(
+        None,
+        description="The header in which it gets callers' own vendor keys, the latter for OGX; empty: it gets none",
     )
 
 
@@ -39,9 +38,9 @@ class LlamaStackServer(OpenAICompatible):
 
     async def call_headers(self, call: Call) -> Mapping[str, str]:
         headers = dict(await super().call_headers(call))
-        if self.config.forward_provider_data and call.provider_data:
-            data = orjson.dumps(dict(call.provider_data), default=_open).decode()
-            headers |= dict.fromkeys(PROVIDER_DATA, data)
+        header = self.config.forward_provider_data
+        if header is not None and call.provider_data:
+            headers[header] = json.dumps(dict(call.provider_data))
         return headers
 
     def path(self, operation: str, request: Request | None = None) -> str:
@@ -70,9 +69,3 @@ def _name(item: dict[str, Any]) -> Any:
 
 def _type(item: dict[str, Any]) -> Any:
     return item.get("model_type") or (item.get("custom_metadata") or {}).get("model_type") or "llm"
-
-
-def _open(value: Any) -> str:
-    if isinstance(value, SecretStr):
-        return value.get_secret_value()
-    raise TypeError(type(value).__name__)

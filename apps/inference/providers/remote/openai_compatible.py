@@ -1,8 +1,8 @@
 """The base of every vendor that speaks the OpenAI dialect. A vendor states its URL and what differs."""
 
 import re
-from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import Annotated, Any, ClassVar, TypeVar
 from urllib.parse import urlsplit
 
@@ -120,10 +120,14 @@ class OpenAICompatible(Provider):
 
         It is closed with the provider.
         """
+        self.egresses.append(self.made(base_url, headers))
+        return self.egresses[-1]
+
+    def made(self, base_url: str, headers: Mapping[str, str] | None = None) -> Egress:
+        """A way for whoever closes it."""
         network = self.network()
         timeouts = network.timeouts() if network else None
-        self.egresses.append(Egress(base_url, self.upstream, headers, timeouts, self.ways))
-        return self.egresses[-1]
+        return Egress(base_url, self.upstream, headers, timeouts, self.ways)
 
     def url(self) -> str:
         """Where the dialect's paths begin (…/v1)."""
@@ -193,7 +197,8 @@ class OpenAICompatible(Provider):
 
     async def _answer(self, call: Call, operation: str, request: Request) -> Any:
         path, body, headers = self.path(operation, request), self.body(request), await self.call_headers(call)
-        answer = await self.egress.post(path, body, headers, done=self.ends_with_done)
+        async with self.way(call) as egress:
+            answer = await egress.post(path, body, headers, done=self.ends_with_done)
         return [self.repaired(event) for event in answer] if isinstance(answer, list) else self.repaired(answer)
 
     async def _whole(self, call: Call, operation: str, kind: type[R], request: Request, stream: Stream) -> R:
@@ -210,7 +215,10 @@ class OpenAICompatible(Provider):
         self, call: Call, operation: str, kind: type[R], request: Request, stream: Stream
     ) -> AsyncGenerator[R]:
         path, body, headers = self.path(operation, request), self.body(request), await self.call_headers(call)
-        async with aclosing(self.egress.stream(path, body, headers, done=self.ends_with_done)) as events:
+        async with (
+            self.way(call) as egress,
+            aclosing(egress.stream(path, body, headers, done=self.ends_with_done)) as events,
+        ):
             async for event in events:
                 with reading(kind, self.upstream):
                     chunks = [
@@ -236,6 +244,11 @@ class OpenAICompatible(Provider):
                 f"{self.upstream} answered without '{content}': {sentence(answer) or 'it says not why'}"
             )
         return answer
+
+    @asynccontextmanager
+    async def way(self, call: Call) -> AsyncIterator[Egress]:
+        """The way of one call: everybody's, but where a caller may name an address of its own."""
+        yield self.egress
 
     def path(self, operation: str, request: Request | None = None) -> str:
         """Where below the base address an operation is found; that of `models` has no request."""

@@ -1,18 +1,25 @@
 """Any server of the OpenAI dialect, with headers that come from the caller's provider data.
 
 As OGX has it: `forward_headers` says which keys of the provider data go upstream, each under which header's name, their
-values as they are; the config's own key wins over a forwarded Authorization.
+values as they are; the config's own key wins over `passthrough_api_key`, and either over a forwarded Authorization.
+Without an address in the config each caller names one, `passthrough_url`: that gets nothing of the operator's.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, model_validator
 
 from apps.inference.providers.remote.openai_compatible import OpenAICompatible, OpenAICompatibleConfig
 from llamastack.call import Call
+from llamastack.egress import Egress
+from llamastack.egress.guard import egress_of_caller
 from llamastack.errors import BadRequest
+from llamastack.provider_data import HEADER, ApiKey
+
+URL = "passthrough_url"
 
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 # What says how a message is framed, where it goes or who sent it is not for a caller to write.
@@ -29,13 +36,23 @@ BLOCKED = frozenset(
 class PassthroughConfig(OpenAICompatibleConfig):
     """A server of the OpenAI dialect, and which of a caller's provider data it gets as headers."""
 
-    base_url: str = Field(description="Its address, with or without /v1 at the end", examples=["http://localhost:8000"])
+    base_url: str = Field(
+        "",
+        description="Its address, with or without /v1 at the end; empty: callers name one as passthrough_url",
+        examples=["http://localhost:8000"],
+    )
     forward_headers: dict[str, str] | None = Field(
         None, description='Provider data to send as headers, {"its key": "Header-Name"}, each value as it is'
     )
     extra_blocked_headers: list[str] = Field(
         [], description="Names that forward_headers may not use, beside those that frame, route and identify a request"
     )
+
+    @model_validator(mode="after")
+    def keeps_its_key(self) -> "PassthroughConfig":
+        if self.api_key is not None and self.api_key.get_secret_value() and not self.base_url:
+            raise ValueError("api_key is for base_url alone: give base_url too, or let callers bring their own key")
+        return self
 
     @model_validator(mode="after")
     def forwards_what_it_may(self) -> "PassthroughConfig":
@@ -58,19 +75,53 @@ class Passthrough(OpenAICompatible):
     data_key = "passthrough_api_key"
     api_path = "/v1"
 
+    @classmethod
+    def reads(cls) -> Mapping[str, Any]:
+        return {"passthrough_url": str, "passthrough_api_key": ApiKey}
+
+    def named(self, url: str) -> Egress:
+        """The way to an address that a caller names. Raises BadRequest where it leads to no public one."""
+        network = self.network()
+        return egress_of_caller(_versioned(url), self.upstream, {}, URL, network.timeouts() if network else None)
+
+    @asynccontextmanager
+    async def way(self, call: Call) -> AsyncIterator[Egress]:
+        if self.config.base_url:
+            yield self.egress
+            return
+        url = call.provider_data.read(URL, str)
+        if url is None:
+            how = f'name one in {HEADER}: {{"{URL}": "https://…"}}'
+            raise BadRequest(f"{self.upstream} has no address: {how}.", param=URL)
+        egress = self.named(url)
+        try:
+            yield egress
+        finally:
+            await egress.close()
+
     async def call_headers(self, call: Call) -> Mapping[str, str]:
-        headers = dict(await super().call_headers(call))
-        taken = {name.lower() for name in [*headers, *self.headers()]}
-        for key, header in (self.config.forward_headers or {}).items():
-            value = call.provider_data.get(key)
+        own = {name.lower() for name in self.egress.headers} if self.config.base_url else set()
+        key = None if "authorization" in own else call.provider_data.read("passthrough_api_key", ApiKey)
+        headers = dict(self.authorization(key.get_secret_value())) if key else {}
+        taken = own | {name.lower() for name in headers}
+        for name, header in (self.config.forward_headers or {}).items():
+            value = call.provider_data.get(name)
             if value is not None and header.lower() not in taken:
-                headers[header] = _text(key, value)
+                headers[header] = _text(name, value)
         return headers
+
+    async def listed(self) -> list[dict[str, Any]]:
+        """Without an address of its own it lists nothing: models are registered."""
+        return await super().listed() if self.config.base_url else []
+
+
+def _versioned(address: str) -> str:
+    return address.rstrip("/").removesuffix("/v1") + "/v1"
 
 
 def _text(key: str, value: Any) -> str:
     """A value of provider data as a header's."""
-    text = value.get_secret_value() if isinstance(value, SecretStr) else value
-    if not isinstance(text, str | int | float) or not str(text).isprintable():
-        raise BadRequest(f"The provider data '{key}' is sent on as a header: give it as one line of text.", param=key)
-    return str(text)
+    text = str(value) if isinstance(value, str | int | float) else "\n"
+    if not (text.isascii() and text.isprintable()):
+        raise BadRequest(f"The provider data '{key}' goes on as a header: give it as one line of ASCII.", param=key)
+    return text

@@ -47,8 +47,6 @@ class Issued(BaseModel):
 
 
 class Credentials(Protocol):
-    egress: Egress
-
     async def issue(self) -> Any:
         """A new token: the token server's own answer. Raises StackErrors."""
         ...
@@ -157,9 +155,6 @@ class Tokens:
             if self._clock() >= self._renew_at:
                 await self._renew()
         return self._token
-
-    async def close(self) -> None:
-        await self._credentials.egress.close()
 
     async def _renew(self) -> None:
         asked_at = self._clock()

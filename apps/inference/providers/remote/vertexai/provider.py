@@ -5,8 +5,9 @@ Format: https://cloud.google.com/vertex-ai/generative-ai/docs/migrate/openai/ove
 (https://cloud.google.com/vertex-ai/docs/reference/rest/v1beta1/publishers.models/list).
 """
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from pydantic import Field, SecretStr
@@ -14,8 +15,13 @@ from pydantic import Field, SecretStr
 from apps.inference.providers.remote.openai_compatible import OpenAICompatible, OpenAICompatibleConfig, Request
 from apps.inference.providers.remote.vertexai.credentials import Tokens, default_credentials
 from llamastack.call import Call
-from llamastack.errors import UnsupportedParameter, UpstreamError
+from llamastack.egress import Egress
+from llamastack.egress.network import sent
+from llamastack.errors import BadRequest, UnsupportedParameter, UpstreamError
 
+# Both become parts of an address.
+Project = Annotated[str, Field(pattern=r"^[a-z0-9][\w.:-]*$")]
+Location = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
 GOOGLE = "google/"
 PAGE_SIZE = 200
 MOST_PAGES = 20
@@ -28,8 +34,8 @@ class VertexAIConfig(OpenAICompatibleConfig):
 
     base_url: str = Field("", description="In place of the address that project and location make")
     api_key: SecretStr | None = Field(None, description="An access token; empty for Application Default Credentials")
-    project: str = Field(pattern=r"^[\w.:-]+$", description="The Google Cloud project that is charged")
-    location: str = Field("us-central1", pattern=r"^[a-z0-9-]+$", description="A region, or global")
+    project: Project = Field(description="The Google Cloud project that is charged")
+    location: Location = Field("us-central1", description="A region, or global")
     allowed_models: list[str] | None = Field(
         None, description="Those to offer, as google/gemini-2.5-flash, one a line; Google's Gemini models where empty"
     )
@@ -54,19 +60,31 @@ class VertexAI(OpenAICompatible):
         if not self.headers():
             self.tokens = Tokens(default_credentials(self.reaching))
 
-    async def stop(self) -> None:
-        await super().stop()
-        if self.tokens is not None:
-            await self.tokens.close()
-
-    @property
-    def host(self) -> str:
-        location = self.config.location
-        return "https://aiplatform.googleapis.com" if location == "global" else _regional(location)
-
     def url(self) -> str:
-        where = f"projects/{self.config.project}/locations/{self.config.location}/endpoints/openapi"
-        return self.config.base_url or f"{self.host}/v1/{where}"
+        return self.config.base_url or door(self.config.project, self.config.location)
+
+    @classmethod
+    def reads(cls) -> Mapping[str, Any]:
+        return {**super().reads(), "vertex_project": Project, "vertex_location": Location}
+
+    @asynccontextmanager
+    async def way(self, call: Call) -> AsyncIterator[Egress]:
+        """A caller who brings a token of its own may have another project charged, or another region answer."""
+        named = {name: call.provider_data.read(name, kind) for name, kind in self.reads().items()}
+        project, location, own = (named[name] for name in ("vertex_project", "vertex_location", self.data_key))
+        if project is None and location is None:
+            yield self.egress
+            return
+        if own is None or self.config.base_url:
+            why = "its address is configured" if own else f"that needs your own {self.data_key}"
+            param = "vertex_project" if project else "vertex_location"
+            raise BadRequest(f"{self.upstream} takes no '{param}' of a caller here: {why}.", param=param)
+        address = door(project or self.config.project, location or self.config.location)
+        egress = self.made(address, sent(self.ways, {}))
+        try:
+            yield egress
+        finally:
+            await egress.close()
 
     async def call_headers(self, call: Call) -> Mapping[str, str]:
         return await super().call_headers(call) or await self._authorized()
@@ -90,11 +108,12 @@ class VertexAI(OpenAICompatible):
     async def _published(self) -> list[str]:
         """The names of what Google publishes in the Model Garden."""
         headers = {**self.headers(), **await self._authorized(), "x-goog-user-project": self.config.project}
+        garden = f"{host(self.config.location)}/v1beta1/publishers/google/models"
         names: list[str] = []
         token = ""
         for _ in range(MOST_PAGES):
             query = urlencode({"pageSize": PAGE_SIZE} | ({"pageToken": token} if token else {}))
-            page = await self.egress.get(f"{self.host}/v1beta1/publishers/google/models?{query}", headers)
+            page = await self.egress.get(f"{garden}?{query}", headers)
             if not isinstance(page, dict):
                 raise UpstreamError(f"{self.upstream} listed its models as something that is no object.")
             names += [str(model.get("name", "")).rpartition("/")[2] for model in page.get("publisherModels", ())]
@@ -109,8 +128,13 @@ class VertexAI(OpenAICompatible):
             yield from super()._unsupported(body)
 
 
-def _regional(location: str) -> str:
-    return f"https://{location}-aiplatform.googleapis.com"
+def host(location: str) -> str:
+    region = "" if location == "global" else f"{location}-"
+    return f"https://{region}aiplatform.googleapis.com"
+
+
+def door(project: str, location: str) -> str:
+    return f"{host(location)}/v1/projects/{project}/locations/{location}/endpoints/openapi"
 
 
 def _chats(name: str) -> bool:
