@@ -12,7 +12,7 @@ from ogx_client import OgxClient
 
 from tests.live import SERVERS, Live, live
 
-CANARY = "sk-canary-7"
+CANARY, OURS = "sk-canary-7", "sk-the-operators"
 DATA = {"openai_api_key": CANARY}
 HELLO: Any = [{"role": "user", "content": "Hello"}]
 HEADER = "X-LlamaStack-Provider-Data"
@@ -20,14 +20,19 @@ HEADER = "X-LlamaStack-Provider-Data"
 
 @pytest.fixture(scope="module", params=SERVERS)
 def gateway(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    with live(request.param, tmp_path_factory.mktemp("keys"), GROQ_API_KEY="") as running:
+    variables = {
+        "VLLM_URL": "http://127.0.0.1:9/v1",
+        "VLLM_API_TOKEN": OURS,
+        "LLAMA_STACK_ALLOWED_FETCHES": "127.0.0.1",
+    }
+    with live(request.param, tmp_path_factory.mktemp("keys"), **variables) as running:
         yield running
 
 
 def sent(gateway: Live) -> str:
     """The key of the last request with a body: the server lists models whenever it likes."""
     asked = [headers for headers in gateway.upstream.headers if "Content-Type" in headers]
-    return asked[-1]["Authorization"].removeprefix("Bearer ")
+    return asked[-1].get("Authorization", "").removeprefix("Bearer ")
 
 
 def test_llama_stack_clients_provider_data(gateway: Live) -> None:
@@ -68,6 +73,20 @@ def test_no_key_at_all_is_told(gateway: Live) -> None:
         with pytest.raises(AuthenticationError, match="groq_api_key"):
             client.chat.completions.create(model="mine/sky", messages=HELLO)
     assert httpx.delete(f"{gateway.url}/manage/providers/inference/mine").status_code in (200, 204)
+
+
+def test_an_address_of_the_callers_gets_the_callers_key_and_nothing_of_the_operators(gateway: Live) -> None:
+    with LlamaStackClient(base_url=gateway.url, max_retries=0) as client:
+        client.models.register(model_id="vllm/sky", provider_id="vllm", provider_model_id="sky-1")
+    for data, key in (({}, ""), ({"vllm_api_token": CANARY}, CANARY)):
+        with LlamaStackClient(base_url=gateway.url, provider_data={"vllm_url": gateway.upstream.url, **data}) as client:
+            chunks = client.chat.completions.create(model="vllm/sky", messages=HELLO, stream=True)
+            assert list(chunks)
+            assert client.chat.completions.create(model="vllm/sky", messages=HELLO).choices
+        assert sent(gateway) == key
+    with LlamaStackClient(base_url=gateway.url) as client:
+        client.models.unregister("vllm/sky")
+    assert OURS not in str(gateway.upstream.headers)
 
 
 def test_the_server_logs_none_of_it(gateway: Live) -> None:

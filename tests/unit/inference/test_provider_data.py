@@ -227,6 +227,23 @@ async def test_a_proxy_key_among_the_network_headers_will_do(running: LlamaStack
     await provider.stop()
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_address_of_the_callers_leads_to_no_private_place(
+    client: Client, running: LlamaStack, stream: bool
+) -> None:
+    kind, key = "vllm", "vllm_url"
+    async with vendor(running, kind, api_key="sk-ours") as upstream, serving() as canary:
+        port = canary.url.rpartition(":")[2]
+        for address in (canary.url, f"http://localhost:{port}", "http://169.254.169.254/v1", "file:///etc/passwd"):
+            answer = await chat(client, kind, carrying(**{key: address}), stream=stream)
+            assert answer.status_code == 400, answer.text
+            assert answer.json()["error"]["param"] == key
+        assert (await chat(client, kind, carrying(**{key: ["http://a"]}), stream=stream)).status_code == 400
+        assert not canary.headers
+        assert not upstream.requests
+        assert (await chat(client, kind, stream=stream)).status_code == 200
+
+
 async def test_the_description_of_the_api_mentions_it(client: Client) -> None:
     schema = (await client.get("/openapi.json")).json()
     assert HEADER in schema["info"]["description"]

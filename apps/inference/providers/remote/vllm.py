@@ -1,5 +1,7 @@
 """A vLLM server."""
 
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +9,12 @@ from pydantic import Field, model_validator
 
 from apps.inference.providers.remote.openai_compatible import OpenAICompatible, OpenAICompatibleConfig, Request
 from apps.inference.schemas import ChatCompletionRequest
+from llamastack.call import Call
+from llamastack.egress import Egress
+from llamastack.egress.guard import egress_of_caller
 from llamastack.egress.network import NetworkConfig, TLSConfig
+
+URL = "vllm_url"
 
 
 class VLLMConfig(OpenAICompatibleConfig):
@@ -54,6 +61,23 @@ class VLLM(OpenAICompatible):
 
     def network(self) -> NetworkConfig | None:
         return self.config.reached()
+
+    @classmethod
+    def reads(cls) -> Mapping[str, Any]:
+        return {**super().reads(), URL: str}
+
+    @asynccontextmanager
+    async def way(self, call: Call) -> AsyncIterator[Egress]:
+        """To the server that a caller names: it gets the caller's token, and nothing of this provider's config."""
+        url = call.provider_data.read(URL, str)
+        if url is None:
+            yield self.egress
+            return
+        egress = egress_of_caller(url, self.upstream, {}, URL, self.egress.timeouts)
+        try:
+            yield egress
+        finally:
+            await egress.close()
 
     def body(self, request: Request) -> dict[str, Any]:
         body = super().body(request)
