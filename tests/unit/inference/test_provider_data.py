@@ -1,5 +1,6 @@
 """Per-request keys, from the header to the vendor: whose key is sent, to whom alone, and what is told without one."""
 
+import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator
@@ -40,7 +41,16 @@ async def vendor(running: LlamaStack, kind: str, **config: Any) -> AsyncIterator
         await db(add_provider, kind, f"remote::{kind}", **({"base_url": upstream.url} | config))
         await db(service.edit_model, Model(identifier=kind), {"provider_id": kind, "provider_model_id": "sky-1"})
         await running.live.refresh()
+        if "base_url" not in config:
+            await asked_for_its_models(upstream)
         yield upstream
+
+
+async def asked_for_its_models(upstream: Upstream) -> None:
+    """Wait for what a started provider is asked at once, its listing and its health: no call is cut off at the end."""
+    async with asyncio.timeout(10):
+        while len(upstream.headers) < 2:
+            await asyncio.sleep(0.01)
 
 
 async def chat(client: Client, model: str, headers: dict[str, str] | None = None, **fields: Any) -> httpx.Response:
