@@ -1,16 +1,17 @@
-"""What a provider is: its spec (a line in a table), its base class, and how a class is found by its type."""
+"""What a provider is: its base class, and how a class is found by its type."""
 
 import importlib
 import importlib.metadata
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from llamastack.apis import SERVED, Api
 from llamastack.errors import StackError
+from llamastack.provider_specs import ProviderSpec as ProviderSpec  # third parties find it here
 
 ENTRY_POINTS = "llamastack.providers"
 
@@ -107,32 +108,6 @@ class Provider:
     async def health(self) -> Health:
         """Whether calls would be answered now. The stack gives it three seconds."""
         return Health(True)
-
-
-@dataclass(frozen=True)
-class ProviderSpec:
-    """A line of a PROVIDERS table: strings only, so that reading the table imports nothing heavy.
-
-    `path` is the dotted path of the class; `requirements` names the file that installs `pip_packages`; an `exclusive`
-    provider keeps its state in one process.
-    """
-
-    path: str
-    api: Api = Api.inference
-    provider_type: str = ""
-    pip_packages: tuple[str, ...] = ()
-    requirements: str = ""
-    needs: tuple[Api, ...] = ()
-    exclusive: bool = False
-
-    def keyed(self, api: Api, provider_type: str) -> Self:
-        """This spec with its key in the table filled in."""
-        return replace(self, api=api, provider_type=provider_type)
-
-    @property
-    def kind(self) -> str:
-        """`inline` or `remote`."""
-        return self.provider_type.partition("::")[0]
 
 
 @cache

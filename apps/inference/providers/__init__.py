@@ -1,6 +1,6 @@
 """The inference providers that are built: names and dotted paths, nothing heavy."""
 
-from llamastack.providers import ProviderSpec
+from llamastack.provider_specs import ProviderSpec
 
 LOCAL = ("torch", "transformers", "tokenizers", "safetensors", "gguf")
 CONSTRAINED = ("llguidance", "numpy")
