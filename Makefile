@@ -56,6 +56,10 @@ bench: $(BENCHMARKS) ## Measure everything: each file of benchmarks/ is a target
 $(BENCHMARKS): bench-%: .venv/stamps/dev .venv/stamps/package models
 	$(BIN)/python -m benchmarks.$*
 
+.PHONY: chaos
+chaos: .venv/stamps/dev .venv/stamps/package ## Cut and mutate 11,000 streams of an upstream: none may look whole, or hang
+	$(BIN)/python -m tests.chaos.test_faults
+
 .PHONY: docs
 docs: .venv/stamps/dev .venv/stamps/package ## Write what is made of the code: docs/providers.md
 	$(BIN)/python -m docs.providers_page

@@ -45,6 +45,11 @@ class Live:
 
         self.portal.call(closed)
 
+    def forget(self) -> None:
+        """Whatever the upstream was asked, and whether it was left."""
+        self.upstream.requests.clear()
+        self.portal.call(self.upstream.closed.clear)
+
     def upstream_is_asked(self, model: str, times: int) -> None:
         """Wait until the upstream was asked so often for a model."""
         began = time.monotonic()

@@ -140,7 +140,9 @@ def _no_proxy(asked: Asked, error: aiohttp.ClientProxyConnectionError) -> StackE
 
 def _proxy_refused(asked: Asked, error: aiohttp.ClientHttpProxyError) -> StackError:
     remedy = PROXY_CREDENTIALS if error.status == 407 else ""
-    return UpstreamError(f"The proxy of {asked.upstream} answered {error.status}: {error.message}. {remedy}".rstrip())
+    return UpstreamError(
+        f"The proxy of {asked.upstream} answered {error.status}: {asked.shown(error.message)}. {remedy}".rstrip()
+    )
 
 
 def _unreachable(asked: Asked, error: aiohttp.ClientConnectorError) -> StackError:

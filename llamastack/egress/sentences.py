@@ -64,7 +64,7 @@ def shown(text: str, secrets: Iterable[str]) -> str:
     for secret in sorted(secrets, key=len, reverse=True):
         whole = re.escape(secret) if len(secret) >= SHORT else rf"(?<!\w){re.escape(secret)}(?!\w)"
         text = re.sub(whole, "***", text)
-    text = " ".join(text.split())
+    text = " ".join(text.encode(errors="replace").decode().split())
     return text if len(text) <= LONGEST else text[:LONGEST] + "…"
 
 

@@ -100,8 +100,8 @@ class LiveTransport:
             ssl=way.tls,
         )
         async with request as response:
-            headers = {name.lower(): value for name, value in response.headers.items()}
-            yield Reply(response.status, response.reason or "", headers, response.content.iter_any())
+            headers = {name.lower(): text(value) for name, value in response.headers.items()}
+            yield Reply(response.status, text(response.reason or ""), headers, response.content.iter_any())
 
     async def close(self) -> None:
         if self._session is not None:
@@ -120,3 +120,8 @@ class LiveTransport:
         if not self.network.keepalive:
             return aiohttp.TCPConnector(limit=0, force_close=True)
         return aiohttp.TCPConnector(limit=0, keepalive_timeout=self.network.keepalive)
+
+
+def text(head: str) -> str:
+    """A part of a reply's head without what was no UTF-8 in it, which no JSON could repeat."""
+    return head if head.isascii() else head.encode(errors="replace").decode()

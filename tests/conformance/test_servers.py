@@ -95,6 +95,18 @@ def test_a_client_that_leaves_a_stream_closes_the_upstream_within_a_second(serve
     server.upstream_closes(1)
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_client_that_leaves_before_there_is_an_answer_closes_the_upstream_within_a_second(
+    server: Live, stream: bool
+) -> None:
+    body = json.dumps(asked("held", stream=stream)).encode()
+    server.forget()
+    with closing(server.connected()) as client:
+        client.sendall(head_of(Content_Length=str(len(body))) + body)
+        server.upstream_is_asked("held", times=1)
+    server.upstream_closes(1)
+
+
 def test_a_client_that_leaves_before_the_first_token_does_no_harm(server: Live) -> None:
     body = json.dumps(asked("held", stream=True)).encode()
     for _ in range(5):

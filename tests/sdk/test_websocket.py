@@ -27,7 +27,7 @@ SMALL = 100_000
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def upstream() -> AsyncIterator[Upstream]:
-    async with dialect.serving(Upstream(models=["sky-1", "endless"])) as running:
+    async with dialect.serving(Upstream(models=["sky-1", "endless", "held"])) as running:
         yield running
 
 
@@ -117,6 +117,18 @@ async def test_a_client_that_goes_closes_the_upstream_within_a_second(
         await received(chat)
         if not politely:
             chat.transport.abort()
+    await asyncio.wait_for(upstream.closed.wait(), 1)
+
+
+async def test_a_client_that_goes_before_the_first_chunk_closes_the_upstream_too(
+    server: Server, upstream: Upstream
+) -> None:
+    upstream.closed.clear()
+    async with with_key(server) as chat:
+        before = len(upstream.requests)
+        await ask(chat, "openai/held")
+        while len(upstream.requests) == before:
+            await asyncio.sleep(0.01)
     await asyncio.wait_for(upstream.closed.wait(), 1)
 
 

@@ -40,6 +40,7 @@ class Stream(ABC):
         self.expected = choices
         self.wants_usage = wants_usage
         self.usage: JSON | None = None
+        self.begun: set[int] = set()
         self.ended: set[int] = set()
         self._head: JSON = {}
         self._held: JSON = {}
@@ -48,6 +49,15 @@ class Stream(ABC):
     def finished(self) -> bool:
         """Whether every choice has said why it ended."""
         return len(self.ended) >= self.expected
+
+    @property
+    def closed(self) -> bool:
+        """Whether every choice that has begun has said why it ended. A vendor may begin fewer than were asked for."""
+        return bool(self.begun) and self.begun == self.ended
+
+    def ends(self, chunk: JSON) -> bool:
+        """Whether a chunk says that a choice has ended, or follows one that did."""
+        return any(choice["index"] in self.ended for choice in chunk["choices"])
 
     def chunks(self, event: JSON) -> Iterator[JSON]:
         """The chunks that an event stands for. One that is a whole answer stands for several."""
@@ -83,6 +93,7 @@ class Stream(ABC):
 
     def _choice(self, choice: JSON, place: int) -> JSON:
         index = index_of(choice, place)
+        self.begun.add(index)
         kept = choice | {"index": index} | logprobs_of(choice) | self._said(choice, index)
         kept |= reason_of(choice, called=self._called(index))
         if kept["finish_reason"] is not None and index in self.ended:

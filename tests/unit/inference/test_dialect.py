@@ -240,3 +240,16 @@ def test_the_parts_of_a_chat_make_the_whole() -> None:
     assert (read.id, read.choices[0].message.content, read.choices[0].finish_reason) == ("c1", "Hi", "stop")
     assert read.usage
     assert read.usage.prompt_tokens == 1
+
+
+def test_a_chunk_that_ends_a_choice_and_what_follows_it_is_told_from_the_others() -> None:
+    stream = ChatStream("sky", 2, wants_usage=False)
+    events = [delta(content="a"), delta(content="b", index=1), delta("stop"), delta(content="c", index=1), delta()]
+    ends = [stream.ends(chunk) for event in events for chunk in stream.chunks(event)]
+    assert (ends, stream.closed) == ([False, False, True, False, True], False)
+    ends = [stream.ends(chunk) for chunk in stream.chunks(delta("stop", index=1))]
+    assert (ends, stream.closed) == ([True], True)
+
+
+def test_a_stream_without_a_choice_has_not_closed() -> None:
+    assert not ChatStream("sky", 1, wants_usage=False).closed

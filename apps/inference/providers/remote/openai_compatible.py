@@ -214,25 +214,26 @@ class OpenAICompatible(Provider):
     async def _chunks(
         self, call: Call, operation: str, kind: type[R], request: Request, stream: Stream
     ) -> AsyncGenerator[R]:
+        """The chunks; those that say that a choice has ended, once the whole stream has ended as it should."""
         path, body, headers = self.path(operation, request), self.body(request), await self.call_headers(call)
+        held: list[R] = []
         async with (
             self.way(call) as egress,
             aclosing(egress.stream(path, body, headers, done=self.ends_with_done)) as events,
         ):
             async for event in events:
+                passed: list[R] = []
                 with reading(kind, self.upstream):
-                    chunks = [
-                        kind.model_validate(chunk)
-                        for chunk in stream.chunks(self._holding("choices", self.repaired(event)))
-                    ]
-                for chunk in chunks:
-                    yield chunk
+                    for chunk in stream.chunks(self._holding("choices", self.repaired(event))):
+                        (held if stream.ends(chunk) else passed).append(kind.model_validate(chunk))
+                for one in passed:
+                    yield one
         self._check_end(stream)
-        for last in stream.end():
-            yield kind.model_validate(last)
+        for last in [*held, *map(kind.model_validate, stream.end())]:
+            yield last
 
     def _check_end(self, stream: Stream) -> None:
-        if not (self.ends_with_done or stream.finished):
+        if not (stream.closed if self.ends_with_done else stream.finished):
             raise UpstreamError(f"The stream from {self.upstream} was broken: it ended before the answer did.")
 
     def _holding(self, content: str, answer: Any) -> dict[str, Any]:

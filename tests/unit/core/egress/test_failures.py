@@ -165,3 +165,13 @@ async def test_what_cannot_be_reached_opens_it_too_and_says_how() -> None:
 
 async def test_a_time_out_of_the_upstreams_own_is_one_of_ours() -> None:
     assert isinstance(await refused("408 Slow", b"{}"), UpstreamTimeout)
+
+
+async def test_a_head_that_is_no_utf_8_can_be_told_all_the_same() -> None:
+    for status, kind in (("200 O\udcff", "application/j\udcf6on"), ("500 \udcff", "text/plain")):
+        head = f"HTTP/1.1 {status}\r\nContent-Length: 2\r\nContent-Type: {kind}\r\n\r\n"
+        raw = head.encode(errors="surrogateescape") + b"oh"
+        async with upstream(saying(raw)) as egress:
+            with pytest.raises(UpstreamError) as caught:
+                await egress.get("models")
+        assert orjson.dumps(caught.value.message)

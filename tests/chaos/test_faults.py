@@ -1,0 +1,179 @@
+"""Answers that are cut and mutated: none of them looks whole to our client, and none of them hangs.
+
+    python -m tests.chaos.test_faults [--cuts 1000] [--mutations 10000]
+
+A tenth of that runs as a test.
+"""
+
+import argparse
+import asyncio
+import json
+import platform
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.chaos import faults
+from tests.chaos.test_kill import until_listed
+from tests.servers import serving
+
+PROVIDERS = 16  # each with a breaker of its own, which a good answer after every third trial keeps closed
+IDLE_SECONDS = 2.0
+HANG_SECONDS = IDLE_SECONDS + 1
+URL = "/v1/chat/completions"
+HELLO = [{"role": "user", "content": "Hello"}]
+
+
+@dataclass
+class Findings:
+    """How trials ended, and the seeds of those that ended as none may."""
+
+    ends: Counter[str] = field(default_factory=Counter)
+    false_completions: list[tuple[int, bool]] = field(default_factory=list)
+    hangs: list[tuple[int, bool]] = field(default_factory=list)
+    defects: list[tuple[int, bool]] = field(default_factory=list)  # of ours: a 500, an open breaker
+
+    @property
+    def trials(self) -> int:
+        return sum(self.ends.values())
+
+    def told(self) -> str:
+        ends = ", ".join(f"{end} {times}" for end, times in sorted(self.ends.items()))
+        return (
+            f"{self.trials} trials ({ends}): {len(self.false_completions)} false completions, {len(self.hangs)} hangs"
+        )
+
+
+class Trials:
+    def __init__(self, http: aiohttp.ClientSession) -> None:
+        self.http = http
+        self.findings = Findings()
+
+    async def run(self, seeds: Iterator[tuple[int, bool]]) -> Findings:
+        await asyncio.gather(*(self.client(f"p{number}/sky", seeds) for number in range(PROVIDERS)))
+        return self.findings
+
+    async def client(self, model: str, seeds: Iterator[tuple[int, bool]]) -> None:
+        for number, (seed, streamed) in zip(count(1), seeds):
+            await self.trial(model, seed, streamed)
+            if number % 3 == 0:
+                ended, how = await self.asked(model, 0, streamed)
+                assert ended, f"a good answer was told as {how}"
+
+    async def trial(self, model: str, seed: int, streamed: bool) -> None:
+        began = time.monotonic()
+        ended, how = await self.asked(model, seed, streamed)
+        if time.monotonic() - began > HANG_SECONDS:
+            self.findings.hangs.append((seed, streamed))
+        if ended and not faults.answer(seed, streamed).may_complete:
+            self.findings.false_completions.append((seed, streamed))
+        self.findings.ends[how] += 1
+
+    async def asked(self, model: str, seed: int, streamed: bool) -> tuple[bool, str]:
+        """Whether our server's answer said that it was whole, and in a word how it ended."""
+        body: dict[str, Any] = {"model": model, "messages": HELLO, "seed": seed, "stream": streamed}
+        body |= {} if seed % 4 == 1 else {"store": False}
+        async with self.http.post(URL, json=body) as answer:
+            text = (await answer.read()).decode()
+        if answer.status == 500 or "breaker_open" in text:
+            self.findings.defects.append((seed, streamed))
+        if answer.status != 200:
+            return False, str(answer.status)
+        ended = says_whole(text) if streamed else json.loads(text)["choices"][0]["finish_reason"] is not None
+        return ended, "whole" if ended else "error event"
+
+
+def says_whole(events: str) -> bool:
+    """Whether `[DONE]` or any finish_reason stands in it. Everything else has to end in an error."""
+    *said, rest = events.split("\n\n")
+    chunks = [json.loads(event.removeprefix("data: ")) for event in said if event != "data: [DONE]"]
+    reasons = [choice["finish_reason"] for chunk in chunks for choice in chunk.get("choices", ())]
+    whole = "data: [DONE]" in said or any(reasons)
+    assert rest == ""
+    assert whole or '"error"' in said[-1], events
+    return whole
+
+
+async def tried(cuts: int, mutations: int, folder: Path) -> Findings:
+    """So many of each, and a tenth as many of answers that are no streams."""
+    streams = [(seed, True) for seed in [*range(1, cuts + 1), *range(1_000_000, 1_000_000 + mutations)]]
+    whole = [(seed, False) for seed in [*range(1, cuts // 10 + 1), *range(1_000_000, 1_000_000 + mutations // 10)]]
+    async with faults.serving() as upstream:
+        config = folder / "run.yaml"
+        config.write_text(run_of(upstream))
+        running = serving(config, home=folder / "home")
+        server = await asyncio.to_thread(running.__enter__)
+        try:
+            async with aiohttp.ClientSession(server.url) as http:
+                for number in range(PROVIDERS):
+                    await until_listed(http, f"p{number}/sky")
+                findings = await Trials(http).run(iter([*streams, *whole]))
+        finally:
+            await asyncio.to_thread(running.__exit__, None, None, None)
+        if "Traceback" in server.output:
+            print(server.output)
+    return findings
+
+
+def run_of(upstream: str) -> str:
+    network = {"timeout": {"connect": IDLE_SECONDS, "read": IDLE_SECONDS}}
+    config = {"base_url": upstream, "network": network}
+    rows = [
+        {"provider_id": f"p{number}", "provider_type": "remote::openai", "config": config}
+        for number in range(PROVIDERS)
+    ]
+    return json.dumps({"version": 2, "image_name": "faults", "apis": ["inference"], "providers": {"inference": rows}})
+
+
+@pytest.mark.slow
+async def test_no_answer_that_is_cut_or_mutated_looks_whole_or_hangs(tmp_path: Path) -> None:
+    findings = await tried(100, 1000, tmp_path)
+    assert findings.false_completions == []
+    assert findings.hangs == []
+    assert findings.defects == []
+    assert findings.trials == 1210
+    assert {"whole", "error event", "502"} <= set(findings.ends)
+
+
+def test_the_judge_takes_a_good_answer_for_whole_and_no_beginning_of_it() -> None:
+    for frame in faults.FRAMES:
+        wire = faults.framed(faults.events(), frame, Random(0))
+        assert faults.Answer(wire, "close", True).may_complete
+        # After `[DONE]` an empty line, the end of the chunk, the last chunk, and what gzip has at its end.
+        short = [faults.Answer(wire[:length], "close", True).may_complete for length in range(0, len(wire) - 25, 7)]
+        assert not any(short)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--cuts", type=int, default=1000)
+    parser.add_argument("--mutations", type=int, default=10_000)
+    options = parser.parse_args()
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        findings = asyncio.run(tried(options.cuts, options.mutations, Path(folder)))
+    print(f"{options.cuts} cuts and {options.mutations} mutated streams, and a tenth as many answers that are none")
+    print(findings.told())
+    named = (
+        ("false completion", findings.false_completions),
+        ("hang", findings.hangs),
+        ("defect", findings.defects),
+    )
+    print(f"{time.monotonic() - began:.0f} s, python={platform.python_version()}")
+    for name, seeds in named:
+        for seed, streamed in seeds[:20]:
+            print(f"{name}: seed {seed}, {'stream' if streamed else 'whole'}")
+    return 1 if any(seeds for _, seeds in named) else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
