@@ -333,6 +333,25 @@ async def test_a_reranking_that_fails_is_told(served: Served, model: str, kind: 
         await served.provider.rerank(CALL, ranking(served, model))
 
 
+LACKING = [
+    pytest.param(vendor, operation, id=f"{vendor.name}-{operation}")
+    for vendor in VENDORS
+    for operation in (COMPLETIONS, EMBEDDINGS)
+    if operation not in vendor.offers
+]
+
+
+@pytest.mark.parametrize(("vendor", "operation"), LACKING)
+async def test_an_operation_that_a_vendor_lacks_is_said_to_be_lacking(vendor: Vendor, operation: str) -> None:
+    async with serving(vendor) as served:
+        embedding = EmbeddingRequest.model_validate({"model": served.model(), "input": "one"})
+        completes = operation == COMPLETIONS
+        ask = served.provider.post_completion if completes else served.provider.post_embedding
+        with pytest.raises(StackError, match="'under-test'") as caught:
+            await ask(CALL, served.prompt() if completes else embedding)
+    assert caught.value.status in (404, 501)
+
+
 async def failed(served: Served, model: str, stream: bool) -> StackError:
     with pytest.raises(StackError, match="'under-test'") as caught:
         await asked(served, model, stream=stream)
