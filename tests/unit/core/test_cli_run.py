@@ -226,7 +226,8 @@ def test_a_signal_while_models_are_fetched_leaves_nothing_running(home: Path) ->
 def test_a_request_under_way_is_waited_for_until_a_second_signal(home: Path) -> None:
     with serving(home=home) as server, closing(socket.create_connection(("127.0.0.1", server.port))) as client:
         head = "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-        client.sendall(f"{head}Content-Length: 10\r\n\r\n".encode())  # the body never comes
+        client.sendall(f"{head}Content-Length: 10\r\nExpect: 100-continue\r\n\r\n".encode())  # the body never comes
+        assert client.recv(100).startswith(b"HTTP/1.1 100")  # so the request is under way
         server.send()
         with pytest.raises(subprocess.TimeoutExpired):
             server.process.wait(1.5)
