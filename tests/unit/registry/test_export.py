@@ -14,7 +14,15 @@ from apps.registry.models import Model, Origin, Provider
 from llamastack.config import document, load_config
 
 pytestmark = pytest.mark.django_db
-SWITCHES = ("OPENAI_API_KEY", "OLLAMA_URL", "VLLM_URL", "LLAMA_API_KEY")
+SWITCHES = (
+    "OPENAI_API_KEY",
+    "OLLAMA_URL",
+    "VLLM_URL",
+    "LLAMA_API_KEY",
+    "GROQ_API_KEY",
+    "NVIDIA_API_KEY",
+    "CEREBRAS_API_KEY",
+)
 URL = "http://127.0.0.1:9/v1"
 
 
