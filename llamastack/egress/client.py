@@ -111,12 +111,11 @@ class Egress:
         asked = Asked(self.upstream, self.address, outgoing, frozenset(name.lower() for name in headers or ()))
         # A stream is read by one task after another, which a limit of time does not survive; it has its own.
         limit = None if streamed else self.timeouts.total
-        async with self.room:
-            with self._told(asked) as admitted:
-                async with Within(limit, "did not answer within") as time, AsyncExitStack() as exchange:
-                    reply = await self._reply(outgoing, admitted, exchange, time)
-                    self.breaker.answered(admitted)
-                    yield reply
+        with self._told(asked) as admitted:
+            async with self.room, Within(limit, "did not answer within") as time, AsyncExitStack() as exchange:
+                reply = await self._reply(outgoing, admitted, exchange, time)
+                self.breaker.answered(admitted)
+                yield reply
 
     @contextmanager
     def _told(self, asked: Asked) -> Iterator[Admitted]:

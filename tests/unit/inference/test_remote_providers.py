@@ -191,3 +191,18 @@ async def test_a_list_that_is_none_is_a_bad_gateway() -> None:
             await provider.get_models(CALL)
         assert not (await provider.health()).ok
     await runner.cleanup()
+
+
+async def test_health_tells_of_an_open_breaker_and_is_its_probe_after_the_pause() -> None:
+    async with serving() as upstream, started(OpenAI("openai", OpenAIConfig(base_url=upstream.url))) as provider:
+        breaker = provider.egress.breaker
+        for _ in range(5):
+            breaker.failed(breaker.admit(), "it answered 500")
+        health = await provider.health()
+        assert not health.ok
+        assert "'openai' is left alone" in health.message
+        assert "The last time it answered 500." in health.message
+        assert upstream.headers == []
+        breaker.next_probe = 0
+        assert (await provider.health()).ok
+        assert not breaker.is_open

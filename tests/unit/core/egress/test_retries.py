@@ -231,3 +231,12 @@ def test_all_retries_together_are_a_fifth_of_the_load() -> None:
 @pytest.mark.parametrize("error", [TooSlow("no"), aiohttp.ConnectionTimeoutError(), aiohttp.ClientPayloadError()])
 def test_nothing_is_saved_up_for_what_may_have_been_begun(error: Exception) -> None:
     assert Retries().pause(error, 1) is None
+
+
+async def test_an_open_breaker_answers_though_there_is_no_room() -> None:
+    async with upstream(saying(then_hang=True), Timeouts()) as egress:
+        egress.room = asyncio.Semaphore(0)
+        for _ in range(5):
+            egress.breaker.failed(egress.breaker.admit(), "it answered 500")
+        with pytest.raises(Unavailable):
+            await egress.get("models")
