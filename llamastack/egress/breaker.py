@@ -65,7 +65,7 @@ class Breaker:
             self.failures = 0
 
     def failed(self, call: Admitted, reason: str) -> None:
-        """`reason` follows "The last time": it is shown to everybody, so it has nothing of a caller's in it."""
+        """`reason` follows "because": it is shown to everybody, so it has nothing of a caller's in it."""
         if call.era != self.era:
             return
         self.failures += 1
@@ -93,6 +93,6 @@ class Breaker:
     def _refusal(self, seconds: float) -> Unavailable:
         message = (
             f"{self.upstream} is left alone for another {max(1, round(seconds))} s, since {self.failures} calls in a "
-            f"row failed. The last time {self.reason}."
+            f"row failed, the last one because {self.reason.removesuffix('.')}."
         )
         return Unavailable(message, code="breaker_open", retry_after=seconds)

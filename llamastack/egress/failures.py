@@ -72,7 +72,7 @@ def is_outage(error: Exception) -> bool:
 
 
 def in_short(asked: Asked, error: Exception) -> str:
-    """An outage in words that go on from "The last time" and hold nothing that a caller or the upstream has said."""
+    """An outage in words that go on from "because" and hold nothing that a caller or the upstream has said."""
     if isinstance(error, Refusal):
         return f"it answered {error.status}"
     message = meaning(asked, error).message

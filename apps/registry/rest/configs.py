@@ -11,6 +11,8 @@ from apps.registry.models import Provider, patch_between
 from apps.registry.origins import Setting, class_of, read_only, refuse_locked, settings_of
 from apps.registry.secrets import masked, unmasked
 from llamastack.config import ConfigError
+from llamastack.config.source import spell
+from llamastack.config.validate import problems
 from llamastack.errors import BadRequest
 from llamastack.near import did_you_mean
 
@@ -41,11 +43,13 @@ def config_changes(row: Provider, given: Mapping[str, Any]) -> dict[str, Any]:
 def known(row: Provider, settings: Mapping[str, Setting], name: str, place: str) -> Setting:
     """The setting of that name, which may be edited. Raises BadRequest."""
     if name not in settings:
-        near = did_you_mean(name, settings) or "."
-        raise BadRequest(
-            f"Providers of type '{row.provider_type}' have no setting '{name[:SHOWN]}' here{near}",
-            param=(place + name)[:SHOWN],
-        )
+        kind = class_of(row)
+        if kind and (own := kind.other_names.get(name)) in settings:
+            message = f"'{name}' is another name of '{own}': give that one alone."
+        else:
+            near = did_you_mean(name, settings) or "."
+            message = f"Providers of type '{row.provider_type}' have no setting '{name[:SHOWN]}' here{near}"
+        raise BadRequest(message, param=(place + name)[:SHOWN])
     if settings[name].locked:
         raise read_only(name, place, settings[name])
     return settings[name]
@@ -54,13 +58,15 @@ def known(row: Provider, settings: Mapping[str, Setting], name: str, place: str)
 def refuse_invalid(row: Provider) -> None:
     """What its class says against the config that would hold. Raises BadRequest, naming the field."""
     kind = class_of(row)
+    if kind is None:
+        return
+    config: dict[str, Any] = {}
     try:
-        if kind is not None:
-            kind.model_validate(opened_config(row))
+        config = opened_config(row)
+        kind.model_validate(config)
     except ConfigError as error:
         raise BadRequest(str(error), param="config") from error
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-        place = ".".join(["config", *map(str, first["loc"])])
-        message = first["msg"].removeprefix("Value error, ")
-        raise BadRequest(f"'{place}': {message}.", param=place, code="invalid_value") from error
+        first = problems(error, kind, config, ("config",))[0]
+        place, stop = spell(first.place), "" if first.message.endswith("?") else "."
+        raise BadRequest(f"'{place}': {first.message}{stop}", param=place, code="invalid_value") from error

@@ -170,12 +170,21 @@ async def test_what_cannot_be_added(
     assert await db(Provider.objects.count) == 1
 
 
+async def test_two_names_of_one_setting_with_different_values_are_told_to_be_one(
+    client: httpx.AsyncClient, sky: Provider
+) -> None:
+    answer = await client.patch(SKY, json={"config": {"base_url": "http://a.example/v1", "url": "http://b.example/v1"}})
+    assert answer.status_code == 400
+    assert answer.json()["error"]["message"] == "'url' is another name of 'base_url': give that one alone."
+
+
 async def test_an_unknown_name_brings_near_ones(client: httpx.AsyncClient, sky: Provider) -> None:
     for answer, near in (
         (await client.get(f"{PROVIDERS}/inference/skyy"), "'sky'"),
         (await client.post(PROVIDERS, json=NEW | {"provider_type": "remote::opnai"}), "'remote::openai'"),
         (await client.patch(SKY, json={"enabeld": True}), "'enabled'"),
         (await client.patch(SKY, json={"config": {"base_ulr": "x"}}), "'base_url'"),
+        (await client.patch(SKY, json={"config": {"network": {"timeout": {"conect": 3}}}}), "'connect'"),
         (await client.get(PROVIDERS, params={"origni": "yaml"}), "'origin'"),
     ):
         assert f"did you mean {near}" in answer.json()["detail"]

@@ -40,7 +40,8 @@ def test_five_failures_in_a_row_open_it_and_it_says_why(breaker: Breaker) -> Non
     refused = refusal(breaker)
     assert (refused.status, refused.code, refused.retry_after) == (503, "breaker_open", FIRST_PAUSE)
     assert refused.message == (
-        "Provider 'sky' is left alone for another 5 s, since 5 calls in a row failed. The last time it answered 503."
+        "Provider 'sky' is left alone for another 5 s, since 5 calls in a row failed, the last one because it "
+        "answered 503."
     )
 
 

@@ -159,7 +159,8 @@ async def test_what_cannot_be_reached_opens_it_too_and_says_how() -> None:
     for _ in range(6):
         with pytest.raises(StackError) as caught:
             await egress.get("models")
-    assert "The last time it cannot be reached at http://127.0.0.1:9" in caught.value.message
+    assert "the last one because it cannot be reached at http://127.0.0.1:9 (" in caught.value.message
+    assert caught.value.message.endswith(").")
     await egress.close()
 
 
