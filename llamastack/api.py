@@ -78,8 +78,15 @@ class BoundedParser(Parser):
 
 
 def answer(error: StackError) -> HttpResponse:
+    """The error as JSON. `reason` is what Django's log says of a status of 500 and more; ASGI sends no reason."""
     status, body = render(error)
-    return HttpResponse(orjson.dumps(body), status=status, content_type="application/json", headers=headers(error))
+    return HttpResponse(
+        orjson.dumps(body),
+        status=status,
+        reason=error.message if status >= 500 else None,
+        content_type="application/json",
+        headers=headers(error),
+    )
 
 
 def invalid(error: ValidationError, request: HttpRequest) -> BadRequest:

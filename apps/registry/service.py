@@ -370,6 +370,8 @@ def record_health(provider_key: int, health: Health) -> None:
     row = Provider.objects.filter(pk=provider_key)
     if health.ok:
         row.filter(healthy=False).update(discovered_at=None)  # it is back: ask at once what it serves
+    elif name := row.exclude(healthy=False).values_list("identifier", flat=True).first():
+        logger.warning("Health check of '%s' failed: %s", name, health.message)
     row.update(healthy=health.ok, health=health.message[:2000].replace("\0", ""))
 
 

@@ -169,14 +169,15 @@ async def test_an_upstream_that_answers_nonsense_is_a_bad_gateway(
     assert (response.status_code, response.json()["error"]["code"]) == (502, "upstream_error")
 
 
-async def test_an_upstream_that_cannot_be_reached_is_a_bad_gateway(
-    client: httpx.AsyncClient, running: LlamaStack
+async def test_an_upstream_that_cannot_be_reached_is_a_bad_gateway_and_the_log_says_why(
+    client: httpx.AsyncClient, running: LlamaStack, caplog: pytest.LogCaptureFixture
 ) -> None:
     row = await db(add_provider, "dead", base_url="http://127.0.0.1:9/v1")
     await serve_as(row, running, "dead-model")
     response = await client.post(URL, json={"model": "dead-model", "messages": HELLO})
     assert response.status_code == 502
     assert "cannot be reached at http://127.0.0.1:9/v1" in response.json()["error"]["message"]
+    assert [r.message for r in caplog.records if r.name == "django.request" and "127.0.0.1:9/v1" in r.message]
 
 
 async def test_the_upstream_is_closed_when_the_client_goes(

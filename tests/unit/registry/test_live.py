@@ -156,6 +156,17 @@ async def test_a_name_that_postgresql_cannot_keep_holds_up_no_other(sky: Provide
     assert await db(recorded) == "odd  answer"
 
 
+async def test_the_log_says_once_that_a_provider_has_begun_to_fail(
+    sky: Provider, caplog: pytest.LogCaptureFixture
+) -> None:
+    def failed() -> None:
+        for answer in ("It is down.", "It is still down."):
+            service.record_health(sky.pk, Health(False, answer))
+
+    await db(failed)
+    assert caplog.messages == ["Health check of 'sky' failed: It is down."]
+
+
 async def test_a_provider_type_that_is_not_built_is_unavailable(client: httpx.AsyncClient, running: LlamaStack) -> None:
     row = await db(add_provider, "later", "remote::watsonx", api_key="secret")
     await serve_as(row, running, "granite")
