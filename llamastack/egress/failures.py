@@ -91,7 +91,9 @@ def _refused(asked: Asked, error: Refusal) -> StackError:
     if status == 407:
         return UpstreamError(f"The proxy of {asked.upstream} answered 407: {error.reply.reason}. {PROXY_CREDENTIALS}")
     words = asked.shown(sentence(body) or error.reply.reason)
-    message = f"{asked.upstream} answered {status}: {words}"
+    # A 404 that is no error of the dialect speaks of the address rather than of a model.
+    where = f" at {asked.address}" if status == 404 and not (isinstance(body, dict) and "error" in body) else ""
+    message = f"{asked.upstream} answered {status}{where}: {words}"
     if is_page(error.reply.media_type, error.body):
         message = f"{asked.upstream} answered {status} with an HTML page, as a proxy or a wrong address does: {words}"
         if status not in (408, 429, 504):

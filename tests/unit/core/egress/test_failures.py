@@ -42,6 +42,13 @@ async def test_the_callers_fault_keeps_its_status_and_its_field() -> None:
     assert (error.status, error.param, error.code) == (404, "model", "model_not_found")
 
 
+@pytest.mark.parametrize("body", [b"404 page not found", b'{"detail": "Not Found"}'])
+async def test_a_404_that_is_no_error_of_the_dialect_names_the_address(body: bytes) -> None:
+    error = await refused("404 Not Found", body)
+    assert error.status == 404
+    assert "'x' answered 404 at http://127.0.0.1:" in error.message
+
+
 @pytest.mark.parametrize(
     ("header", "seconds"),
     [
