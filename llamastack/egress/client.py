@@ -30,7 +30,7 @@ class Egress:
 
     `headers` go with every request to the base address's origin, and to no other; those of a single call, such as the
     caller's own key, are laid over them. A call that fails before anything came is made again (`retries`), and an
-    upstream that is down is left alone (`breaker`).
+    upstream that is down is left alone (`breaker`, and one for each other origin that is asked).
     """
 
     def __init__(
@@ -49,6 +49,7 @@ class Egress:
         self.timeouts = timeouts or Timeouts()
         self.transport: Transport = kept(LiveTransport(self.timeouts, network))
         self.breaker = Breaker(upstream)
+        self.breakers = {self.origin: self.breaker}
         self.retries = Retries()
         # A call that waits for room is not yet asking: none of the limits of time is for that.
         self.room = asyncio.Semaphore(network.requests) if network and network.requests else nullcontext()
@@ -108,36 +109,21 @@ class Egress:
     ) -> AsyncIterator[Reply]:
         """One call, whatever it takes: the reply of the first try that is answered."""
         outgoing = self._outgoing(method, path, body, headers or {}, streamed)
-        asked = Asked(self.upstream, self.address, outgoing, frozenset(name.lower() for name in headers or ()))
+        place = origin(outgoing.url)
+        address = self.address if place == self.origin else without_password(outgoing.url.partition("?")[0])
+        asked = Asked(self.upstream, address, outgoing, frozenset(name.lower() for name in headers or ()))
+        breaker = self.breakers.setdefault(place, Breaker(self.upstream))
         # A stream is read by one task after another, which a limit of time does not survive; it has its own.
         limit = None if streamed else self.timeouts.total
-        with self._told(asked) as admitted:
+        with _told(asked, breaker) as admitted:
             async with self.room, Within(limit, "did not answer within") as time, AsyncExitStack() as exchange:
-                reply = await self._reply(outgoing, admitted, exchange, time)
-                self.breaker.answered(admitted)
+                reply = await self._reply(outgoing, breaker, admitted, exchange, time)
+                breaker.answered(admitted)
                 yield reply
 
-    @contextmanager
-    def _told(self, asked: Asked) -> Iterator[Admitted]:
-        """Every failure as a StackError, and to the breaker."""
-        admitted = self.breaker.admit()
-        try:
-            yield admitted
-        except FAILURES as error:
-            if is_outage(error):
-                self.breaker.failed(admitted, in_short(asked, error))
-            elif isinstance(error, Refusal):
-                self.breaker.answered(admitted)
-            else:
-                self.breaker.abandoned(admitted)
-            raise meaning(asked, error) from error
-        except BaseException:  # the caller has gone, or has failed itself
-            self.breaker.abandoned(admitted)
-            raise
-        else:
-            self.breaker.succeeded(admitted)
-
-    async def _reply(self, outgoing: Outgoing, admitted: Admitted, exchange: AsyncExitStack, time: Within) -> Reply:
+    async def _reply(
+        self, outgoing: Outgoing, breaker: Breaker, admitted: Admitted, exchange: AsyncExitStack, time: Within
+    ) -> Reply:
         """Try until there is one, which `exchange` closes. A probe is one try."""
         self.retries.called()
         for tries in itertools.count(1):
@@ -147,7 +133,7 @@ class Egress:
                     exchange.push_async_exit(attempt.pop_all())
                     return reply
             except FAILURES as error:
-                once = admitted.probe or self.breaker.is_open
+                once = admitted.probe or breaker.is_open
                 pause = None if once else self.retries.pause(error, tries, time.left)
                 if pause is None:
                     raise
@@ -178,6 +164,27 @@ class Egress:
         if isinstance(body, bytes):
             return Outgoing(method, url, sent, body, streamed)
         return Outgoing(method, url, sent | {"Content-Type": "application/json"}, orjson.dumps(body), streamed)
+
+
+@contextmanager
+def _told(asked: Asked, breaker: Breaker) -> Iterator[Admitted]:
+    """Every failure as a StackError, and to the breaker."""
+    admitted = breaker.admit()
+    try:
+        yield admitted
+    except FAILURES as error:
+        if is_outage(error):
+            breaker.failed(admitted, in_short(asked, error))
+        elif isinstance(error, Refusal):
+            breaker.answered(admitted)
+        else:
+            breaker.abandoned(admitted)
+        raise meaning(asked, error) from error
+    except BaseException:  # the caller has gone, or has failed itself
+        breaker.abandoned(admitted)
+        raise
+    else:
+        breaker.succeeded(admitted)
 
 
 def origin(url: str) -> tuple[str, str | None, int | None] | None:

@@ -64,9 +64,13 @@ def meaning(asked: Asked, error: Exception) -> StackError:
 
 
 def is_outage(error: Exception) -> bool:
-    """Whether it speaks of an upstream that is down, rather than of one request. 501 is what it never offers."""
+    """Whether it speaks of an upstream that is down, rather than of one request.
+
+    500 does not: it is what servers say of a prompt or a model that they fail at, and whoever sends such requests would
+    shut out everybody else. 501 is what the upstream never offers.
+    """
     if isinstance(error, Refusal):
-        return error.status >= 500 and error.status != 501 and not error.reply.replayed
+        return error.status > 501 and not error.reply.replayed
     down = isinstance(error, TimeoutError | aiohttp.ClientError | ConnectionError)
     return down and not isinstance(error, aiohttp.InvalidURL)
 
@@ -151,6 +155,11 @@ def _unreachable(asked: Asked, error: aiohttp.ClientConnectorError) -> StackErro
     return UpstreamError(f"{asked.upstream} cannot be reached at {asked.address} ({error.os_error}).")
 
 
+def _no_http(asked: Asked, error: aiohttp.ClientResponseError) -> StackError:
+    said = "what is no HTTP, has too long a head, or an encoding that was not asked for"
+    return UpstreamError(f"{asked.upstream} at {asked.address} answered with {said}.")
+
+
 def _cut(asked: Asked, error: Exception) -> StackError:
     if isinstance(error.__cause__, ssl.SSLError):  # such as TLS 1.3's word on a certificate, after the handshake
         return _tls_failed(asked, error.__cause__)
@@ -202,6 +211,7 @@ MEANINGS: tuple[tuple[type[Exception], Callable[[Asked, Any], StackError]], ...]
     (aiohttp.ClientProxyConnectionError, _no_proxy),
     (aiohttp.ClientHttpProxyError, _proxy_refused),
     (aiohttp.ClientConnectorError, _unreachable),
+    (aiohttp.ClientResponseError, _no_http),
     (aiohttp.InvalidURL, _no_url),
     (aiohttp.ClientError, _cut),
     (ConnectionError, _cut),

@@ -11,6 +11,8 @@ from tests.unit.core.egress.speaking import OK, answer, saying, streamed, upstre
 PAGE = b"<!DOCTYPE html><html><head><title>502</title></head><body><center>nginx</center></body></html>"
 HTML = b"Content-Type: text/html; charset=utf-8"
 KEY = "sk-1234567"
+ZSTD = answer("200 OK", b"nothing", b"Content-Encoding: zstd")
+HUGE_HEAD = b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 100_000 + b"\r\n\r\n"
 
 
 async def refused(status: str, body: bytes, *headers: bytes, sent: dict[str, str] | None = None) -> StackError:
@@ -152,7 +154,7 @@ async def test_an_error_does_not_tell_the_password_in_an_address() -> None:
 
 
 async def test_what_opened_the_breaker_is_told_without_the_upstreams_words() -> None:
-    async with upstream(saying(answer("500 Oh", b'{"error": "you said: my secret prompt"}'))) as egress:
+    async with upstream(saying(answer("520 Oh", b'{"error": "you said: my secret prompt"}'))) as egress:
         for _ in range(6):
             with pytest.raises(StackError) as caught:
                 await egress.get("models")
@@ -169,6 +171,14 @@ async def test_what_cannot_be_reached_opens_it_too_and_says_how() -> None:
     assert "the last one because it cannot be reached at http://127.0.0.1:9 (" in caught.value.message
     assert caught.value.message.endswith(").")
     await egress.close()
+
+
+@pytest.mark.parametrize("said", [b"HTTP/1.1 9999\r\n\r\n", b"SSH-2.0-OpenSSH_9.6\r\n", HUGE_HEAD, ZSTD])
+async def test_what_is_no_http_or_cannot_be_unpacked_is_said_to_be_that(said: bytes) -> None:
+    async with upstream(saying(said)) as egress:
+        with pytest.raises(UpstreamError) as caught:
+            await egress.get("models")
+    assert "HTTP" in caught.value.message
 
 
 async def test_a_time_out_of_the_upstreams_own_is_one_of_ours() -> None:
