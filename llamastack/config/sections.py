@@ -90,7 +90,14 @@ class SqliteBackend(Section):
 
 
 class PostgresBackend(Section):
+    """OGX has a `connection_string` in place of the parts of an address, and the settings of its pool."""
+
     type: Literal["kv_postgres", "sql_postgres"]
+    connection_string: str | None = Field(default=None, pattern=r"^postgres(ql)?://")
+    pool_size: int | None = None
+    max_overflow: int | None = None
+    pool_recycle: int | None = None
+    pool_pre_ping: bool | None = None
     host: str = "localhost"
     port: int = 5432
     db: str = "llamastack"
@@ -100,6 +107,11 @@ class PostgresBackend(Section):
     ca_cert_path: str | None = None
     table_name: str = "llamastack_kvstore"
     namespace: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def needs_a_user_or_a_whole_address(cls, data: Any) -> Any:
+        return {"user": ""} | data if isinstance(data, dict) and data.get("connection_string") else data
 
 
 class RedisBackend(Section):
@@ -137,8 +149,20 @@ class SqlStore(Section):
 
 
 class QueuedSqlStore(SqlStore):
+    enabled: Literal[True] = True
     max_write_queue_size: int = Field(default=10000, ge=1)
     num_writers: int = Field(default=4, ge=1)
+
+
+class EitherStore(Section):
+    """0.3.5 keeps it in a key-value backend, OGX in an SQL one."""
+
+    backend: str
+    namespace: str | None = None
+    table_name: str | None = None
+
+
+Store = KeyValueStore | SqlStore | EitherStore
 
 
 class Stores(Section):
@@ -146,10 +170,10 @@ class Stores(Section):
     inference: QueuedSqlStore | None = None
     conversations: SqlStore | None = None
     responses: QueuedSqlStore | None = None
-    prompts: KeyValueStore | None = None
-    connectors: KeyValueStore | None = None
+    prompts: EitherStore | None = None
+    connectors: EitherStore | None = None
 
-    def named(self) -> dict[str, KeyValueStore | SqlStore]:
+    def named(self) -> dict[str, Store]:
         stores = {name: getattr(self, name) for name in type(self).model_fields}
         return {name: store for name, store in stores.items() if store is not None}
 

@@ -17,12 +17,14 @@ from llamastack.config.sections import (
     SqlStore,
     StackConfig,
     Storage,
+    Store,
 )
 from llamastack.config.source import Problem
 from llamastack.home import home
 from llamastack.near import did_you_mean
 
 DATABASE_FILE = "llamastack.db"
+POOL = {"pool_size", "max_overflow", "pool_recycle", "pool_pre_ping"}
 
 
 def database_url(config: StackConfig, env: Environment | None = None) -> str:
@@ -49,6 +51,8 @@ def deciding_backend(storage: Storage) -> SqliteBackend | PostgresBackend | None
 
 
 def _postgres_url(backend: PostgresBackend) -> str:
+    if backend.connection_string:
+        return backend.connection_string
     socket = backend.host.startswith("/")
     host = "" if socket else f"[{backend.host}]" if ":" in backend.host else backend.host
     password = f":{quote(backend.password, safe='')}" if backend.password else ""
@@ -74,14 +78,17 @@ def check_storage(storage: Storage) -> Iterator[Problem]:
             yield Problem(f"this store needs a {_family(store)}… backend; '{store.backend}' is {backend.type}", place)
 
 
-def _family(store: KeyValueStore | SqlStore) -> str:
-    return "kv_" if isinstance(store, KeyValueStore) else "sql_"
+def _family(store: Store) -> str:
+    return "kv_" if isinstance(store, KeyValueStore) else "sql_" if isinstance(store, SqlStore) else ""
 
 
 def storage_notes(storage: Storage) -> Iterator[str]:
     for name, backend in storage.backends.items():
         if isinstance(backend, RedisBackend | MongodbBackend):
             yield f"storage.backends.{name}: {backend.type} is not used; what it would hold lives in the database"
+        if backend.model_fields_set & POOL:
+            told = ", ".join(sorted(backend.model_fields_set & POOL))
+            yield f"storage.backends.{name}: no effect of {told}: the pool is the server's own"
     if len({_product(backend) for backend in storage.backends.values()} & {"sqlite", "postgres"}) == 2:
         chosen = deciding_backend(storage)
         yield f"storage: all stores live in one database; that of the metadata store is taken ({_product(chosen)})"

@@ -71,12 +71,13 @@ def _message(details: ErrorDetails, model: type[BaseModel]) -> str:
 def _place(loc: Sequence[str | int], data: Any, kind: str = "") -> Place:
     """A pydantic location without the parts that name a member of a union and no place in the data."""
     place: list[str | int] = []
+    found: Any = MISSING
     for part in loc:
         found = _at(data, (part,))
         if found is not MISSING:
             place.append(part)
             data = found
-    return (*place, loc[-1]) if kind == "missing" else tuple(place)
+    return (*place, loc[-1]) if kind == "missing" and found is MISSING else tuple(place)
 
 
 def _at(data: Any, place: Sequence[str | int]) -> Any:

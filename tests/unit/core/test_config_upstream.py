@@ -99,6 +99,72 @@ def test_a_file_of_0_3_5_is_read_and_what_is_not_built_is_noted(tmp_path: Path) 
     ]
 
 
+OGX = """\
+    version: 2
+    distro_name: starter
+    apis: [batches, inference, messages, responses, skills, systemone, tool_runtime]
+    providers:
+      inference:
+      - provider_id: meta
+        provider_type: remote::meta
+        config: {base_url: "https://api.meta.ai/v1", api_key: "${env.META_API_KEY:=}"}
+      - provider_id: gemini
+        provider_type: remote::gemini
+        config: {api_key: "${env.GEMINI_API_KEY:=}", access_token: "${env.GEMINI_ACCESS_TOKEN:=}"}
+      skills:
+      - {provider_id: builtin, provider_type: "inline::builtin", config: {persistence: {backend: kv_default}}}
+      systemone:
+      - {provider_id: typesafe, provider_type: "remote::typesafe", config: {base_url: "https://api.typesafe.ai"}}
+      tool_runtime:
+      - {provider_id: nimble-search, provider_type: "remote::nimble-search", config: {search_depth: lite}}
+    storage:
+      backends:
+        kv_default:
+          type: kv_postgres
+          connection_string: ${env.POSTGRES_CONNECTION_STRING:=postgresql://ogx:ogx@localhost:5432/ogx}
+          table_name: ${env.POSTGRES_TABLE_NAME:=ogx_kvstore}
+        sql_default:
+          type: sql_postgres
+          connection_string: ${env.POSTGRES_CONNECTION_STRING:=postgresql://ogx:ogx@localhost:5432/ogx}
+          pool_size: ${env.POSTGRES_POOL_SIZE:=10}
+          pool_pre_ping: ${env.POSTGRES_POOL_PRE_PING:=true}
+      stores:
+        metadata: {namespace: registry, backend: kv_default}
+        inference: {table_name: inference_store, backend: sql_default, enabled: true}
+        prompts: {table_name: prompts, backend: sql_default}
+        connectors: {table_name: connectors, backend: sql_default}
+    registered_resources:
+      models:
+      - {metadata: {}, model_id: claude-haiku, provider_id: all, provider_model_id: auto, model_type: llm}
+      vector_stores: []
+    vector_stores:
+      default_provider_id: faiss
+      default_reranker_model: {provider_id: sentence-transformers, model_id: Qwen/Qwen3-Reranker-0.6B}
+    connectors: []
+    """
+
+
+def test_a_file_of_ogx_is_read_and_what_is_not_built_is_noted(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(dedent(OGX))
+    config = load_config(path, env={})
+    assert [(entry.provider_id, entry.unavailable) for entry in config.providers["inference"]] == [
+        ("meta", "not built yet"),
+        ("gemini", None),
+    ]
+    assert database_url(config, {}) == "postgresql://ogx:ogx@localhost:5432/ogx"
+    assert config.notes == [
+        "providers.inference: unavailable: meta (not built yet)",
+        "providers.skills: unavailable: builtin (not built yet)",
+        "providers.systemone: unavailable: typesafe (not built yet)",
+        "providers.tool_runtime: unavailable: nimble-search (not built yet)",
+        "model claude-haiku is not registered: provider 'all' is not enabled",
+        "apis: not built yet and answered with 404: batches, messages, responses, skills, systemone, tool_runtime",
+        "vector_stores: has no effect yet: not built",
+        "storage.backends.sql_default: no effect of pool_pre_ping, pool_size: the pool is the server's own",
+    ]
+
+
 WRONG: tuple[Any, ...] = (
     None,
     "",

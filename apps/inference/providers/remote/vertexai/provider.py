@@ -39,6 +39,9 @@ class VertexAIConfig(OpenAICompatibleConfig):
     allowed_models: list[str] | None = Field(
         None, description="Those to offer, as google/gemini-2.5-flash, one a line; Google's Gemini models where empty"
     )
+    thought_signature_store: dict[str, Any] | None = Field(
+        None, description="OGX's, read and without effect: signatures travel in the tool calls, as extra_content"
+    )
 
     @classmethod
     def sample_run_config(cls) -> dict[str, Any]:
