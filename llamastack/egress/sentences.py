@@ -3,9 +3,10 @@
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import orjson
+
+from llamastack.recording.secrets import of_request
 
 LONGEST = 500
 LONGEST_BEGINNING = 200  # of what is no JSON
@@ -14,9 +15,6 @@ LONGEST_DETAIL = 200
 FIELDS = ("error", "detail", "message", "Message", "msg", "errors", "error_description", "title")
 DEEPEST = 4
 SHORT = 8  # a secret of fewer characters may be part of a word, which is left as it is
-HARMLESS = frozenset(
-    {"accept", "accept-encoding", "connection", "content-length", "content-type", "host", "user-agent"}
-)
 HTML = ("text/html", "application/xhtml+xml")
 MARKUP = re.compile(rb"<(script|style)\b.*?</\1\s*>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 
@@ -70,14 +68,4 @@ def shown(text: str, secrets: Iterable[str]) -> str:
 
 def secrets_of(headers: Mapping[str, str], url: str) -> set[str]:
     """What of a request no message may repeat: the values of its headers, and the password in its address."""
-    values = {value for name, value in headers.items() if name.lower() not in HARMLESS}
-    found = values | {value.rpartition(" ")[2] for value in values} | _passwords(url)
-    return {secret for secret in found if len(secret) > 1}
-
-
-def _passwords(url: str) -> set[str]:
-    try:
-        password = urlsplit(url).password or ""
-    except ValueError:  # it leads nowhere, which is told by who tries it
-        return set()
-    return {password, unquote(password)}
+    return {secret for secret in of_request(url, headers) if len(secret) > 1}

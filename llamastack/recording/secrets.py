@@ -5,6 +5,7 @@ import binascii
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
@@ -14,7 +15,10 @@ MASK = "***"
 # Shorter ones, such as the `fake` of servers that check none, are words of ordinary answers too.
 SHORTEST = 8
 PROVIDER_DATA = re.compile(r"provider-data$", re.IGNORECASE)
-OF_HEADERS = re.compile(r"auth|cookie|key|token|secret|password|credential|signature", re.IGNORECASE)
+# All other headers may be secret: a provider names those that carry a caller's values as it likes.
+HARMLESS = frozenset(
+    {"accept", "accept-encoding", "connection", "content-length", "content-type", "host", "user-agent"}
+)
 # Whole names: a `page_token` tells two requests apart.
 OF_QUERIES = re.compile(
     r"(x[-_]amz[-_]|x[-_])?((api|access|auth|subscription|security)[-_]?)?"
@@ -61,26 +65,33 @@ class Secrets:
 
 def of_request(url: str, headers: Mapping[str, str]) -> Iterator[str]:
     """The secrets that a request carries in its address and its headers."""
-    parts = urlsplit(url)
-    if parts.password:
-        yield unquote(parts.password)
-    yield from (value for name, value in parse_qsl(parts.query) if OF_QUERIES.fullmatch(name))
+    with suppress(ValueError):  # an address that leads nowhere, which is told by who tries it
+        parts = urlsplit(url)
+        if parts.password:
+            yield from (parts.password, unquote(parts.password))
+        yield from (value for name, value in parse_qsl(parts.query) if OF_QUERIES.fullmatch(name))
     for name, value in headers.items():
         if PROVIDER_DATA.search(name):
-            yield from _texts(value)
-        elif OF_HEADERS.search(name):
+            yield from _provider_data(value)
+        elif name.lower() not in HARMLESS:
             yield value
             yield value.rpartition(" ")[2]
             yield from _credentials(value)
 
 
-def _texts(provider_data: str) -> Iterator[str]:
+def _provider_data(header: str) -> Iterator[str]:
     """A caller's keys, which another stack is sent as they came."""
-    try:
-        values = json.loads(provider_data)
-    except ValueError:
-        return
-    yield from (value for value in values.values() if isinstance(value, str)) if isinstance(values, dict) else ()
+    yield header
+    with suppress(ValueError):
+        yield from _texts(json.loads(header))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _texts(inner)
 
 
 def _credentials(header: str) -> Iterator[str]:

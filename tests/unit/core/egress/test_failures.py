@@ -193,3 +193,9 @@ async def test_a_head_that_is_no_utf_8_can_be_told_all_the_same() -> None:
             with pytest.raises(UpstreamError) as caught:
                 await egress.get("models")
         assert orjson.dumps(caught.value.message)
+
+
+async def test_keys_that_are_sent_on_within_a_header_are_masked_one_by_one() -> None:
+    sent = {"X-LlamaStack-Provider-Data": '{"groq_api_key": "gsk-7654321", "more": ["gsk-1357911"]}'}
+    error = await refused("400 No", b'{"error": "neither gsk-7654321 nor gsk-1357911"}', sent=sent)
+    assert error.message.endswith("neither *** nor ***")
