@@ -48,6 +48,8 @@ def api_responses(get_response: Any) -> Any:
             response = JsonResponse(render(error)[1], status=error.status, headers={"Allow": response["Allow"]})
         if isinstance(call := vars(request).get("auth"), Call):
             response.headers["X-Request-Id"] = call.request_id
+            if response.status_code >= 500:
+                response.reason_phrase += f" ({call.request_id})"  # which Django logs
         if not response.streaming:
             response.headers["Content-Length"] = str(len(response.content))
         return response

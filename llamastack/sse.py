@@ -64,6 +64,8 @@ async def _events(first: BaseModel | None, chunks: Any, done: bytes) -> AsyncIte
             async for chunk in chunks:
                 yield encode_model(chunk)
         except StackError as error:
+            if error.status >= 500:
+                logger.warning("A stream broke off: %s", error.message)
             yield encode_error(error)
         except Exception:  # the headers are out: the only way left to tell the client is an event
             logger.exception("A stream broke off")

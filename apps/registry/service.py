@@ -140,7 +140,8 @@ def _refuse_what_is_not_theirs(row: Provider, given: Iterable[Leaf]) -> None:
         if isinstance(leaf.value, str) and leaf.value.startswith(PREFIX):
             raise BadRequest(f"'{place}': no value may begin with '{PREFIX}'.", param=place, code="invalid_value")
         if leaf.file and leaf.place[0] == "network" and not environment(row):
-            raise BadRequest(f"'{place}': only a provider that all tenants share may name a file here.", param=place)
+            theirs = "only a provider of the run.yaml, or one that a superuser adds in the admin, may name a file"
+            raise BadRequest(f"'{place}': {theirs}.", param=place)
 
 
 def moved_secrets(before: Mapping[str, Any], row: Provider, changes: Mapping[str, Any]) -> dict[str, Any]:

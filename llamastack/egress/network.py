@@ -20,13 +20,15 @@ from llamastack.egress.ways import Network, Way
 from llamastack.providers import ConfigSection, ProviderConfig, ProviderUnavailable
 
 T = TypeVar("T")
-TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-# Each is of the connection or of the body that is being sent, and not the operator's to say (RFC 9110, 7.6.1 and 8).
-OURS = (
-    *("accept-encoding", "connection", "content-encoding", "content-length", "content-type", "expect", "host"),
-    *("keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer"),
-    *("transfer-encoding", "upgrade"),
+# Each is of the connection or of the body that is being sent, and for nobody else to say (RFC 9110, 7.6.1 and 8).
+OWN_HEADERS = frozenset(
+    {
+        *("accept-encoding", "connection", "content-encoding", "content-length", "content-type", "expect", "host"),
+        *("keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer"),
+        *("transfer-encoding", "upgrade"),
+    }
 )
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
@@ -139,9 +141,9 @@ class NetworkConfig(ConfigSection):
     def sendable(cls, headers: dict[str, SecretStr] | None) -> dict[str, SecretStr] | None:
         seen: set[str] = set()
         for name, value in (headers or {}).items():
-            if not TOKEN.fullmatch(name):
+            if not HEADER_NAME.fullmatch(name):
                 raise ValueError(f"{name[:100]!r} is not the name of a header")
-            if name.lower() in OURS:
+            if name.lower() in OWN_HEADERS:
                 raise ValueError(f"{name} {_instead(name)}")
             if name.lower() in seen:
                 raise ValueError(f"{name} stands here twice")

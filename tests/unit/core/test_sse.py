@@ -75,11 +75,14 @@ async def test_an_error_before_the_first_chunk_is_raised() -> None:
 
 
 @pytest.mark.parametrize("error", [UpstreamError("the upstream broke"), RuntimeError("a defect of ours")])
-async def test_an_error_after_it_is_an_event_and_the_stream_does_not_end_in_done(error: Exception) -> None:
+async def test_an_error_after_it_is_an_event_and_a_line_in_the_log_and_the_stream_does_not_end_in_done(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
     body = await written(chunks("one", error=error))
     assert b'"error"' in body
     assert b"[DONE]" not in body
     assert b"a defect of ours" not in body
+    assert str(error) in caplog.text
 
 
 async def test_a_stream_of_nothing_is_only_done() -> None:

@@ -177,7 +177,9 @@ async def test_an_upstream_that_cannot_be_reached_is_a_bad_gateway_and_the_log_s
     response = await client.post(URL, json={"model": "dead-model", "messages": HELLO})
     assert response.status_code == 502
     assert "cannot be reached at http://127.0.0.1:9/v1" in response.json()["error"]["message"]
-    assert [r.message for r in caplog.records if r.name == "django.request" and "127.0.0.1:9/v1" in r.message]
+    [logged] = [record.message for record in caplog.records if record.name == "django.request"]
+    assert "127.0.0.1:9/v1" in logged
+    assert response.headers["x-request-id"] in logged
 
 
 async def test_the_upstream_is_closed_when_the_client_goes(

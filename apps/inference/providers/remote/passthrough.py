@@ -5,7 +5,6 @@ values as they are; the config's own key wins over `passthrough_api_key`, and ei
 Without an address in the config each caller names one, `passthrough_url`: that gets nothing of the operator's.
 """
 
-import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -16,21 +15,17 @@ from apps.inference.providers.remote.openai_compatible import OpenAICompatible, 
 from llamastack.call import Call
 from llamastack.egress import Egress
 from llamastack.egress.guard import egress_of_caller
+from llamastack.egress.network import HEADER_NAME, OWN_HEADERS
 from llamastack.errors import BadRequest
 from llamastack.provider_data import HEADER, ApiKey
 
 URL = "passthrough_url"
 
-HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-# What says how a message is framed, where it goes or who sent it is not for a caller to write.
-BLOCKED = frozenset(
-    {
-        *("accept-encoding", "connection", "content-encoding", "content-length", "content-type", "cookie", "expect"),
-        *("host", "keep-alive", "set-cookie", "te", "trailer", "transfer-encoding", "upgrade"),
-        *("forwarded", "proxy-authenticate", "proxy-authorization", "proxy-connection", "via", "x-real-ip"),
-        *("x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-prefix", "x-forwarded-proto"),
-    }
-)
+# Where a message comes from is not for a caller to write either.
+BLOCKED = OWN_HEADERS | {
+    *("cookie", "forwarded", "set-cookie", "via", "x-real-ip"),
+    *("x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-prefix", "x-forwarded-proto"),
+}
 
 
 class PassthroughConfig(OpenAICompatibleConfig):
@@ -77,7 +72,7 @@ class Passthrough(OpenAICompatible):
 
     @classmethod
     def reads(cls) -> Mapping[str, Any]:
-        return {"passthrough_url": str, "passthrough_api_key": ApiKey}
+        return {URL: str, **super().reads()}
 
     def named(self, url: str) -> Egress:
         """The way to an address that a caller names. Raises BadRequest where it leads to no public one."""
@@ -101,7 +96,7 @@ class Passthrough(OpenAICompatible):
 
     async def call_headers(self, call: Call) -> Mapping[str, str]:
         own = {name.lower() for name in self.egress.headers} if self.config.base_url else set()
-        key = None if "authorization" in own else call.provider_data.read("passthrough_api_key", ApiKey)
+        key = None if "authorization" in own else call.provider_data.read(self.data_key, ApiKey)
         headers = dict(self.authorization(key.get_secret_value())) if key else {}
         taken = own | {name.lower() for name in headers}
         for name, header in (self.config.forward_headers or {}).items():
