@@ -8,6 +8,7 @@ from typing import Protocol
 import aiohttp
 from yarl import URL
 
+from llamastack.egress.names import Names
 from llamastack.egress.ways import Network
 
 CONNECT_SECONDS = 5.0
@@ -81,6 +82,7 @@ class LiveTransport:
     def __init__(self, timeouts: Timeouts, network: Network | None = None) -> None:
         self.timeouts = timeouts
         self.network = network or Network()
+        self._names = Names()
         self._session: aiohttp.ClientSession | None = None
 
     @asynccontextmanager
@@ -107,6 +109,7 @@ class LiveTransport:
         if self._session is not None:
             await self._session.close()
             self._session = None
+        await self._names.close()
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -118,8 +121,8 @@ class LiveTransport:
 
     def _connector(self) -> aiohttp.TCPConnector:
         if not self.network.keepalive:
-            return aiohttp.TCPConnector(limit=0, force_close=True)
-        return aiohttp.TCPConnector(limit=0, keepalive_timeout=self.network.keepalive)
+            return aiohttp.TCPConnector(limit=0, resolver=self._names, force_close=True)
+        return aiohttp.TCPConnector(limit=0, resolver=self._names, keepalive_timeout=self.network.keepalive)
 
 
 def text(head: str) -> str:

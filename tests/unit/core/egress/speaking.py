@@ -9,11 +9,11 @@ from llamastack.egress.retries import Retries
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
-SHORT = Timeouts(connect=0.2, first_byte=0.2, idle=0.2, total=0.3)
+SHORT = Timeouts(first_byte=0.2, idle=0.2, total=0.3)
 
 
 @asynccontextmanager
-async def upstream(handler: Handler, timeouts: Timeouts = SHORT) -> AsyncIterator[Egress]:
+async def upstream(handler: Handler, timeouts: Timeouts | None = None) -> AsyncIterator[Egress]:
     """An egress to a server that speaks as `handler` does, byte for byte. It tries again at once."""
     served: set[asyncio.Task[None] | None] = set()
 

@@ -15,7 +15,7 @@ from llamastack.egress.retries import ALLOWANCE, Retries
 from llamastack.egress.transport import Reply
 from llamastack.egress.waiting import TooSlow
 from llamastack.errors import RateLimited, StackError, Unavailable, UpstreamError, UpstreamTimeout
-from tests.unit.core.egress.speaking import OK, answer, in_turn, saying, streamed, upstream
+from tests.unit.core.egress.speaking import OK, SHORT, answer, in_turn, saying, streamed, upstream
 
 GOOD = answer("200 OK", b'{"a": 1}')
 STREAM = OK + b'data: {"a": 1}\n\ndata: [DONE]\n\n'
@@ -92,7 +92,7 @@ async def test_our_own_time_outs_are_not() -> None:
         tries += 1
         await reader.read(-1)
 
-    async with upstream(silent) as egress:
+    async with upstream(silent, SHORT) as egress:
         for call in (egress.get("models"), streamed(egress)):
             with pytest.raises(StackError):
                 await call
@@ -122,10 +122,10 @@ async def test_all_tries_together_have_the_time_of_a_call() -> None:
         nonlocal asked
         asked += 1
         await reader.readuntil(b"\r\n\r\n")
-        await asyncio.sleep(0.15)
+        await asyncio.sleep(0.6)
         writer.write(answer("503 Later", b"{}"))
 
-    async with upstream(slow, Timeouts(total=0.2)) as egress:
+    async with upstream(slow, Timeouts(total=1)) as egress:
         with pytest.raises(UpstreamTimeout):
             await egress.get("models")
     assert asked == 2

@@ -9,7 +9,7 @@ import pytest
 
 from llamastack.egress import Egress, Timeouts
 from llamastack.errors import UpstreamTimeout
-from tests.unit.core.egress.speaking import OK, Handler, saying, streamed, upstream
+from tests.unit.core.egress.speaking import OK, SHORT, Handler, saying, streamed, upstream
 
 LONG = 30.0
 EVENT = b'data: {"a": 1}\n\n'
@@ -68,7 +68,7 @@ async def test_tls_that_never_shakes_hands_is_given_up() -> None:
 
 @pytest.mark.parametrize("handler", [saying(then_hang=True), trickling(b"HTTP/1.1 200 OK\r\nX-Slow: ", b"x")])
 async def test_who_never_answers_is_given_up_though_headers_trickle(handler: Handler) -> None:
-    async with upstream(handler) as egress:
+    async with upstream(handler, SHORT) as egress:
         with pytest.raises(UpstreamTimeout, match=r"did not answer within 0\.3 s"):
             await egress.get("models")
         with pytest.raises(UpstreamTimeout, match=r"sent no first byte within 0\.2 s"):
@@ -83,7 +83,7 @@ async def test_a_stream_whose_body_does_not_begin_is_given_up() -> None:
 
 async def test_an_error_that_trickles_is_given_up() -> None:
     head = b"HTTP/1.1 500 Oh\r\nContent-Length: 9000\r\n\r\n"
-    async with upstream(trickling(head, b"x")) as egress:
+    async with upstream(trickling(head, b"x"), SHORT) as egress:
         with pytest.raises(UpstreamTimeout, match="first byte"):
             await streamed(egress)
 
@@ -107,18 +107,18 @@ async def test_a_stream_may_last_longer_than_any_limit() -> None:
     async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(OK)
-        for _ in range(8):
+        for _ in range(12):
             writer.write(EVENT)
             await writer.drain()
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.1)
         writer.write(b"data: [DONE]\n\n")
 
-    async with upstream(slow) as egress:
-        assert await streamed(egress) == [{"a": 1}] * 8
+    async with upstream(slow, Timeouts(first_byte=LONG, idle=1, total=0.3)) as egress:
+        assert await streamed(egress) == [{"a": 1}] * 12
 
 
 async def test_who_reads_slowly_is_not_held_against_the_upstream() -> None:
-    async with upstream(saying(OK + EVENT * 3 + b"data: [DONE]\n\n"), Timeouts(first_byte=0.1, idle=0.1)) as egress:
+    async with upstream(saying(OK + EVENT * 3 + b"data: [DONE]\n\n"), Timeouts(first_byte=LONG, idle=0.1)) as egress:
         events = egress.stream("x", {})
         await anext(events)
         await asyncio.sleep(0.2)
