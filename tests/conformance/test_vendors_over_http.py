@@ -215,7 +215,7 @@ def test_a_client_who_leaves_is_gone_at_the_vendor_within_a_second(gateway: Gate
     gateway.portal.call(within_a_second, left)
     gateway.portal.call(left.clear)
     with pytest.raises(openai.APITimeoutError):
-        gateway.client.chat.completions.create(model=f"{vendor.name}-patient/slow", messages=HELLO, timeout=0.3)
+        gateway.client.chat.completions.create(model=f"{vendor.name}-patient/slow", messages=HELLO, timeout=1)
     gateway.portal.call(within_a_second, left)
 
 
