@@ -55,6 +55,7 @@ GEMINI = Vendor(
     call_ends="stop",
     repeats_role=True,
     embedding_usage=None,
+    told={"/v1beta/openai/models": {"object": "list", "data": [{"id": "models/sky", "object": "model"}]}},
     # Errors are lists, and a wrong key is a bad request.
     unauthorized=(
         400,
@@ -97,6 +98,7 @@ LLAMA_STACK = Vendor(
     address="",
     ranking=Ranking("/v1alpha/inference/rerank", "items", most="max_num_results", results="data"),
     done=False,
+    told={"/v1/models": {"data": [{"identifier": "sky", "provider_id": "vllm", "type": "model", "model_type": "llm"}]}},
     unauthorized=(401, {"error": {"message": "Authentication failed"}}),
     unknown_model=(404, {"detail": "Model 'unknown' not found."}),
     failure=(500, {"detail": "Internal server error: An unexpected error occurred."}),

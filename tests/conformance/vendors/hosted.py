@@ -79,6 +79,7 @@ TOGETHER = Vendor(
     calls="repeating",
     embedding_usage=None,
     ranking=Ranking(),
+    told={"/v1/models": [{"id": "sky", "object": "model", "type": "chat", "context_length": 8192}]},
     unauthorized=(401, openai_error("Invalid API key provided.", "invalid_request_error", "invalid_api_key")),
 )
 
@@ -129,6 +130,7 @@ DATABRICKS = Vendor(
     failure=(500, {"error_code": "INTERNAL_ERROR", "message": "The server had an error."}),
     broken={"error_code": "INTERNAL_ERROR", "message": "It ran out of memory."},
     embedding_usage={"prompt_tokens": 3, "total_tokens": 3},
+    told={"/api/2.0/serving-endpoints": {"endpoints": [{"name": "sky", "task": "llm/v1/chat"}]}},
 )
 
 NVIDIA = Vendor(

@@ -57,6 +57,8 @@ class Script:
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         operation = re.sub(f"^{self.vendor.prefix}/", "", request.path)
+        if request.path in self.vendor.elsewhere and self._knows(request):
+            return web.json_response(self.vendor.elsewhere[request.path])
         if (refused := self._refused(request, operation)) is not None:
             return refused
         body = json.loads(await request.read())
@@ -76,8 +78,7 @@ class Script:
 
     def _refused(self, request: web.Request, operation: str) -> web.Response | None:
         """What stands in the request's line and headers, as the vendor checks it."""
-        header, value = self.vendor.authorization
-        if request.headers.get(header) != value.format(key=KEY):
+        if not self._knows(request):
             return error(self.vendor.unauthorized)
         offered = operation in self.vendor.offers or self._ranks(request)
         if not offered or dict(request.query) != dict(self.vendor.query):
@@ -85,6 +86,10 @@ class Script:
         if request.method != "POST" or request.content_type != "application/json":
             return web.Response(status=405, text="POST JSON")
         return None
+
+    def _knows(self, request: web.Request) -> bool:
+        header, value = self.vendor.authorization
+        return request.headers.get(header) == value.format(key=KEY)
 
     def _ranks(self, request: web.Request) -> bool:
         return self.vendor.ranking is not None and request.path == self.vendor.ranking.path

@@ -36,6 +36,7 @@ OLLAMA = Vendor(
     head={"id": "chatcmpl-774", "system_fingerprint": "fp_ollama"},
     repeats_role=True,
     calls="whole",
+    told={"/api/show": {"capabilities": ["completion"], "model_info": {"llama.context_length": 8192}}},
     unauthorized=(401, "401 Unauthorized"),  # of the proxy in front of it: it has no keys
     unknown_model=(
         404,
@@ -73,6 +74,7 @@ TGI = Vendor(
     reasons={"stop": "eos_token"},
     calls="repeating",
     repeats_role=True,
+    told={"/info": {"model_id": "sky", "max_total_tokens": 4096}},
     unauthorized=(401, {"error": "Unauthorized", "error_type": "unauthorized"}),
     unknown_model=(404, {"error": "model not found", "error_type": "not_found"}),
     too_many=(429, {"error": "Model is overloaded", "error_type": "overloaded"}),
@@ -104,6 +106,7 @@ HF_SERVERLESS = Vendor(
     offers=frozenset({CHAT}),
     limits=MAX_TOKENS_ALONE,  # the one that the page names
     model="meta-llama/sky",
+    told={"/v1/models": {"object": "list", "data": [{"id": "meta-llama/Llama-3.1-8B-Instruct", "object": "model"}]}},
     unauthorized=(401, {"error": "Invalid username or password."}),
     unknown_model=(
         404,

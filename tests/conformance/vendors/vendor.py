@@ -73,6 +73,7 @@ class Vendor:
     several          whether it gives several choices
     embedding_usage  what its embeddings count; None where it does not tell
     ranking          how it reranks, where it does
+    told             what it answers at other paths: where and how it lists its models, if not as OpenAI does
     created          its idea of a time
     no_choices       the choices of a chunk that has none
     """
@@ -112,6 +113,7 @@ class Vendor:
     several: bool = True
     embedding_usage: JSON | None = field(default_factory=lambda: {"prompt_tokens": 3, "total_tokens": 3})
     ranking: Ranking | None = None
+    told: Mapping[str, Any] = field(default_factory=dict)
     variant: str = ""
     created: float = CREATED
     no_choices: list[JSON] | None = field(default_factory=list)
@@ -119,6 +121,12 @@ class Vendor:
     @property
     def name(self) -> str:
         return self.provider_type.removeprefix("remote::") + self.variant
+
+    @property
+    def elsewhere(self) -> Mapping[str, Any]:
+        """What it answers beside the operations, by path."""
+        models = {"object": "list", "data": [{"id": self.model, "object": "model"}]}
+        return {f"{self.prefix}/models": models, **self.told}
 
     def config_at(self, url: str, key: str = KEY) -> JSON:
         """The config of a provider whose vendor's server is at `url`."""

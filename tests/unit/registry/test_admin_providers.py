@@ -17,6 +17,7 @@ from llamastack.config import ProviderEntry, StackConfig
 from llamastack.db import db
 from llamastack.providers import load, specs
 from llamastack.stack import LlamaStack
+from tests.unit.inference.test_chat_completions import HELLO, URL
 from tests.unit.pages import Browser
 from tests.upstream import Upstream
 
@@ -307,3 +308,23 @@ async def test_discovered_models_go_with_their_provider(
     await browser.submit(path.replace("change", "delete"))
     assert not await db(Model.objects.count)
     assert not running.live.snapshot.providers
+
+
+async def test_a_changed_key_is_sent_from_then_on_and_calls_under_way_end(
+    browser: Browser, upstream: Upstream, running: LlamaStack
+) -> None:
+    await added(browser, upstream, config_allowed_models="held\nsky-1")
+    upstream.models = ["held", "sky-1"]
+    path = await page_of("sky")
+    await browser.submit(path, to=path.replace("change", "discover"))
+    under_way = asyncio.create_task(browser.http.post(URL, json={"model": "sky/held", "messages": HELLO}))
+    async with asyncio.timeout(10):
+        while not upstream.requests:
+            await asyncio.sleep(0.01)
+    page = await browser.submit(path, config_api_key="sk-other")
+    assert "was changed successfully" in page.text
+    after = await browser.http.post(URL, json={"model": "sky/sky-1", "messages": HELLO})
+    upstream.released.set()
+    assert ((await under_way).status_code, after.status_code) == (200, 200)
+    sent = [headers["Authorization"] for headers in upstream.headers if "Content-Type" in headers]
+    assert sent == [f"Bearer {SECRET}", "Bearer sk-other"]
