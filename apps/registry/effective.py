@@ -1,12 +1,12 @@
 """What a row means now: declared ⊕ override, `${env.X}` expanded, secrets decrypted. Computed, never saved."""
 
 import hashlib
+import json
 import os
 from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Any
 
-import orjson
 from pydantic import ValidationError
 
 from apps.access.models import ApiKey
@@ -94,8 +94,9 @@ def _problem(row: Provider, config: dict[str, Any]) -> str | None:
 
 
 def _revision(row: Provider, config: dict[str, Any]) -> str:
-    text = orjson.dumps([row.provider_type, row.module, config], option=orjson.OPT_SORT_KEYS, default=str)
-    return hashlib.sha256(text).hexdigest()
+    # Not orjson, which has no number of more than 64 bits.
+    text = json.dumps([row.provider_type, row.module, config], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def model_fields(row: Model) -> dict[str, Any]:

@@ -42,7 +42,7 @@ class Egress:
         network: Network | None = None,
     ) -> None:
         self.base_url = base_url.rstrip("/")
-        self.address = without_password(self.base_url)
+        self.address = shown(self.base_url)
         self.origin = origin(self.base_url)
         self.upstream = upstream
         self.headers = headers or {}
@@ -110,7 +110,7 @@ class Egress:
         """One call, whatever it takes: the reply of the first try that is answered."""
         outgoing = self._outgoing(method, path, body, headers or {}, streamed)
         place = origin(outgoing.url)
-        address = self.address if place == self.origin else without_password(outgoing.url.partition("?")[0])
+        address = self.address if place == self.origin else shown(outgoing.url)
         asked = Asked(self.upstream, address, outgoing, frozenset(name.lower() for name in headers or ()))
         breaker = self.breakers.setdefault(place, Breaker(self.upstream))
         # A stream is read by one task after another, which a limit of time does not survive; it has its own.
@@ -185,6 +185,11 @@ def _told(asked: Asked, breaker: Breaker) -> Iterator[Admitted]:
         raise
     else:
         breaker.succeeded(admitted)
+
+
+def shown(url: str) -> str:
+    """An address as errors name it: neither a password nor a query, which may hold a key."""
+    return without_password(url.partition("?")[0])
 
 
 def origin(url: str) -> tuple[str, str | None, int | None] | None:

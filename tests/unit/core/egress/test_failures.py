@@ -145,8 +145,8 @@ def test_a_key_at_the_place_of_the_cut_is_masked_first() -> None:
     assert KEY[:4] not in shown("x" * (LONGEST - 5) + KEY, {KEY})
 
 
-async def test_an_error_does_not_tell_the_password_in_an_address() -> None:
-    egress = Egress("http://maya:s3cret@127.0.0.1:9", "Provider 'x'")
+async def test_an_error_does_not_tell_the_password_or_the_query_of_an_address() -> None:
+    egress = Egress("http://maya:s3cret@127.0.0.1:9?key=s3cret", "Provider 'x'")
     with pytest.raises(UpstreamError, match=r"http://127\.0\.0\.1:9") as caught:
         await egress.get("models")
     assert "s3cret" not in caught.value.message
