@@ -15,10 +15,10 @@ from llamastack.egress.breaker import Admitted, Breaker
 from llamastack.egress.failures import FAILURES, Asked, BrokenOff, Nonsense, Refusal, in_short, is_outage, meaning
 from llamastack.egress.recorder import kept
 from llamastack.egress.retries import Retries
+from llamastack.egress.routes import Network
 from llamastack.egress.sentences import beginning
 from llamastack.egress.transport import LiveTransport, Outgoing, Reply, Timeouts, Transport
 from llamastack.egress.waiting import Within
-from llamastack.egress.ways import Network
 from llamastack.encryption import without_password
 from llamastack.sse import MalformedStream, lines, payloads
 

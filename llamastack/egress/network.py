@@ -15,8 +15,8 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 from yarl import URL
 
+from llamastack.egress.routes import Network, Route
 from llamastack.egress.transport import Timeouts
-from llamastack.egress.ways import Network, Way
 from llamastack.providers import ConfigSection, ProviderConfig, ProviderUnavailable
 
 T = TypeVar("T")
@@ -183,8 +183,8 @@ def _opened(config: NetworkConfig) -> Network:
     behind = _context(tls, proxy.cacert) if proxy.cacert else direct
     by_scheme = {"http": proxy.http or proxy.url, "https": proxy.https or proxy.url}
     return Network(
-        direct=Way(tls=direct),
-        by_proxy={scheme: Way(*proxy_at(url), behind) for scheme, url in by_scheme.items() if url},
+        direct=Route(tls=direct),
+        by_proxy={scheme: Route(*proxy_at(url), behind) for scheme, url in by_scheme.items() if url},
         no_proxy=tuple(proxy.no_proxy or ()),
         requests=limits.max_connections,
         keepalive=_keepalive(limits),

@@ -9,7 +9,7 @@ import aiohttp
 from yarl import URL
 
 from llamastack.egress.names import Names
-from llamastack.egress.ways import Network
+from llamastack.egress.routes import Network
 
 CONNECT_SECONDS = 5.0
 FIRST_BYTE_SECONDS = 60.0
@@ -87,19 +87,19 @@ class LiveTransport:
 
     @asynccontextmanager
     async def send(self, outgoing: Outgoing) -> AsyncIterator[Reply]:
-        way = self.network.way(outgoing.url)
+        route = self.network.route(outgoing.url)
         # Of a tunnel only the proxy sees its credentials; without one they are among the request's own headers.
         tunnel = URL(outgoing.url).scheme == "https"
         request = self._open().request(
             outgoing.method,
             outgoing.url,
             data=outgoing.body,
-            headers=outgoing.headers if tunnel else {**outgoing.headers, **way.credentials},
+            headers=outgoing.headers if tunnel else {**outgoing.headers, **route.credentials},
             timeout=aiohttp.ClientTimeout(connect=self.timeouts.connect),
             allow_redirects=False,
-            proxy=way.proxy,
-            proxy_headers=way.credentials if tunnel else None,
-            ssl=way.tls,
+            proxy=route.proxy,
+            proxy_headers=route.credentials if tunnel else None,
+            ssl=route.tls,
         )
         async with request as response:
             headers = {name.lower(): text(value) for name, value in response.headers.items()}

@@ -34,8 +34,8 @@ WHO_AM_I = "GET /huggingface.co/api/whoami-v2"
 class Serverless(HFServerless):
     vendor: Vendor
 
-    def made(self, base_url: str, headers: Mapping[str, str] | None = None) -> Egress:
-        return rerouted(super().made(base_url, headers), self.vendor)
+    def new_egress(self, base_url: str, headers: Mapping[str, str] | None = None) -> Egress:
+        return rerouted(super().new_egress(base_url, headers), self.vendor)
 
 
 def serverless(vendor: Vendor, repository: str) -> Serverless:
@@ -74,8 +74,8 @@ async def test_the_router_chats_alone() -> None:
 class Endpoint(HFEndpoint):
     vendor: Vendor
 
-    def made(self, base_url: str, headers: Mapping[str, str] | None = None) -> Egress:
-        return rerouted(super().made(base_url, headers), self.vendor)
+    def new_egress(self, base_url: str, headers: Mapping[str, str] | None = None) -> Egress:
+        return rerouted(super().new_egress(base_url, headers), self.vendor)
 
 
 def endpoint(vendor: Vendor, name: str = "me/sky") -> Endpoint:

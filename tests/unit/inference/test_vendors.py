@@ -206,7 +206,7 @@ def test_nvidia_is_told_what_a_text_is_for(given: dict[str, str], sent: str) -> 
 
 
 def waits(provider: OpenAICompatible) -> float:
-    network = provider.network()
+    network = provider.network_config()
     assert network is not None
     return network.timeouts().total
 
@@ -214,7 +214,7 @@ def waits(provider: OpenAICompatible) -> float:
 def test_nvidia_has_a_time_limit_of_its_own() -> None:
     assert waits(made(Nvidia, timeout=60)) == 60
     assert waits(made(Nvidia, timeout=60, network={"timeout": 5})) == 5
-    assert made(Nvidia).network() is None
+    assert made(Nvidia).network_config() is None
 
 
 # --- what comes back ---

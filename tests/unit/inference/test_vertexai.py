@@ -37,8 +37,8 @@ GARDEN = f"GET {HOST}/v1beta1/publishers/google/models?pageSize=200"
 class Vertex(VertexAI):
     vendor: Vendor
 
-    def made(self, base_url: str, headers: Mapping[str, str] | None = None) -> Egress:
-        return rerouted(super().made(base_url, headers), self.vendor)
+    def new_egress(self, base_url: str, headers: Mapping[str, str] | None = None) -> Egress:
+        return rerouted(super().new_egress(base_url, headers), self.vendor)
 
 
 def vertex(vendor: Vendor, **config: Any) -> Vertex:

@@ -102,7 +102,7 @@ class HFEndpoint(OpenAICompatible):
             if not endpoint.answers:
                 raise ProviderUnavailable(f"The endpoint '{self.config.endpoint_name}' {endpoint.sentence}.")
             self.found = endpoint
-            self.egress = self.reaching(self.url(), sent(self.ways, self.headers()))
+            self.egress = self.open_egress(self.url(), sent(self.network, self.headers()))
 
     def url(self) -> str:
         return self.config.base_url or (f"{self.found.status.url}/v1" if self.found else ENDPOINTS)

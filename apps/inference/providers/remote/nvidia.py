@@ -45,7 +45,7 @@ class Nvidia(OpenAICompatible):
     def url(self) -> str:
         return super().url() if self.config.append_api_version else self.config.base_url
 
-    def network(self) -> NetworkConfig | None:
+    def network_config(self) -> NetworkConfig | None:
         network, timeout = self.config.network or NetworkConfig(), self.config.timeout
         if timeout is None or network.timeout is not None:
             return self.config.network

@@ -51,9 +51,9 @@ class Ollama(OpenAICompatible):
         self.pulls = Pulls(self.upstream, self.lines_of_pull)
 
     async def start(self) -> None:
-        """Pulls have a way of their own: their silence says nothing of chats, nor do they count among its requests."""
+        """Pulls have an egress of their own: their silence says nothing of chats, and they take no room from them."""
         await super().start()
-        self.pulling = self.reaching(self.url(), self.egress.headers)
+        self.pulling = self.open_egress(self.url(), self.egress.headers)
 
     async def stop(self) -> None:
         await self.pulls.stop()

@@ -107,27 +107,27 @@ class OpenAICompatible(Provider):
         return self.config.refresh_models
 
     async def start(self) -> None:
-        self.ways = await opened(self.network())
-        self.egress = self.reaching(self.url(), sent(self.ways, self.headers()))
+        self.network = await opened(self.network_config())
+        self.egress = self.open_egress(self.url(), sent(self.network, self.headers()))
 
     async def stop(self) -> None:
         """Also where the start failed, before there was any egress."""
         for egress in self.egresses:
             await egress.close()
 
-    def reaching(self, base_url: str, headers: Mapping[str, str] | None = None) -> Egress:
-        """The way to an address of the vendor's: that of its API or another, such as the one that issues its tokens.
+    def open_egress(self, base_url: str, headers: Mapping[str, str] | None = None) -> Egress:
+        """To an address of the vendor's: that of its API or another, such as the one that issues its tokens.
 
         It is closed with the provider.
         """
-        self.egresses.append(self.made(base_url, headers))
+        self.egresses.append(self.new_egress(base_url, headers))
         return self.egresses[-1]
 
-    def made(self, base_url: str, headers: Mapping[str, str] | None = None) -> Egress:
-        """A way for whoever closes it."""
-        network = self.network()
+    def new_egress(self, base_url: str, headers: Mapping[str, str] | None = None) -> Egress:
+        """The same for whoever closes it."""
+        network = self.network_config()
         timeouts = network.timeouts() if network else None
-        return Egress(base_url, self.upstream, headers, timeouts, self.ways)
+        return Egress(base_url, self.upstream, headers, timeouts, self.network)
 
     def url(self) -> str:
         """Where the dialect's paths begin (…/v1)."""
@@ -158,7 +158,7 @@ class OpenAICompatible(Provider):
         sent = {name.lower() for name in self.egress.headers}
         return bool(self.data_key and own) and urlsplit(self.url()).netloc == own and not needed & sent
 
-    def network(self) -> NetworkConfig | None:
+    def network_config(self) -> NetworkConfig | None:
         """How the vendor is reached: proxy, TLS, time-outs and headers."""
         return self.config.network
 
@@ -197,7 +197,7 @@ class OpenAICompatible(Provider):
 
     async def _answer(self, call: Call, operation: str, request: Request) -> Any:
         path, body, headers = self.path(operation, request), self.body(request), await self.call_headers(call)
-        async with self.way(call) as egress:
+        async with self.egress_of(call) as egress:
             answer = await egress.post(path, body, headers, done=self.ends_with_done)
         return [self.repaired(event) for event in answer] if isinstance(answer, list) else self.repaired(answer)
 
@@ -218,7 +218,7 @@ class OpenAICompatible(Provider):
         path, body, headers = self.path(operation, request), self.body(request), await self.call_headers(call)
         held: list[R] = []
         async with (
-            self.way(call) as egress,
+            self.egress_of(call) as egress,
             aclosing(egress.stream(path, body, headers, done=self.ends_with_done)) as events,
         ):
             async for event in events:
@@ -247,9 +247,17 @@ class OpenAICompatible(Provider):
         return answer
 
     @asynccontextmanager
-    async def way(self, call: Call) -> AsyncIterator[Egress]:
-        """The way of one call: everybody's, but where a caller may name an address of its own."""
-        yield self.egress
+    async def egress_of(self, call: Call) -> AsyncIterator[Egress]:
+        callers = self.callers_egress(call)
+        try:
+            yield callers or self.egress
+        finally:
+            if callers is not None:
+                await callers.close()
+
+    def callers_egress(self, call: Call) -> Egress | None:
+        """To an address that the caller of this call names; None where it names none."""
+        return None
 
     def path(self, operation: str, request: Request | None = None) -> str:
         """Where below the base address an operation is found; that of `models` has no request."""

@@ -5,8 +5,7 @@ values as they are; the config's own key wins over `passthrough_api_key`, and ei
 Without an address in the config each caller names one, `passthrough_url`: that gets nothing of the operator's.
 """
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field, model_validator
@@ -75,24 +74,17 @@ class Passthrough(OpenAICompatible):
         return {URL: str, **super().reads()}
 
     def named(self, url: str) -> Egress:
-        """The way to an address that a caller names. Raises BadRequest where it leads to no public one."""
-        network = self.network()
-        return egress_of_caller(_versioned(url), self.upstream, {}, URL, network.timeouts() if network else None)
+        """To an address that a caller names. Raises BadRequest where it leads to no public one."""
+        return egress_of_caller(_versioned(url), self.upstream, {}, URL, self.egress.timeouts)
 
-    @asynccontextmanager
-    async def way(self, call: Call) -> AsyncIterator[Egress]:
+    def callers_egress(self, call: Call) -> Egress | None:
         if self.config.base_url:
-            yield self.egress
-            return
+            return None
         url = call.provider_data.read(URL, str)
         if url is None:
             how = f'name one in {HEADER}: {{"{URL}": "https://…"}}'
             raise BadRequest(f"{self.upstream} has no address: {how}.", param=URL)
-        egress = self.named(url)
-        try:
-            yield egress
-        finally:
-            await egress.close()
+        return self.named(url)
 
     async def call_headers(self, call: Call) -> Mapping[str, str]:
         own = {name.lower() for name in self.egress.headers} if self.config.base_url else set()

@@ -1,7 +1,6 @@
 """A vLLM server."""
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,25 +58,17 @@ class VLLM(OpenAICompatible):
     data_key = "vllm_api_token"
     reranks_images = True
 
-    def network(self) -> NetworkConfig | None:
+    def network_config(self) -> NetworkConfig | None:
         return self.config.reached()
 
     @classmethod
     def reads(cls) -> Mapping[str, Any]:
         return {**super().reads(), URL: str}
 
-    @asynccontextmanager
-    async def way(self, call: Call) -> AsyncIterator[Egress]:
+    def callers_egress(self, call: Call) -> Egress | None:
         """To the server that a caller names: it gets the caller's token, and nothing of this provider's config."""
         url = call.provider_data.read(URL, str)
-        if url is None:
-            yield self.egress
-            return
-        egress = egress_of_caller(url, self.upstream, {}, URL, self.egress.timeouts)
-        try:
-            yield egress
-        finally:
-            await egress.close()
+        return None if url is None else egress_of_caller(url, self.upstream, {}, URL, self.egress.timeouts)
 
     def body(self, request: Request) -> dict[str, Any]:
         body = super().body(request)

@@ -27,8 +27,8 @@ from apps.inference.providers.remote.vllm import VLLM, VLLMConfig
 from llamastack.apis import Api
 from llamastack.egress import Egress
 from llamastack.egress.network import NetworkConfig, RemoteConfig, TLSConfig, opened, sent
+from llamastack.egress.routes import covers
 from llamastack.egress.transport import Outgoing
-from llamastack.egress.ways import covers
 from llamastack.errors import StackError, UpstreamError, UpstreamTimeout
 from llamastack.providers import ProviderUnavailable, load, specs
 
@@ -380,7 +380,7 @@ async def test_the_environments_proxies_are_not_read(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("url", ["http://169.254.169.254/latest", "http://metadata.google.internal/token"])
 async def test_what_is_of_this_machines_own_link_goes_through_no_proxy(url: str) -> None:
     network = await opened(NetworkConfig.model_validate({"proxy": {"url": NOBODY}}))
-    assert network.way(url).proxy is None
+    assert network.route(url).proxy is None
 
 
 async def test_a_scheme_in_capitals_keeps_the_proxys_password_from_the_server(authority: Authority) -> None:

@@ -5,8 +5,7 @@ Format: https://cloud.google.com/vertex-ai/generative-ai/docs/migrate/openai/ove
 (https://cloud.google.com/vertex-ai/docs/reference/rest/v1beta1/publishers.models/list).
 """
 
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -61,7 +60,7 @@ class VertexAI(OpenAICompatible):
     async def start(self) -> None:
         await super().start()
         if not self.headers():
-            self.tokens = Tokens(default_credentials(self.reaching))
+            self.tokens = Tokens(default_credentials(self.open_egress))
 
     def url(self) -> str:
         return self.config.base_url or door(self.config.project, self.config.location)
@@ -70,24 +69,18 @@ class VertexAI(OpenAICompatible):
     def reads(cls) -> Mapping[str, Any]:
         return {**super().reads(), "vertex_project": Project, "vertex_location": Location}
 
-    @asynccontextmanager
-    async def way(self, call: Call) -> AsyncIterator[Egress]:
+    def callers_egress(self, call: Call) -> Egress | None:
         """A caller who brings a token of its own may have another project charged, or another region answer."""
         named = {name: call.provider_data.read(name, kind) for name, kind in self.reads().items()}
         project, location, own = (named[name] for name in ("vertex_project", "vertex_location", self.data_key))
         if project is None and location is None:
-            yield self.egress
-            return
+            return None
         if own is None or self.config.base_url:
             why = "its address is configured" if own else f"that needs your own {self.data_key}"
             param = "vertex_project" if project else "vertex_location"
             raise BadRequest(f"{self.upstream} takes no '{param}' of a caller here: {why}.", param=param)
         address = door(project or self.config.project, location or self.config.location)
-        egress = self.made(address, sent(self.ways, {}))
-        try:
-            yield egress
-        finally:
-            await egress.close()
+        return self.new_egress(address, sent(self.network, {}))
 
     async def call_headers(self, call: Call) -> Mapping[str, str]:
         return await super().call_headers(call) or await self._authorized()

@@ -14,7 +14,7 @@ OWN_LINK = ("169.254.0.0/16", "fe80::/10", "metadata.google.internal")
 
 
 @dataclass(frozen=True)
-class Way:
+class Route:
     """`tls`: true for the usual checks. `credentials` is the proxy's header that holds them."""
 
     proxy: URL | None = None
@@ -26,23 +26,23 @@ class Way:
 class Network:
     """What a transport goes by: a provider's `network` section with its files read.
 
-    `by_proxy` has the way through a proxy by the scheme of the address; what `no_proxy` covers goes without. At most
+    `by_proxy` has the route through a proxy by the scheme of the address; what `no_proxy` covers goes without. At most
     `requests` are under way at once; an idle connection is kept for `keepalive` seconds.
     """
 
-    direct: Way = field(default_factory=Way)
-    by_proxy: Mapping[str, Way] = field(default_factory=dict)
+    direct: Route = field(default_factory=Route)
+    by_proxy: Mapping[str, Route] = field(default_factory=dict)
     no_proxy: tuple[str, ...] = ()
     requests: int | None = None
     keepalive: float = 15.0
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
-    def way(self, address: str) -> Way:
+    def route(self, address: str) -> Route:
         url = URL(address)
-        way = self.by_proxy.get(url.scheme)
-        if way is None or any(covers(entry, url) for entry in (*OWN_LINK, *self.no_proxy)):
+        route = self.by_proxy.get(url.scheme)
+        if route is None or any(covers(entry, url) for entry in (*OWN_LINK, *self.no_proxy)):
             return self.direct
-        return way
+        return route
 
 
 def covers(entry: str, url: URL) -> bool:
