@@ -13,7 +13,7 @@ from yarl import URL
 from llamastack.egress.bodies import MAX_REPLY_BYTES, MAX_STREAM_BYTES, after, capped, error_body, never_silent
 from llamastack.egress.breaker import Admitted, Breaker
 from llamastack.egress.failures import FAILURES, Asked, BrokenOff, Nonsense, Refusal, in_short, is_outage, meaning
-from llamastack.egress.recorder import kept
+from llamastack.egress.recorder import with_recording
 from llamastack.egress.retries import Retries
 from llamastack.egress.routes import Network
 from llamastack.egress.sentences import beginning
@@ -47,7 +47,7 @@ class Egress:
         self.upstream = upstream
         self.headers = headers or {}
         self.timeouts = timeouts or Timeouts()
-        self.transport: Transport = kept(LiveTransport(self.timeouts, network))
+        self.transport: Transport = with_recording(LiveTransport(self.timeouts, network))
         self.breaker = Breaker(upstream)
         self.breakers = {self.origin: self.breaker}
         self.retries = Retries()
@@ -228,7 +228,7 @@ def _parsed(data: bytes | bytearray, reply: Reply) -> Any:
 
 def _event(data: bytes | bytearray, reply: Reply) -> dict[str, Any]:
     event = _parsed(data, reply)
-    if isinstance(event, list) and len(event) == 1:  # as Gemini's door sends an error
+    if isinstance(event, list) and len(event) == 1:  # as Gemini sends an error
         [event] = event
     if not isinstance(event, dict):
         raise Nonsense("sent a stream event that is not an object.")

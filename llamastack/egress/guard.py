@@ -14,7 +14,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from llamastack.egress.addresses import Allowed, IPAddress, Target, parse
 from llamastack.egress.client import Egress
-from llamastack.egress.recorder import kept
+from llamastack.egress.recorder import with_recording
 from llamastack.egress.transport import LiveTransport, Outgoing, Reply, Timeouts
 from llamastack.errors import BadRequest
 
@@ -141,5 +141,5 @@ def egress_of_caller(
     guard = Guard(Allowed.of(settings.ALLOWED_FETCHES), param)
     guard.admit(target)
     egress = Egress(target.url, upstream, headers, timeouts)
-    egress.transport = kept(GuardedTransport(timeouts or Timeouts(), guard, param))
+    egress.transport = with_recording(GuardedTransport(timeouts or Timeouts(), guard, param))
     return egress

@@ -21,7 +21,7 @@ MAX_BYTES = 64 * 1024 * 1024
 logger = logging.getLogger(__name__)
 
 
-def kept(live: Transport) -> Transport:
+def with_recording(live: Transport) -> Transport:
     """`live` itself, or what records or replays in its place: as the provider's track says that is being started."""
     track = recording.current()
     return live if track is None else Recorder(live, track)

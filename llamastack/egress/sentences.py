@@ -20,7 +20,7 @@ MARKUP = re.compile(rb"<(script|style)\b.*?</\1\s*>|<[^>]*>", re.DOTALL | re.IGN
 
 
 def said(body: bytes) -> Any:
-    """An error body as JSON, or the first words of what is none. Gemini's door puts its one error into a list."""
+    """An error body as JSON, or the first words of what is none. Gemini puts its one error into a list."""
     try:
         read = orjson.loads(body)
     except orjson.JSONDecodeError:

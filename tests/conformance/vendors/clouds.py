@@ -1,4 +1,4 @@
-"""Clouds with doors of their own to the dialect, and other stacks."""
+"""Clouds whose addresses, keys or lists of models are their own, and other stacks."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Google's Vertex AI by its OpenAI-compatible door."""
+"""Google's Vertex AI by its OpenAI-compatible API."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Google's Gemini API, by its OpenAI-compatible door.
+"""Google's Gemini API, by its OpenAI-compatible API.
 
 Format: https://ai.google.dev/gemini-api/docs/openai and https://ai.google.dev/api/compatibility. It refuses fields that
 it does not know with a 400, and puts its errors into a list; listed names begin with `models/`.

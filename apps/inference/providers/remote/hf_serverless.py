@@ -1,4 +1,4 @@
-"""A model of the Hugging Face Hub by Inference Providers: the router's OpenAI door.
+"""A model of the Hugging Face Hub by Inference Providers: the OpenAI-compatible API of its router.
 
 Format: https://huggingface.co/docs/inference-providers (chats alone; `repository:provider` picks who serves it, and the
 router's list, which needs no token, has what somebody serves now).

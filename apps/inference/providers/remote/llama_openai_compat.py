@@ -1,4 +1,4 @@
-"""Meta's Llama API, by its OpenAI-compatible door."""
+"""Meta's Llama API, by its OpenAI-compatible API."""
 
 from apps.inference.providers.remote.openai_compatible import Address, OpenAICompatible, OpenAICompatibleConfig
 

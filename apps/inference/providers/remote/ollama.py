@@ -1,6 +1,6 @@
 """An Ollama server.
 
-It chats by the OpenAI-compatible door; its own API says what each model can do, and pulls a model that it lacks.
+It chats by the OpenAI-compatible API; its own API says what each model can do, and pulls a model that it lacks.
 
 Format: https://github.com/ollama/ollama/blob/main/docs/api.md (`/api/show`, `/api/pull`).
 """

@@ -1,7 +1,7 @@
-"""Google's Vertex AI, by its OpenAI-compatible door.
+"""Google's Vertex AI, by its OpenAI-compatible API.
 
 Format: https://cloud.google.com/vertex-ai/generative-ai/docs/migrate/openai/overview. Models are `publisher/name`, as
-`google/gemini-2.5-flash`; the door lists none, so that they come from `allowed_models` or from the Model Garden's list
+`google/gemini-2.5-flash`; the API lists none, so that they come from `allowed_models` or from the Model Garden's list
 (https://cloud.google.com/vertex-ai/docs/reference/rest/v1beta1/publishers.models/list).
 """
 
@@ -63,7 +63,7 @@ class VertexAI(OpenAICompatible):
             self.tokens = Tokens(default_credentials(self.open_egress))
 
     def url(self) -> str:
-        return self.config.base_url or door(self.config.project, self.config.location)
+        return self.config.base_url or base_address(self.config.project, self.config.location)
 
     @classmethod
     def reads(cls) -> Mapping[str, Any]:
@@ -79,7 +79,7 @@ class VertexAI(OpenAICompatible):
             why = "its address is configured" if own else f"that needs your own {self.data_key}"
             param = "vertex_project" if project else "vertex_location"
             raise BadRequest(f"{self.upstream} takes no '{param}' of a caller here: {why}.", param=param)
-        address = door(project or self.config.project, location or self.config.location)
+        address = base_address(project or self.config.project, location or self.config.location)
         return self.new_egress(address, sent(self.network, {}))
 
     async def call_headers(self, call: Call) -> Mapping[str, str]:
@@ -129,10 +129,10 @@ def host(location: str) -> str:
     return f"https://{region}aiplatform.googleapis.com"
 
 
-def door(project: str, location: str) -> str:
+def base_address(project: str, location: str) -> str:
     return f"{host(location)}/v1/projects/{project}/locations/{location}/endpoints/openapi"
 
 
 def _chats(name: str) -> bool:
-    """Whether a name is that of a Gemini model that the door serves."""
+    """Whether a name is that of a Gemini model that this API serves."""
     return name.startswith("gemini-") and "embedding" not in name
