@@ -150,6 +150,7 @@ RUNPOD = Vendor(
     "remote::runpod",
     "https://docs.runpod.io/serverless/vllm/openai-compatibility (the worker is vLLM; its gateway writes the errors)",
     prefix="/v2/endpoint-1/openai/v1",
+    developer=False,
     choice={"logprobs": None, "stop_reason": None},
     chunk={"usage": None},
     offers=frozenset({CHAT, COMPLETIONS, EMBEDDINGS}),

@@ -5,6 +5,7 @@ from tests.conformance.vendors.vendor import CHAT, COMPLETIONS, MAX_TOKENS_ALONE
 VLLM = Vendor(
     "remote::vllm",
     "https://github.com/vllm-project/vllm/blob/main/vllm/entrypoints/openai/chat_completion/protocol.py",
+    developer=False,  # to most models' templates: https://github.com/vllm-project/vllm/pull/43590
     head={"service_tier": None, "system_fingerprint": None, "prompt_logprobs": None, "kv_transfer_params": None},
     choice={"logprobs": None, "stop_reason": None, "token_ids": None},
     chunk_choice={"logprobs": None, "stop_reason": None, "token_ids": None},
@@ -49,6 +50,7 @@ LLAMA_CPP = Vendor(
     "https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md, tools/server/server-task.cpp",
     # Until server-schema.cpp came, which knows both.
     limits=MAX_TOKENS_ALONE,
+    developer=False,  # until https://github.com/ggml-org/llama.cpp/pull/20215
     noise=b":\n\n",
     head={"system_fingerprint": "b9998-c036959df", "timings": {"prompt_n": 28, "predicted_ms": 1317.711}},
     extras={"prompt_tokens_details": {"cached_tokens": 0}},

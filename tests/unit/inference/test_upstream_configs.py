@@ -134,6 +134,7 @@ WRITTEN: dict[str, tuple[dict[str, Any] | None, dict[str, Any] | None, str]] = {
             "base_url": "${env.VLLM_URL:=}",
             "max_tokens": "${env.VLLM_MAX_TOKENS:=4096}",
             "api_token": "${env.VLLM_API_TOKEN:=fake}",
+            "native_responses": "${env.VLLM_NATIVE_RESPONSES:=false}",
             "network": {"tls": {"verify": "${env.VLLM_TLS_VERIFY:=true}"}},
         },
         "http://vllm:8000/v1",
@@ -196,6 +197,11 @@ def test_vertexai_of_ogx_is_global_and_its_store_of_signatures_is_not_needed(tmp
     store = {"namespace": "vertexai_thought_signatures", "backend": "kv_default"}
     written = {"project": "p", "location": "${env.VERTEX_AI_LOCATION:=global}", "thought_signature_store": store}
     assert read(tmp_path, "vertexai", written, {}).url() == "https://" + VERTEX.format("global")
+
+
+def test_vllms_own_responses_are_refused_with_what_is_asked_instead(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"config\.native_responses: its /v1/responses is not used here"):
+        read(tmp_path, "vllm", {"base_url": "http://vllm/v1", "native_responses": True}, {})
 
 
 def test_every_remote_type_that_upstream_has_is_here() -> None:

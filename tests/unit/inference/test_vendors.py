@@ -162,6 +162,8 @@ def test_a_vendor_that_knows_no_developer_gets_a_system_message() -> None:
     said = [{"role": "developer", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
     assert [message["role"] for message in made(Cerebras).body(chat(messages=said))["messages"]] == ["system", "user"]
     assert [message["role"] for message in made(Groq).body(chat(messages=said))["messages"]] == ["developer", "user"]
+    vllm = made(VLLM, base_url="http://localhost:8000/v1")
+    assert [message["role"] for message in vllm.body(chat(messages=said))["messages"]] == ["system", "user"]
 
 
 @pytest.mark.parametrize(("kind", "config"), [(Together, {}), (Databricks, {"url": WORKSPACE}), (Ollama, {})])

@@ -13,4 +13,4 @@ class Cerebras(OpenAICompatible):
     config_class = CerebrasConfig
     data_key = "cerebras_api_key"
     api_path = "/v1"
-    developer_role = False  # "Our implementation does not expose developer directly": a system message is one there
+    developer_role = False  # it is told to be known for gpt-oss-120b alone, where it means what system does

@@ -13,8 +13,8 @@ class LlamaCppServerConfig(OpenAICompatibleConfig):
 class LlamaCppServer(OpenAICompatible):
     config_class = LlamaCppServerConfig
     renamed = {"max_completion_tokens": "max_tokens"}  # which older servers know alone
+    developer_role = False  # nor do they know it: https://github.com/ggml-org/llama.cpp/pull/20215
 
     def described(self, item: dict[str, Any]) -> ProviderModel | None:
-        """Its list tells the length of the context for which the model was trained."""
         meta = item["meta"] if isinstance(item.get("meta"), dict) else {}
         return super().described(item | {"context_length": meta.get("n_ctx_train")})

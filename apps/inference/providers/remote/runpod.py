@@ -16,3 +16,4 @@ class RunPodConfig(OpenAICompatibleConfig):
 class RunPod(OpenAICompatible):
     config_class = RunPodConfig
     data_key = "runpod_api_token"
+    developer_role = False  # as with vLLM

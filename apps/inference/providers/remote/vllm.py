@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from apps.inference.providers.remote.openai_compatible import OpenAICompatible, OpenAICompatibleConfig, Request
 from apps.inference.schemas import ChatCompletionRequest
@@ -24,6 +24,14 @@ class VLLMConfig(OpenAICompatibleConfig):
     tls_verify: bool | str | None = Field(
         True, description="Llama Stack 0.3.5's name of network.tls.verify: true, false, or a CA bundle's path"
     )
+    native_responses: bool = Field(False, description="OGX's; must stay false: it is asked for chats")
+
+    @field_validator("native_responses")
+    @classmethod
+    def asks_for_chats(cls, native: bool) -> bool:
+        if native:
+            raise ValueError("its /v1/responses is not used here: leave this false, chats go to /v1/chat/completions")
+        return native
 
     @model_validator(mode="after")
     def agrees(self) -> "VLLMConfig":
@@ -57,6 +65,9 @@ class VLLM(OpenAICompatible):
     config: VLLMConfig
     data_key = "vllm_api_token"
     reranks_images = True
+    # It hands roles on to the model's own template, and most of them refuse this one or leave its messages out:
+    # https://github.com/vllm-project/vllm/pull/43590, https://github.com/ogx-ai/ogx/pull/6077.
+    developer_role = False
 
     def network_config(self) -> NetworkConfig | None:
         return self.config.reached()
