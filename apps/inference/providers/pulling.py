@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from apps.inference.providers.remote.openai_compatible import parsed
+from llamastack.egress.sentences import shown as in_short
 from llamastack.errors import NotFound, StackError, Unavailable, UpstreamError, UpstreamTimeout
 
 AT_ONCE = 2
@@ -135,6 +136,7 @@ class Pulls:
 
     def _failure(self, pull: Pull, said: str) -> StackError:
         """Before it knows of any layer, the server has not found the model."""
+        said = in_short(said, ())
         if pull.layers:
             return UpstreamError(f"{self.upstream} could not pull '{pull.model}': {said}")
         return NotFound(

@@ -30,7 +30,7 @@ from llamastack.bodies import spelt
 from llamastack.call import Call
 from llamastack.egress import Egress
 from llamastack.egress.network import NetworkConfig, RemoteConfig, opened, sent
-from llamastack.egress.sentences import sentence
+from llamastack.egress.sentences import secrets_of, sentence, shown
 from llamastack.errors import AuthenticationError, StackError, UnsupportedParameter, UpstreamError, UpstreamRejected
 from llamastack.provider_data import HEADER, ApiKey
 from llamastack.providers import Health, Provider, ProviderConfig
@@ -185,7 +185,7 @@ class OpenAICompatible(Provider):
         return await self._whole(call, "completions", Completion, request, stream)
 
     async def post_embedding(self, call: Call, request: EmbeddingRequest) -> EmbeddingResponse:
-        answer = self._holding("data", await self._answer(call, "embeddings", request))
+        answer = await self._holding(call, "data", await self._answer(call, "embeddings", request))
         return parsed(EmbeddingResponse, mended_embeddings(answer, request.model), self.upstream)
 
     async def rerank(self, call: Call, request: RerankRequest) -> RerankResponse:
@@ -206,10 +206,10 @@ class OpenAICompatible(Provider):
         answer = await self._answer(call, operation, request)
         with reading(kind, self.upstream):
             if isinstance(answer, list):
-                whole = stream.whole(self._holding("choices", event) for event in answer)
+                whole = stream.whole([await self._holding(call, "choices", event) for event in answer])
                 self._check_end(stream)
                 return kind.model_validate(whole)
-            return kind.model_validate(mended(self._holding("choices", answer), request.model))
+            return kind.model_validate(mended(await self._holding(call, "choices", answer), request.model))
 
     async def _chunks(
         self, call: Call, operation: str, kind: type[R], request: Request, stream: Stream
@@ -224,7 +224,7 @@ class OpenAICompatible(Provider):
             async for event in events:
                 passed: list[R] = []
                 with reading(kind, self.upstream):
-                    for chunk in stream.chunks(self._holding("choices", self.repaired(event))):
+                    for chunk in stream.chunks(await self._holding(call, "choices", self.repaired(event))):
                         (held if stream.ends(chunk) else passed).append(kind.model_validate(chunk))
                 for one in passed:
                     yield one
@@ -236,14 +236,14 @@ class OpenAICompatible(Provider):
         if not (stream.closed if self.ends_with_done else stream.finished):
             raise UpstreamError(f"The stream from {self.upstream} was broken: it ended before the answer did.")
 
-    def _holding(self, content: str, answer: Any) -> dict[str, Any]:
+    async def _holding(self, call: Call, content: str, answer: Any) -> dict[str, Any]:
         """A reply, or an event of a stream, that holds its content; some vendors answer errors with status 200."""
         if not isinstance(answer, dict):
             raise UpstreamError(f"{self.upstream} answered with JSON that is not an object.")
         if content not in answer and not answer.get("usage"):
-            raise UpstreamError(
-                f"{self.upstream} answered without '{content}': {sentence(answer) or 'it says not why'}"
-            )
+            headers = {**self.egress.headers, **await self.call_headers(call)}
+            words = shown(sentence(answer), secrets_of(headers, self.egress.base_url))
+            raise UpstreamError(f"{self.upstream} answered without '{content}': {words or 'it says not why'}")
         return answer
 
     @asynccontextmanager
