@@ -163,7 +163,7 @@ def _no_http(asked: Asked, error: aiohttp.ClientResponseError) -> StackError:
 def _cut(asked: Asked, error: Exception) -> StackError:
     if isinstance(error.__cause__, ssl.SSLError):  # such as TLS 1.3's word on a certificate, after the handshake
         return _tls_failed(asked, error.__cause__)
-    return UpstreamError(f"The connection to {asked.upstream} broke: {type(error).__name__}.")
+    return UpstreamError(f"{asked.upstream} broke off the connection ({type(error).__name__}).")
 
 
 def _tls_failed(asked: Asked, error: OSError) -> StackError:
