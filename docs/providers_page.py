@@ -83,9 +83,9 @@ def _provider(spec: ProviderSpec) -> list[str]:
 
 
 def _words(provider: type[Provider], spec: ProviderSpec) -> list[str]:
-    """The first sentences of the class that are its own, and what an operator must know."""
-    own = inspect.cleandoc(provider.__doc__).split("\n\n")[0] if provider.__doc__ else ""
-    told = [f"{own}\n"] if own else []
+    """The first sentences of its file and of its class, and what an operator must know."""
+    texts = [inspect.getmodule(provider).__doc__ if spec.kind == "remote" else None, provider.__doc__]
+    told = [inspect.cleandoc(text).split("\n\n")[0] + "\n" for text in texts if text]
     if spec.exclusive:
         told.append("It keeps its state in one process: the server runs it with one worker.\n")
     return told
@@ -100,7 +100,7 @@ def _field(name: str, field: dict[str, Any], required: bool, defs: dict[str, Any
 
 
 def _value(value: Any) -> str:
-    return "" if value is None else f"`{value if isinstance(value, str) else json.dumps(value)}`"
+    return "" if value in (None, "") else f"`{value if isinstance(value, str) else json.dumps(value)}`"
 
 
 def _kind(field: dict[str, Any], defs: dict[str, Any]) -> str:
