@@ -10,6 +10,9 @@ from llamastack.egress.failures import Nonsense
 from llamastack.egress.waiting import Within
 
 MAX_REPLY_BYTES = 64 * 1024 * 1024
+# Of a server that a caller names, and which may be the caller's own: what is read takes many times the memory.
+MAX_CALLERS_REPLY_BYTES = 8 * 1024 * 1024
+MAX_CALLERS_STREAM_BYTES = 64 * 1024 * 1024
 MAX_ERROR_BYTES = 64 * 1024
 MAX_STREAM_BYTES = 512 * 1024 * 1024  # 128k tokens with 20 logprobs each are about 400 MB; none of it is kept here
 

@@ -51,6 +51,7 @@ class Egress:
         self.breaker = Breaker(upstream)
         self.breakers = {self.origin: self.breaker}
         self.retries = Retries()
+        self.max_reply_bytes, self.max_stream_bytes = MAX_REPLY_BYTES, MAX_STREAM_BYTES
         # A call that waits for room is not yet asking: none of the limits of time is for that.
         self.room = asyncio.Semaphore(network.requests) if network and network.requests else nullcontext()
 
@@ -78,9 +79,9 @@ class Egress:
         """
         async with self._exchange("POST", path, body, headers, streamed=True) as reply:
             if reply.media_type not in ("", EVENT_STREAM):
-                yield _event(await _read(reply), reply)
+                yield _event(await self._read(reply), reply)
                 return
-            async with aclosing(_events(capped(reply.pieces, MAX_STREAM_BYTES), reply, done)) as events:
+            async with aclosing(_events(capped(reply.pieces, self.max_stream_bytes), reply, done)) as events:
                 async for event in events:
                     yield event
 
@@ -88,7 +89,7 @@ class Egress:
         """The JSON values of a reply that has one a line. Whether all have come, the caller checks."""
         async with (
             self._exchange("POST", path, body, headers, streamed=True) as reply,
-            aclosing(lines(capped(reply.pieces, MAX_STREAM_BYTES))) as values,
+            aclosing(lines(capped(reply.pieces, self.max_stream_bytes))) as values,
         ):
             async for line in values:
                 if line:
@@ -98,7 +99,7 @@ class Egress:
         self, method: str, path: str, body: Any, headers: Mapping[str, str] | None, done: bool = True
     ) -> Any:
         async with self._exchange(method, path, body, headers) as reply:
-            data = await _read(reply)
+            data = await self._read(reply)
             if reply.media_type == EVENT_STREAM:
                 return [event async for event in _events(_at_once(data), reply, done)]
             return _parsed(data, reply)
@@ -152,6 +153,12 @@ class Egress:
             first = await anext(reply.pieces, b"")
         return replace(reply, pieces=after(first, never_silent(reply.pieces, self.timeouts.idle)))
 
+    async def _read(self, reply: Reply) -> bytearray:
+        data = bytearray()
+        async for piece in capped(reply.pieces, self.max_reply_bytes):
+            data += piece
+        return data
+
     def _outgoing(self, method: str, path: str, body: Any, headers: Mapping[str, str], streamed: bool) -> Outgoing:
         url = path if path.startswith(("http://", "https://")) else f"{self.base_url}/{path.lstrip('/')}"
         own = self.headers if origin(url) == self.origin else {}
@@ -199,13 +206,6 @@ def origin(url: str) -> tuple[str, str | None, int | None] | None:
         return read.scheme, read.host, read.port
     except ValueError:
         return None
-
-
-async def _read(reply: Reply) -> bytearray:
-    data = bytearray()
-    async for piece in capped(reply.pieces, MAX_REPLY_BYTES):
-        data += piece
-    return data
 
 
 async def _events(pieces: AsyncIterator[bytes], reply: Reply, done: bool) -> AsyncGenerator[dict[str, Any], None]:

@@ -13,6 +13,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from llamastack.egress.addresses import Allowed, IPAddress, Target, parse
+from llamastack.egress.bodies import MAX_CALLERS_REPLY_BYTES, MAX_CALLERS_STREAM_BYTES
 from llamastack.egress.client import Egress
 from llamastack.egress.recorder import with_recording
 from llamastack.egress.transport import LiveTransport, Outgoing, Reply, Timeouts
@@ -141,5 +142,6 @@ def egress_of_caller(
     guard = Guard(Allowed.of(settings.ALLOWED_FETCHES), param)
     guard.admit(target)
     egress = Egress(target.url, upstream, headers, timeouts)
+    egress.max_reply_bytes, egress.max_stream_bytes = MAX_CALLERS_REPLY_BYTES, MAX_CALLERS_STREAM_BYTES
     egress.transport = with_recording(GuardedTransport(timeouts or Timeouts(), guard, param))
     return egress

@@ -60,6 +60,16 @@ async def test_so_is_an_error_at_its_own_cap(encoding: str) -> None:
         tracemalloc.stop()
 
 
+async def test_one_upstream_may_have_caps_of_its_own() -> None:
+    body = b'data: {"a": 1}\n\n' + b"\n" * 100 + b"data: [DONE]\n\n"
+    async with upstream(saying(answer("200 OK", body, b"Content-Type: text/event-stream"))) as egress:
+        assert await streamed(egress) == [{"a": 1}]
+        egress.max_reply_bytes = egress.max_stream_bytes = 100
+        for call in (egress.get("models"), streamed(egress)):
+            with pytest.raises(UpstreamError, match="more than 100 bytes"):
+                await call
+
+
 async def test_the_pieces_of_a_stream_are_counted() -> None:
     async def pieces() -> AsyncIterator[bytes]:
         for _ in range(4):

@@ -225,6 +225,7 @@ async def test_an_egress_of_a_caller_is_guarded_and_has_the_callers_headers_alon
         assert told.value.param == "passthrough_url"
     named = egress_of_caller(f"http://localhost:{port}/v1#x", "Provider 'x'", {"X-Key": "1"}, "passthrough_url")
     assert (named.base_url, named.headers) == (f"http://localhost:{port}/v1", {"X-Key": "1"})
+    assert (named.max_reply_bytes, named.max_stream_bytes) == (8 << 20, 64 << 20)
     with pytest.raises(BadRequest, match="no public address"):
         await named.get("models")
     await named.close()
