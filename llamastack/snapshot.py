@@ -110,8 +110,9 @@ class Snapshot:
         return self._digests.get(digest)
 
     def models_of(self, tenant: str) -> list[ModelRecord]:
-        """Every model the tenant may use: defaults first, then by name."""
-        seen = [model for model in self.models.values() if model.tenant in (tenant, SHARED_TENANT)]
+        """Every model the tenant may use, none whose provider is switched off: defaults first, then by name."""
+        own = [model for model in self.models.values() if model.tenant in (tenant, SHARED_TENANT)]
+        seen = [model for model in own if self.provider(model.tenant, model.provider_id, Api.inference)]
         return sorted(seen, key=lambda model: (not model.default, model.identifier))
 
     def providers_of(self, tenant: str) -> list[ProviderRecord]:

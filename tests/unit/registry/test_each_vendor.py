@@ -103,3 +103,4 @@ async def test_a_vendor_is_registered_answers_and_is_switched_off(
             with pytest.raises(openai.InternalServerError, match=f"Provider '{way}' of model '{model}' is") as off:
                 await caller.chat.completions.create(model=model, messages=HELLO)
             assert off.value.status_code == 503
+            assert not (await caller.models.list()).data
