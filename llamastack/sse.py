@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 from pydantic import BaseModel
+from pydantic_core import PydanticSerializationError
 
-from llamastack.errors import StackError, render
+from llamastack.errors import StackError, UpstreamError, render
 
 if TYPE_CHECKING:
     from django.http import StreamingHttpResponse
@@ -34,7 +35,10 @@ def encode_model(model: BaseModel) -> bytes:
 
 def dump(model: BaseModel) -> bytes:
     """A wire object as JSON."""
-    return model.__pydantic_serializer__.to_json(model)
+    try:
+        return model.__pydantic_serializer__.to_json(model)
+    except PydanticSerializationError as error:  # fields that a type does not name are passed on as they came
+        raise UpstreamError("The answer cannot be passed on, since it is nested too deep.") from error
 
 
 def encode_error(error: StackError) -> bytes:

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Any
 
-import orjson
+from pydantic_core import to_json
 
 from apps.access.service import Route
 from apps.inference import stored
@@ -105,7 +105,7 @@ class InferenceService:
                 else:
                     yield chunk
         if completion := assembler.completion():
-            await self._store(call, request, own_id, orjson.dumps(completion))
+            await self._store(call, request, own_id, to_json(completion, inf_nan_mode="null"))
         for chunk in held:
             yield chunk
 

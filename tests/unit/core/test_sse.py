@@ -96,3 +96,13 @@ def test_absent_fields_are_left_out_and_an_open_finish_reason_is_null() -> None:
     choice = b'{"index":0,"delta":{},"finish_reason":null}'
     text = b'{"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[' + choice + b"]}"
     assert encode_model(chunk) == b"data: " + text + b"\n\n"
+
+
+def test_what_is_too_deep_to_be_passed_on_is_the_upstreams_fault() -> None:
+    deep: list[object] = []
+    for _ in range(900):
+        deep = [deep]
+    with pytest.raises(UpstreamError, match="too deep"):
+        encode_model(
+            ChatCompletionChunk.model_validate({"id": "c", "created": 1, "model": "m", "choices": [], "x": deep})
+        )
