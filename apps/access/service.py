@@ -59,7 +59,7 @@ def admit(call: Call, snapshot: Snapshot, model: str, model_type: str, api: Api 
     tenant = call.principal.tenant
     found = snapshot.model(tenant, model)
     if found is None:
-        raise unknown_model(model, snapshot.near(tenant, model))
+        raise unknown_model(model, snapshot, tenant)
     if found.model_type != model_type:
         raise BadRequest(
             f"Model '{model}' is of type '{found.model_type}'; this endpoint needs '{model_type}'.", param="model"
@@ -76,7 +76,14 @@ def _expired(key: KeyRecord) -> bool:
     return key.expires_at is not None and key.expires_at <= timezone.now()
 
 
-def unknown_model(model: str, near: list[str]) -> NotFound:
+def unknown_model(model: str, snapshot: Snapshot, tenant: str) -> NotFound:
+    """With near names; where there are none, with the provider that the name begins with, which may list none yet."""
     shown = model if len(model) <= 100 else model[:100] + "…"
-    advice = f" Did you mean {' or '.join(repr(name) for name in near)}?" if near else " GET /v1/models lists them."
-    return NotFound(f"Model '{shown}' was not found.{advice}", param="model", code="model_not_found")
+    provider = snapshot.provider(tenant, model.partition("/")[0], Api.inference)
+    if near := snapshot.near(tenant, model):
+        advice = f"Did you mean {' or '.join(repr(name) for name in near)}?"
+    elif provider:
+        advice = f"Provider '{provider.provider_id}' has listed no such model; GET /v1/providers tells how it is."
+    else:
+        advice = "GET /v1/models lists them."
+    return NotFound(f"Model '{shown}' was not found. {advice}", param="model", code="model_not_found")

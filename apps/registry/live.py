@@ -70,7 +70,7 @@ class Live:
             await self.check()
         model = self.snapshot.model(tenant, name)
         if model is None:
-            raise unknown_model(name, self.snapshot.near(tenant, name))
+            raise unknown_model(name, self.snapshot, tenant)
         return model
 
     async def principal(self, headers: dict[str, str], *, required: bool) -> Principal:

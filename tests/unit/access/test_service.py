@@ -55,6 +55,13 @@ def snapshot(
     return Snapshot(providers={p.key: p for p in providers}, models={m.key: m for m in models})
 
 
+def test_a_model_that_a_provider_has_not_listed_leads_to_how_that_is() -> None:
+    with pytest.raises(NotFound, match="Provider 'p' has listed no such model; GET /v1/providers"):
+        admit(Call(MAYA), snapshot(), "p/llama", "llm")
+    with pytest.raises(NotFound, match="GET /v1/models lists them"):
+        admit(Call(MAYA), snapshot(), "other/llama", "llm")
+
+
 def test_the_tenants_own_model_comes_before_a_shared_one() -> None:
     known = snapshot(model(1, "m"), model(2, "m", "blue"))
     assert admit(Call(MAYA), known, "m", "llm").model.key == 2
