@@ -64,13 +64,9 @@ def meaning(asked: Asked, error: Exception) -> StackError:
 
 
 def is_outage(error: Exception) -> bool:
-    """Whether it speaks of an upstream that is down, rather than of one request.
-
-    500 does not: it is what servers say of a prompt or a model that they fail at, and whoever sends such requests would
-    shut out everybody else. 501 is what the upstream never offers.
-    """
+    """Whether it speaks of an upstream that is down, rather than of one request. 501 is what it never offers."""
     if isinstance(error, Refusal):
-        return error.status > 501 and not error.reply.replayed
+        return error.status >= 500 and error.status != 501 and not error.reply.replayed
     down = isinstance(error, TimeoutError | aiohttp.ClientError | ConnectionError)
     return down and not isinstance(error, aiohttp.InvalidURL)
 
