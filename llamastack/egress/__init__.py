@@ -13,6 +13,7 @@ Breaker      breaker.py     leaving an upstream alone that is down
 meaning      failures.py    an upstream's status and an exception of the transport as the StackError they mean
 sentence     sentences.py   what an upstream says of an error, and what of it may be shown
 Within       waiting.py     limits of time
+bounded      interim.py      a limit of interim answers
 capped       bodies.py      limits of a body
 """
 

@@ -10,6 +10,7 @@ from yarl import URL
 
 from llamastack.egress.addresses import Allowed, Target, join, parse
 from llamastack.egress.guard import Guard, Lookup, OpenSocket, system_lookup, system_socket
+from llamastack.egress.interim import bounded
 from llamastack.errors import BadRequest
 
 MAX_REDIRECTS = 3
@@ -70,7 +71,7 @@ class Fetcher:
 
     def _session(self, guard: Guard) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
-            connector=guard.connector(force_close=True, ssl=self._tls),
+            connector=bounded(guard.connector(force_close=True, ssl=self._tls)),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             timeout=aiohttp.ClientTimeout(total=None),  # one deadline is above all of them

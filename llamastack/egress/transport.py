@@ -8,6 +8,7 @@ from typing import Protocol
 import aiohttp
 from yarl import URL
 
+from llamastack.egress.interim import bounded
 from llamastack.egress.names import Names
 from llamastack.egress.routes import Network
 
@@ -113,7 +114,7 @@ class LiveTransport:
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
-            connector = self._connector()
+            connector = bounded(self._connector())
             self._session = aiohttp.ClientSession(
                 connector=connector, cookie_jar=aiohttp.DummyCookieJar(), read_bufsize=READ_AHEAD_BYTES
             )

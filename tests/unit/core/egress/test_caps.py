@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from llamastack.egress import Egress
+from llamastack.egress import Egress, Timeouts
 from llamastack.egress.bodies import MAX_ERROR_BYTES, MAX_REPLY_BYTES, capped
 from llamastack.egress.failures import Nonsense
 from llamastack.egress.transport import READ_AHEAD_BYTES
@@ -102,3 +102,19 @@ async def test_what_nobody_reads_stops_the_upstream() -> None:
                 break
         assert sent < 64 * MIB
         await events.aclose()
+
+
+async def test_a_server_that_sends_interim_answers_for_ever_is_left() -> None:
+    early = b"HTTP/1.1 103 Early Hints\r\n\r\n"
+    async with upstream(saying(3 * early + answer("200 OK", b"{}"))) as egress:
+        assert await egress.get("models") == {}
+
+    async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        while not writer.is_closing():
+            writer.write(1000 * early)
+            await writer.drain()
+
+    async with upstream(endless, Timeouts()) as egress:
+        with pytest.raises(UpstreamError, match="broke"):
+            await egress.get("models")
