@@ -6,7 +6,7 @@ from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import Annotated, Any, ClassVar, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, Field, SecretStr, ValidationError
+from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator
 
 from apps.inference.dialect import AnswerFailed, ChatStream, Malformed, Stream, TextStream, mended, mended_embeddings
 from apps.inference.protocol import ChatReply, CompletionReply
@@ -64,6 +64,14 @@ class OpenAICompatibleConfig(RemoteConfig, GeneratesConfig):
         None, description="Those to offer, one a line; all that it lists where empty"
     )
     refresh_models: bool = Field(True, description="Ask every five minutes which models there are")
+
+    @field_validator("base_url", mode="after", check_fields=False)
+    @classmethod
+    def an_address(cls, value: str | None) -> str | None:
+        """The text is not repeated: it may hold a password."""
+        if value and not is_http(value):
+            raise ValueError("this is no address of a server: write http://host:port or https://host, with its path")
+        return value
 
     @classmethod
     def sample_run_config(cls) -> dict[str, Any]:
@@ -330,6 +338,15 @@ class OpenAICompatible(Provider):
 
 def _as_system(message: dict[str, Any]) -> dict[str, Any]:
     return message | {"role": "system"} if message["role"] == "developer" else message
+
+
+def is_http(text: str) -> bool:
+    """Whether it has what every address of a server has: the scheme and a host."""
+    try:
+        url = urlsplit(text.strip())
+        return url.scheme in ("http", "https") and bool(url.hostname) and (url.port is None or url.port > 0)
+    except ValueError:
+        return False
 
 
 def parsed(kind: type[R], answer: Any, upstream: str) -> R:
