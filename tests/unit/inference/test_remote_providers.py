@@ -206,3 +206,14 @@ async def test_health_tells_of_an_open_breaker_and_is_its_probe_after_the_pause(
         breaker.next_probe = 0
         assert (await provider.health()).ok
         assert not breaker.is_open
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["nonsense", "localhost:8000/v1", "ftp://host/v1", "http://", "http://host:99999", "https://host/v1?key=s3cret"],
+)
+def test_an_address_that_is_none_is_refused_when_it_is_written(address: str) -> None:
+    for config in (OpenAIConfig, VLLMConfig, OllamaConfig):
+        with pytest.raises(ValidationError, match="no address of a server") as refused:
+            config.model_validate({"base_url": address})
+        assert "s3cret" not in refused.value.errors()[0]["msg"]

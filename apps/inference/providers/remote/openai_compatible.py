@@ -70,7 +70,7 @@ class OpenAICompatibleConfig(RemoteConfig, GeneratesConfig):
     def an_address(cls, value: str | None) -> str | None:
         """The text is not repeated: it may hold a password."""
         if value and not is_http(value):
-            raise ValueError("this is no address of a server: write http://host:port or https://host, with its path")
+            raise ValueError("this is no address of a server: write http://host:port or https://host, and its path")
         return value
 
     @classmethod
@@ -341,10 +341,11 @@ def _as_system(message: dict[str, Any]) -> dict[str, Any]:
 
 
 def is_http(text: str) -> bool:
-    """Whether it has what every address of a server has: the scheme and a host."""
+    """Whether it has the scheme and the host of an address, and nothing after the path, to which paths are added."""
     try:
         url = urlsplit(text.strip())
-        return url.scheme in ("http", "https") and bool(url.hostname) and (url.port is None or url.port > 0)
+        whole = url.scheme in ("http", "https") and bool(url.hostname) and (url.port is None or url.port > 0)
+        return whole and not (url.query or url.fragment)
     except ValueError:
         return False
 
