@@ -16,6 +16,7 @@ from typing import Any
 from aiohttp import web
 
 from tests.conformance.vendors.vendor import CHAT, EMBEDDINGS, JSON, KEY, Vendor
+from tests.upstream import on_loopback
 
 HELLO = [{"role": "user", "content": "What colour is the sky?"}]
 WORDS = ["The ", "sky ", "is ", "blue."]
@@ -249,12 +250,5 @@ async def scripted(vendor: Vendor) -> AsyncIterator[Script]:
     script = Script(vendor)
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", script.answer)
-    runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    host, port = runner.addresses[0][:2]
-    script.url = f"http://{host}:{port}"
-    try:
+    async with on_loopback(app) as script.url:
         yield script
-    finally:
-        await runner.cleanup()

@@ -14,6 +14,7 @@ from llamastack.call import ANONYMOUS_ADMIN, Call
 from llamastack.egress import Egress
 from llamastack.egress.transport import Outgoing, Reply, Transport
 from llamastack.provider_data import ProviderData
+from tests.upstream import on_loopback
 
 CALL = Call(ANONYMOUS_ADMIN)
 
@@ -80,15 +81,8 @@ async def scripted(script: dict[str, Line]) -> AsyncIterator[Vendor]:
     vendor = Vendor(script)
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", vendor.answer)
-    runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    host, port = runner.addresses[0][:2]
-    vendor.url = f"http://{host}:{port}"
-    try:
+    async with on_loopback(app) as vendor.url:
         yield vendor
-    finally:
-        await runner.cleanup()
 
 
 class Rerouted:

@@ -163,7 +163,7 @@ async def test_a_model_that_is_none_is_404_and_not_tried_again_at_once() -> None
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
-        ([*BEGINS, {"error": "write /root/.ollama/blobs: no space left on device"}], "no space left on device"),
+        ([*BEGINS, {"error": "write /models/blobs: no space left on device"}], "no space left on device"),
         ([*BEGINS, layer(7)], "ended the pull of 'small' before it was complete"),
         ([*BEGINS, {"status": 7}], "status"),
         ([*BEGINS, layer(-1)], "completed"),

@@ -16,7 +16,7 @@ from llamastack.apis import Api
 from llamastack.call import ANONYMOUS_ADMIN, Call
 from llamastack.errors import UnsupportedParameter, UpstreamError
 from llamastack.providers import Provider, ProviderUnavailable, load, specs
-from tests.upstream import Upstream, serving
+from tests.upstream import Upstream, on_loopback, serving
 
 CALL = Call(ANONYMOUS_ADMIN)
 
@@ -144,14 +144,8 @@ async def ollama_server() -> AsyncIterator[str]:
     app = web.Application()
     app.router.add_get("/v1/models", models)
     app.router.add_post("/api/show", show)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    host, port = runner.addresses[0][:2]
-    try:
-        yield f"http://{host}:{port}"
-    finally:
-        await runner.cleanup()
+    async with on_loopback(app) as address:
+        yield address
 
 
 async def test_images_reach_the_vendor_as_they_were_sent() -> None:
@@ -182,15 +176,13 @@ async def test_a_list_that_is_none_is_a_bad_gateway() -> None:
 
     app = web.Application()
     app.router.add_get("/v1/models", models)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    host, port = runner.addresses[0][:2]
-    async with started(OpenAI("openai", OpenAIConfig(base_url=f"http://{host}:{port}/v1"))) as provider:
+    async with (
+        on_loopback(app) as address,
+        started(OpenAI("openai", OpenAIConfig(base_url=f"{address}/v1"))) as provider,
+    ):
         with pytest.raises(UpstreamError):
             await provider.get_models(CALL)
         assert not (await provider.health()).ok
-    await runner.cleanup()
 
 
 async def test_health_tells_of_an_open_breaker_and_is_its_probe_after_the_pause() -> None:
