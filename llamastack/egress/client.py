@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import replace
@@ -23,6 +24,7 @@ from llamastack.encryption import without_password
 from llamastack.sse import MalformedStream, lines, payloads
 
 EVENT_STREAM = "text/event-stream"
+Origin = tuple[str, str | None, int | None] | None  # scheme, host and port; None of an address that leads nowhere
 
 
 class Egress:
@@ -48,8 +50,8 @@ class Egress:
         self.headers = headers or {}
         self.timeouts = timeouts or Timeouts()
         self.transport: Transport = with_recording(LiveTransport(self.timeouts, network))
-        self.breaker = Breaker(upstream)
-        self.breakers = {self.origin: self.breaker}
+        self.breakers: defaultdict[Origin, Breaker] = defaultdict(lambda: Breaker(upstream))
+        self.breaker = self.breakers[self.origin]
         self.retries = Retries()
         self.max_reply_bytes, self.max_stream_bytes = MAX_REPLY_BYTES, MAX_STREAM_BYTES
         # A call that waits for room is not yet asking: none of the limits of time is for that.
@@ -113,7 +115,7 @@ class Egress:
         place = origin(outgoing.url)
         address = self.address if place == self.origin else shown(outgoing.url)
         asked = Asked(self.upstream, address, outgoing, frozenset(name.lower() for name in headers or ()))
-        breaker = self.breakers.setdefault(place, Breaker(self.upstream))
+        breaker = self.breakers[place]
         # A stream is read by one task after another, which a limit of time does not survive; it has its own.
         limit = None if streamed else self.timeouts.total
         with _told(asked, breaker) as admitted:
@@ -199,8 +201,8 @@ def shown(url: str) -> str:
     return without_password(url.partition("?")[0])
 
 
-def origin(url: str) -> tuple[str, str | None, int | None] | None:
-    """Scheme, host and port as the transport will read them; None of what leads nowhere."""
+def origin(url: str) -> Origin:
+    """As the transport will read it."""
     try:
         read = URL(url)
         return read.scheme, read.host, read.port
