@@ -9,7 +9,7 @@ from typing import Any
 
 from llamastack.recording.asked import content, data_of
 from llamastack.recording.normal import Equal
-from llamastack.recording.secrets import Secrets
+from llamastack.recording.secrets import Secrets, texts
 
 HEADERS = ("content-type", "location", "retry-after")
 EVENT_STREAM = "text/event-stream"
@@ -59,18 +59,6 @@ def _masked(events: list[Event], mark: str, secrets: Secrets) -> list[Event]:
         raise Unmaskable(MASKED)
     equal = Equal(mark)
     return [event | {"data": equal.body(event["data"])} if "data" in event else event for event in masked]
-
-
-def texts(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
-    """Each text of some JSON, with where it stands."""
-    if isinstance(value, str):
-        yield place, value
-    elif isinstance(value, dict):
-        for name, inner in value.items():
-            yield from texts(inner, f"{place}.{name}")
-    elif isinstance(value, list):
-        for number, inner in enumerate(value):
-            yield from texts(inner, f"{place}[{number}]")
 
 
 def events_of(data: bytes) -> Iterator[Event]:

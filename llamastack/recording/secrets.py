@@ -83,15 +83,19 @@ def _provider_data(header: str) -> Iterator[str]:
     """A caller's keys, which another stack is sent as they came."""
     yield header
     with suppress(ValueError):
-        yield from _texts(json.loads(header))
+        yield from (text for _, text in texts(json.loads(header)))
 
 
-def _texts(value: Any) -> Iterator[str]:
+def texts(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
+    """Each text of some JSON, with where it stands."""
     if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        for inner in value.values() if isinstance(value, dict) else value:
-            yield from _texts(inner)
+        yield place, value
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            yield from texts(inner, f"{place}.{name}")
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            yield from texts(inner, f"{place}[{number}]")
 
 
 def _credentials(header: str) -> Iterator[str]:
