@@ -24,14 +24,18 @@ def json_object(data: bytes) -> dict[str, Any]:
 
 
 def refuse_deep(body: Any) -> None:
-    """Walk level by level, so that no depth can exhaust the stack."""
-    level = [body]
-    for _ in range(MAX_DEPTH):
-        below = (list(value.values()) if isinstance(value, dict) else value for value in level)
+    if depth(body) > MAX_DEPTH:
+        raise BadRequest(f"The request body is nested more than {MAX_DEPTH} deep.", code="invalid_json")
+
+
+def depth(value: Any) -> int:
+    """How deep lists and objects are nested. Level by level, so that no depth can exhaust the stack."""
+    levels, level = 0, [value] if isinstance(value, dict | list) else []
+    while level:
+        below = (value.values() if isinstance(value, dict) else value for value in level)
         level = [item for items in below for item in items if isinstance(item, dict | list)]
-        if not level:
-            return
-    raise BadRequest(f"The request body is nested more than {MAX_DEPTH} deep.", code="invalid_json")
+        levels += 1
+    return levels
 
 
 def invalid(errors: Sequence[Any], body: Any) -> BadRequest:

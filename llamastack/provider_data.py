@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, SecretStr, TypeAdapter, ValidationError
 
+from llamastack.bodies import depth
 from llamastack.errors import BadRequest
 
 HEADER = "X-LlamaStack-Provider-Data"
@@ -92,7 +93,7 @@ def _parsed(text: bytes) -> Any:
         values = json.loads(text, object_pairs_hook=_once_each, parse_constant=_no_number)
     except (ValueError, RecursionError):  # the error's own words would repeat what was sent
         raise _refused("it is not valid JSON") from None
-    if _depth(values) > MAX_DEPTH:
+    if depth(values) > MAX_DEPTH:
         raise _refused(f"it is nested more than {MAX_DEPTH} deep")
     return values
 
@@ -108,16 +109,6 @@ def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_number(name: str) -> Any:
     raise ValueError(name)
-
-
-def _depth(value: Any) -> int:
-    """How deep lists and objects are nested. Level by level, so that no depth can exhaust the stack."""
-    depth, level = 0, [value] if isinstance(value, dict | list) else []
-    while level:
-        below = (value.values() if isinstance(value, dict) else value for value in level)
-        level = [item for items in below for item in items if isinstance(item, dict | list)]
-        depth += 1
-    return depth
 
 
 def _refused(what: str, key: str | None = None) -> BadRequest:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from apps.inference.schemas import GenerationRequest, JsonSchemaFormat, OtherFormat, ResponseFormat
+from llamastack.bodies import depth
 from llamastack.errors import BadRequest, UnsupportedParameter
 from llamastack.sampling import Constraint
 
@@ -71,21 +72,13 @@ def _json(schema: Any, field: str) -> Constraint:
     if not isinstance(own, dict | bool):
         raise BadRequest(f"'{field}' must be a JSON schema: an object.", param=field)
     text = _text(text, field, MAX_SCHEMA)
-    if _depth(own) > MAX_DEPTH:
+    if depth(own) > MAX_DEPTH:
         raise _too_deep(field)
     return Constraint("json_schema", text, field)
 
 
 def _too_deep(field: str) -> BadRequest:
     return BadRequest(f"'{field}' is nested too deeply: more than {MAX_DEPTH} levels.", param=field)
-
-
-def _depth(schema: Any) -> int:
-    level, depth = [schema], 0
-    while level := [item for item in level if isinstance(item, dict | list)]:
-        level = [inner for item in level for inner in (item.values() if isinstance(item, dict) else item)]
-        depth += 1
-    return depth
 
 
 def _any_object(field: str) -> Constraint:
