@@ -12,6 +12,7 @@ PYTHONS := python3 python3.11 python3.12 python3.13
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
 PRODUCTION := env -u DJANGO_DEBUG -u DATABASE_URL LLAMA_STACK_HOME=.venv/home LLAMA_STACK_AUTH=required LLAMA_STACK_HTTPS=1
 BENCHMARKS := $(patsubst benchmarks/%.py,bench-%,$(filter-out benchmarks/_%,$(wildcard benchmarks/*.py)))
+OPTIONAL := aws google oci
 ON_SQLITE := tests/unit/registry tests/unit/inference tests/conformance
 NOT_FAST := gpu or browser or node or local_model or slow
 NODE_CLIENTS := tests/sdk/node/node_modules/.installed
@@ -76,7 +77,7 @@ screenshots: .venv/stamps/dev .venv/stamps/package programs models ## Take the R
 # torch brings CUDA's libraries or none, as the build that is offered here decides: they are not pinned, nor is its local tag.
 .PHONY: lock
 lock: .venv/stamps/dev ## Compile requirements/*.in to *.txt (UPGRADE=1 takes newer versions)
-	for name in base local dev; do \
+	for name in base local $(OPTIONAL) dev; do \
 	    (cd requirements && ../$(BIN)/uv pip compile --quiet --python-version 3.11 --no-annotate --no-header \
 	        --no-emit-index-url --no-emit-find-links $(if $(UPGRADE),--upgrade) $$name.in --output-file $$name.txt); \
 	    sed -i -E '/^(nvidia-|cuda-|triton==)/d; s/^(torch==[0-9.]+)\+.*/\1/' requirements/$$name.txt; \
@@ -115,8 +116,8 @@ clean: ## Remove what the other targets made in this folder
 .venv/stamps/serve: .venv/stamps/requirements .venv/stamps/package
 	@touch $@
 
-.venv/stamps/dev: .venv/stamps/requirements requirements/dev.txt
-	$(PIP) -r requirements/dev.txt
+.venv/stamps/dev: .venv/stamps/requirements requirements/dev.txt $(OPTIONAL:%=requirements/%.txt)
+	$(PIP) $(OPTIONAL:%=-r requirements/%.txt) -r requirements/dev.txt
 	@touch $@
 
 .PHONY: models
