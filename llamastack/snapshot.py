@@ -31,7 +31,26 @@ class ProviderRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Home:
+    """A place that serves a model: a provider's own model, or the homes of another registered `model`.
+
+    Those of a lower `order` are tried first; among equals it falls to chance, by `weight`.
+    """
+
+    provider_id: str = ""
+    provider_model_id: str = ""
+    model: str = ""
+    weight: float = 1.0
+    order: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class ModelRecord:
+    """`homes` is never empty: it is the one that `provider_id` and `provider_model_id` name, where no others are given.
+
+    `affinity` is the field of a request whose value decides between homes; empty, the usual one.
+    """
+
     key: int
     tenant: str
     owner: str
@@ -44,6 +63,12 @@ class ModelRecord:
     aliases: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
     default: bool = False
+    homes: tuple[Home, ...] = ()
+    affinity: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.homes:
+            object.__setattr__(self, "homes", (Home(self.provider_id, self.provider_model_id),))
 
 
 @dataclass(frozen=True, slots=True)

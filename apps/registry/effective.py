@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import logging
+import math
 import os
 from collections.abc import Collection, Mapping
 from types import MappingProxyType
@@ -19,8 +21,9 @@ from llamastack.config import ConfigError, expand
 from llamastack.config.source import Place
 from llamastack.errors import StackError
 from llamastack.providers import ProviderUnavailable, find, load
-from llamastack.snapshot import KeyRecord, ModelRecord, ProviderRecord
+from llamastack.snapshot import Home, KeyRecord, ModelRecord, ProviderRecord
 
+logger = logging.getLogger(__name__)
 MODEL_DEFAULTS: Mapping[str, Any] = {
     "provider_model_id": None,
     "model_type": "llm",
@@ -115,21 +118,47 @@ def shown_model(row: Model) -> dict[str, Any]:
 
 
 def model_record(row: Model) -> ModelRecord:
+    """A model with several homes is shown as on the first of them."""
     merged = model_fields(row)
+    homes = homes_in(merged, row.identifier)
+    first = min((home for home in homes if not home.model), key=lambda home: home.order, default=Home())
     return ModelRecord(
         key=row.pk,
         tenant=row.tenant,
         owner=row.owner,
         identifier=row.identifier,
-        provider_id=merged.get("provider_id", ""),
-        provider_model_id=merged.get("provider_model_id") or row.identifier,
+        provider_id=first.provider_id if homes else merged.get("provider_id", ""),
+        provider_model_id=(first.provider_model_id if homes else merged.get("provider_model_id")) or row.identifier,
         model_type=merged.get("model_type", "llm"),
         created=int(row.created_at.timestamp()),
         origin=row.origin,
         aliases=tuple(merged.get("aliases", ())),
         metadata=MappingProxyType(merged.get("metadata", {})),
         default=merged.get("default", False) is True,
+        homes=homes,
+        affinity=merged.get("affinity") or "",
     )
+
+
+def homes_in(merged: Mapping[str, Any], identifier: str) -> tuple[Home, ...]:
+    """The homes a model's fields list; those that cannot be read are left out, and the log tells."""
+    homes = []
+    for place, written in enumerate(merged.get("homes") or ()):
+        try:
+            homes.append(_home(written, identifier))
+        except (AttributeError, TypeError, ValueError) as error:  # such as a variable that is missing now
+            logger.warning("Home %d of model %s cannot be read: %s", place, identifier, error)
+    return tuple(homes)
+
+
+def _home(written: Mapping[str, Any], identifier: str) -> Home:
+    model, provider_id = written.get("model") or "", written.get("provider_id") or ""
+    weight, order = float(written.get("weight", 1)), int(written.get("order", 0))
+    if not (model or provider_id) or not 0 < weight < math.inf:
+        raise ValueError("it needs a provider_id or a model, and a weight above 0")
+    if model:
+        return Home(model=model, weight=weight, order=order)
+    return Home(provider_id, written.get("provider_model_id") or identifier, weight=weight, order=order)
 
 
 def key_record(row: ApiKey) -> KeyRecord:
