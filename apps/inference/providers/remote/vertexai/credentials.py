@@ -1,4 +1,4 @@
-"""Google Cloud's Application Default Credentials as access tokens, each renewed before it ends.
+"""Google Cloud's Application Default Credentials, each as what issues access tokens.
 
 Where they are looked for: https://cloud.google.com/docs/authentication/application-default-credentials
 A service account's key: https://developers.google.com/identity/protocols/oauth2/service-account#httprest
@@ -6,14 +6,12 @@ A user's refresh token: https://developers.google.com/identity/protocols/oauth2/
 The metadata server: https://cloud.google.com/compute/docs/access/authenticate-workloads#applications
 """
 
-import asyncio
 import base64
-import logging
 import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 from urllib.parse import urlencode
 
 import orjson
@@ -21,35 +19,18 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from pydantic import BaseModel, Field, SecretStr, TypeAdapter, ValidationError
+from pydantic import BaseModel, SecretStr, TypeAdapter, ValidationError
 
+from apps.inference.providers.remote.tokens import FORM, Credentials
 from llamastack.egress import Egress
-from llamastack.errors import StackError, UpstreamError
+from llamastack.errors import StackError
 from llamastack.providers import ProviderUnavailable
 
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 METADATA_HOST = "metadata.google.internal"
 OAUTH_URL = "https://oauth2.googleapis.com/token"
-FORM = {"Content-Type": "application/x-www-form-urlencoded"}
-RENEW_BEFORE = 225.0  # seconds; the metadata server has a new token 300 s before the old one ends
-AGAIN_AFTER = 20.0  # seconds between two tries to renew a token that still holds
-ISSUE_SECONDS = 15.0
 SKEW = 60  # seconds that this machine's clock may be ahead of Google's
 HOUR = 3600
-logger = logging.getLogger(__name__)
-
-
-class Issued(BaseModel):
-    """A token server's answer. Its `expires_in` counts from now, so that no clock need be right."""
-
-    access_token: str = Field(min_length=1)
-    expires_in: float = Field(gt=0)
-
-
-class Credentials(Protocol):
-    async def issue(self) -> Any:
-        """A new token: the token server's own answer. Raises StackErrors."""
-        ...
 
 
 class ServiceAccount(BaseModel):
@@ -133,57 +114,6 @@ class FromMetadataServer:
                 "'gcloud auth application-default login', or give the provider an access_token. The metadata server, "
                 f"which machines on Google Cloud have, does not help: {error.message}"
             ) from error
-
-
-class Tokens:
-    """The current token, renewed before it ends, by one caller at a time.
-
-    Where the renewal fails, the old token is used up to its end. `clock` is a monotonic one.
-    """
-
-    def __init__(self, credentials: Credentials, clock: Callable[[], float] = time.monotonic) -> None:
-        self._credentials = credentials
-        self._clock = clock
-        self._lock = asyncio.Lock()
-        self._token = ""
-        self._renew_at = self._ends_at = -1.0
-
-    async def current(self) -> str:
-        if self._clock() < self._renew_at or (self._lock.locked() and self._clock() < self._ends_at):
-            return self._token
-        async with self._lock:
-            if self._clock() >= self._renew_at:
-                await self._renew()
-        return self._token
-
-    async def _renew(self) -> None:
-        asked_at = self._clock()
-        try:
-            issued = await self._issued()
-        except StackError as error:
-            if self._clock() >= self._ends_at:
-                raise
-            logger.warning("An access token could not be renewed yet: %s", error.message)
-            self._renew_at = min(self._clock() + AGAIN_AFTER, self._ends_at)
-            return
-        self._token = issued.access_token
-        self._ends_at = asked_at + issued.expires_in
-        self._renew_at = self._ends_at - min(RENEW_BEFORE, issued.expires_in / 2)
-
-    async def _issued(self) -> Issued:
-        """A new token. Where there is none, that is never the caller's fault, whatever status the server chose."""
-        try:
-            async with asyncio.timeout(ISSUE_SECONDS):
-                return Issued.model_validate(await self._credentials.issue())
-        except TimeoutError:
-            said = f"the token server did not answer within {ISSUE_SECONDS:g} s."
-        except ProviderUnavailable:
-            raise
-        except StackError as error:
-            said = error.message
-        except ValidationError:
-            said = "the token server's answer has no access_token and expires_in."
-        raise UpstreamError(f"No access token was issued: {said} Check the credentials, and this machine's clock.")
 
 
 def default_credentials(reaching: Callable[[str], Egress], environment: Mapping[str, str] = os.environ) -> Credentials:

@@ -12,7 +12,8 @@ from urllib.parse import urlencode
 from pydantic import Field, SecretStr
 
 from apps.inference.providers.remote.openai_compatible import OpenAICompatible, OpenAICompatibleConfig, Request
-from apps.inference.providers.remote.vertexai.credentials import Tokens, default_credentials
+from apps.inference.providers.remote.tokens import Tokens
+from apps.inference.providers.remote.vertexai.credentials import default_credentials
 from llamastack.call import Call
 from llamastack.egress import Egress
 from llamastack.egress.network import sent
