@@ -37,7 +37,7 @@ def test_every_line_of_a_table_leads_to_a_class_with_a_config(api: Api) -> None:
 def test_every_provider_file_is_in_the_table(api: Api) -> None:
     folder = ROOT / "apps" / SERVED[api].app / "providers"
     named = {spec.path.split(".")[-2] for spec in specs(api).values()}
-    bases = {"__init__", "embedding_models", "loads", "openai_compatible", "runtime"}
+    bases = {"__init__", "embedding_models", "loads", "openai_compatible", "runtime", "translation", "vendor"}
     assert {file.stem for file in folder.glob("*/*") if file.suffix == ".py" or file.is_dir()} - bases - {
         "__pycache__"
     } == named

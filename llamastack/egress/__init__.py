@@ -4,6 +4,7 @@ Egress       client.py      one provider's upstream: its address, headers and ti
 Network      routes.py      how an address is reached: directly or by a proxy, with which TLS settings and headers
 opened       network.py     the `network` section of a provider's config, which becomes a Network
 Transport    transport.py   one exchange of bytes, as aiohttp makes it
+Signing      signing.py     headers that depend on what is sent
 Recorder     recorder.py    stands in for it, and records or replays (llamastack/recording)
 parse        addresses.py   a URL that a caller names, read strictly; and which addresses it may lead to
 Guard        guard.py       connections to such addresses alone as were checked
@@ -18,6 +19,7 @@ capped       bodies.py      limits of a body
 """
 
 from llamastack.egress.client import Egress
+from llamastack.egress.signing import Signer
 from llamastack.egress.transport import FIRST_BYTE_SECONDS, IDLE_SECONDS, TOTAL_SECONDS, Timeouts
 
-__all__ = ["FIRST_BYTE_SECONDS", "IDLE_SECONDS", "TOTAL_SECONDS", "Egress", "Timeouts"]
+__all__ = ["FIRST_BYTE_SECONDS", "IDLE_SECONDS", "TOTAL_SECONDS", "Egress", "Signer", "Timeouts"]

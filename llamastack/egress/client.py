@@ -18,6 +18,7 @@ from llamastack.egress.recorder import with_recording
 from llamastack.egress.retries import Retries
 from llamastack.egress.routes import Network
 from llamastack.egress.sentences import beginning
+from llamastack.egress.signing import Signer, Signing
 from llamastack.egress.transport import LiveTransport, Outgoing, Reply, Timeouts, Transport
 from llamastack.egress.waiting import Within
 from llamastack.encryption import without_password
@@ -31,8 +32,9 @@ class Egress:
     """HTTP to one upstream, named `upstream` in errors, reached as `network` says.
 
     `headers` go with every request to the base address's origin, and to no other; those of a single call, such as the
-    caller's own key, are laid over them. A call that fails before anything came is made again (`retries`), and an
-    upstream that is down is left alone (`breaker`, and one for each other origin that is asked).
+    caller's own key, are laid over them, and `signer` adds some to each try, wherever it goes. A call that fails before
+    anything came is made again (`retries`), and an upstream that is down is left alone (`breaker`, and one for each
+    other origin that is asked).
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Egress:
         headers: Mapping[str, str] | None = None,
         timeouts: Timeouts | None = None,
         network: Network | None = None,
+        signer: Signer | None = None,
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self.address = shown(self.base_url)
@@ -49,7 +52,8 @@ class Egress:
         self.upstream = upstream
         self.headers = headers or {}
         self.timeouts = timeouts or Timeouts()
-        self.transport: Transport = with_recording(LiveTransport(self.timeouts, network))
+        live = LiveTransport(self.timeouts, network)
+        self.transport: Transport = with_recording(live if signer is None else Signing(live, signer))
         self.breakers: defaultdict[Origin, Breaker] = defaultdict(lambda: Breaker(upstream))
         self.breaker = self.breakers[self.origin]
         self.retries = Retries()

@@ -4,8 +4,8 @@ import email.utils
 import math
 import ssl
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import aiohttp
@@ -34,6 +34,12 @@ class Asked:
 
     def shown(self, text: str) -> str:
         return shown(text, secrets_of(self.outgoing.headers, self.outgoing.url))
+
+    def signed(self, signature: Mapping[str, str]) -> "Asked":
+        """With headers that were sent as well, which no sentence may repeat either: AWS does, of some signatures."""
+        if not signature:
+            return self
+        return replace(self, outgoing=replace(self.outgoing, headers={**self.outgoing.headers, **signature}))
 
 
 class Refusal(Exception):
@@ -87,6 +93,7 @@ def _refused(asked: Asked, error: Refusal) -> StackError:
     What it says it does not offer (405, 501) is NotSupported here too. A page is a bad gateway: no vendor speaks HTML,
     but what stands before one does, and a wrong address leads to one.
     """
+    asked = asked.signed(error.reply.signature)
     status, body, retry_after = error.status, said(error.body), error.retry_after
     if status == 407:
         return UpstreamError(f"The proxy of {asked.upstream} answered 407: {error.reply.reason}. {PROXY_CREDENTIALS}")

@@ -49,6 +49,7 @@ class Reply:
     """What came back, of any status. Header names are in lower case; `pieces` are the body as it arrives, decoded.
 
     A `replayed` one comes from a file: it tells nothing of how the upstream is now, nor will another try.
+    `signature` is what was sent beside the headers of the Outgoing.
     """
 
     status: int
@@ -56,6 +57,7 @@ class Reply:
     headers: Mapping[str, str]
     pieces: AsyncIterator[bytes]
     replayed: bool = False
+    signature: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def media_type(self) -> str:

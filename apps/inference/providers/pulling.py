@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from apps.inference.providers.remote.openai_compatible import parsed
+from apps.inference.providers.remote.translation import parsed
 from llamastack.egress.sentences import shown as in_short
 from llamastack.errors import NotFound, StackError, Unavailable, UpstreamError, UpstreamTimeout
 

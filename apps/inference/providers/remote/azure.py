@@ -12,7 +12,8 @@ from urllib.parse import quote
 
 from pydantic import Field, SecretStr, field_validator
 
-from apps.inference.providers.remote.openai_compatible import OpenAICompatible, OpenAICompatibleConfig, Request
+from apps.inference.providers.remote.openai_compatible import OpenAICompatible, OpenAICompatibleConfig
+from apps.inference.providers.remote.translation import Request
 from apps.registry.schemas import ProviderModel
 from llamastack.call import Call
 

@@ -12,7 +12,8 @@ from urllib.parse import quote
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from apps.inference.providers import reranking
-from apps.inference.providers.remote.openai_compatible import OpenAICompatible, OpenAICompatibleConfig, Request, parsed
+from apps.inference.providers.remote.openai_compatible import OpenAICompatible, OpenAICompatibleConfig
+from apps.inference.providers.remote.translation import Request, parsed
 from apps.inference.schemas import RerankRequest
 from apps.registry.schemas import ProviderModel
 from llamastack.call import Call

@@ -10,7 +10,8 @@ from typing import Any, Literal, get_args
 
 from pydantic import Field
 
-from apps.inference.providers.remote.openai_compatible import OpenAICompatible, OpenAICompatibleConfig, Request
+from apps.inference.providers.remote.openai_compatible import OpenAICompatible, OpenAICompatibleConfig
+from apps.inference.providers.remote.translation import Request
 from apps.inference.schemas import RerankRequest
 from apps.registry.schemas import ModelType, ProviderModel
 from llamastack.call import Call

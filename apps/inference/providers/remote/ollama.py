@@ -14,7 +14,8 @@ from pydantic import Field, SecretStr
 
 from apps.inference.dialect import Stream
 from apps.inference.providers.pulling import Pulls
-from apps.inference.providers.remote.openai_compatible import OpenAICompatible, OpenAICompatibleConfig, R, Request
+from apps.inference.providers.remote.openai_compatible import OpenAICompatible, OpenAICompatibleConfig
+from apps.inference.providers.remote.translation import R, Request, Translation
 from apps.inference.schemas import RerankRequest
 from apps.registry.schemas import ProviderModel
 from llamastack.call import Call
@@ -65,24 +66,22 @@ class Ollama(OpenAICompatible):
             return Health(health.ok, f"{health.message}; pulling {', '.join(pulls)}")
         return health
 
-    async def _answer(self, call: Call, operation: str, request: Request) -> Any:
+    async def answer(self, call: Call, translation: Translation) -> Any:
         try:
-            return await super()._answer(call, operation, request)
+            return await super().answer(call, translation)
         except UpstreamRejected as error:
-            await self._obtain(request, error)
-        return await super()._answer(call, operation, request)
+            await self._obtain(translation.request, error)
+        return await super().answer(call, translation)
 
-    async def _chunks(
-        self, call: Call, operation: str, kind: type[R], request: Request, stream: Stream
-    ) -> AsyncGenerator[R]:
+    async def chunks(self, call: Call, kind: type[R], translation: Translation, stream: Stream) -> AsyncGenerator[R]:
         try:
-            async with aclosing(super()._chunks(call, operation, kind, request, stream)) as chunks:
+            async with aclosing(super().chunks(call, kind, translation, stream)) as chunks:
                 async for chunk in chunks:
                     yield chunk
                 return
         except UpstreamRejected as error:  # which comes before the first chunk
-            await self._obtain(request, error)
-        async with aclosing(super()._chunks(call, operation, kind, request, stream)) as chunks:
+            await self._obtain(translation.request, error)
+        async with aclosing(super().chunks(call, kind, translation, stream)) as chunks:
             async for chunk in chunks:
                 yield chunk
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from pydantic import Field
 
-from apps.inference.providers.remote.openai_compatible import OpenAICompatible, OpenAICompatibleConfig, Request
+from apps.inference.providers.remote.openai_compatible import OpenAICompatible, OpenAICompatibleConfig
+from apps.inference.providers.remote.translation import Request
 from apps.inference.schemas import EmbeddingRequest, EmbeddingResponse
 from apps.registry.schemas import ProviderModel
 from llamastack.call import Call

@@ -6,7 +6,8 @@ from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
-from apps.inference.providers.remote.openai_compatible import OpenAICompatible, OpenAICompatibleConfig, Request
+from apps.inference.providers.remote.openai_compatible import OpenAICompatible, OpenAICompatibleConfig
+from apps.inference.providers.remote.translation import Request
 from apps.inference.schemas import ChatCompletionRequest
 from llamastack.call import Call
 from llamastack.egress import Egress

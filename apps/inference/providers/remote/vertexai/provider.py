@@ -11,8 +11,9 @@ from urllib.parse import urlencode
 
 from pydantic import Field, SecretStr
 
-from apps.inference.providers.remote.openai_compatible import OpenAICompatible, OpenAICompatibleConfig, Request
+from apps.inference.providers.remote.openai_compatible import OpenAICompatible, OpenAICompatibleConfig
 from apps.inference.providers.remote.tokens import Tokens
+from apps.inference.providers.remote.translation import Request
 from apps.inference.providers.remote.vertexai.credentials import default_credentials
 from llamastack.call import Call
 from llamastack.egress import Egress
