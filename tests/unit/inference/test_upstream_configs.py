@@ -152,7 +152,7 @@ WRITTEN: dict[str, tuple[dict[str, Any] | None, dict[str, Any] | None, str]] = {
             api_version="${env.AZURE_API_VERSION:=}",
             api_type="${env.AZURE_API_TYPE:=}",
         ),
-        f"{RESOURCE}/openai/v1",
+        RESOURCE,
     ),
 }
 CASES = [

@@ -38,7 +38,8 @@ class OpenAICompatible(Vendor):
     `ignored` names the fields that a vendor's server takes and ignores in silence, each with the values that ask for
     nothing else than leaving it out does; with any other value a request is refused (`drop_unsupported`). `renamed`
     are fields that it knows by another name, and `developer_role` says whether it takes messages of a developer, which
-    are a system's elsewhere. `api_path` is added to an address that ends in no version.
+    are a system's elsewhere. `api_path` is added to an address that ends in no version. `translation` reads
+    the answers.
     """
 
     ends_with_done = True
@@ -47,6 +48,7 @@ class OpenAICompatible(Vendor):
     developer_role: ClassVar[bool] = True
     api_path: ClassVar[str] = ""
     reranks_images: ClassVar[bool] = False
+    translation: ClassVar[type[Translation]] = Translation
     config_class: ClassVar[type[ProviderConfig]] = OpenAICompatibleConfig
     config: OpenAICompatibleConfig
 
@@ -62,25 +64,25 @@ class OpenAICompatible(Vendor):
     async def post_completion(self, call: Call, request: CompletionRequest) -> CompletionReply:
         choices = request.choices * request.prompts
         stream = TextStream(request.model, choices, request.wants_usage or not request.stream)
-        sent = self._sent("completions", request)
+        sent = self.of(call)._sent("completions", request)
         if request.stream:
             return self.chunks(call, CompletionChunk, sent, stream)
         return await self.whole(call, Completion, sent, stream)
 
     async def post_embedding(self, call: Call, request: EmbeddingRequest) -> EmbeddingResponse:
-        sent = self._sent("embeddings", request)
+        sent = self.of(call)._sent("embeddings", request)
         answer = await self.reply(call, sent, await self.answer(call, sent))
         return parsed(EmbeddingResponse, mended_embeddings(answer, request.model), self.upstream)
 
     async def rerank(self, call: Call, request: RerankRequest) -> RerankResponse:
         try:
-            answer = await self.answer(call, self._sent("rerank", request))
+            answer = await self.answer(call, self.of(call)._sent("rerank", request))
         except UpstreamRejected as error:
             raise reranking.refused(error, self.upstream, request.model) from error
         return reranking.ranked(parsed(reranking.Results, answer, self.upstream).results, request, self.upstream)
 
     def _sent(self, operation: str, request: Request) -> Translation:
-        return Translation(request, self.path(operation, request), self.body(request))
+        return self.translation(request, self.path(operation, request), self.body(request))
 
     def path(self, operation: str, request: Request | None = None) -> str:
         """Where below the base address an operation is found; that of `models` has no request."""

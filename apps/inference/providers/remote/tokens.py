@@ -3,11 +3,13 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
+from urllib.parse import urlencode
 
 from pydantic import BaseModel, Field, ValidationError
 
+from llamastack.egress import Egress
 from llamastack.errors import StackError, UpstreamError
 from llamastack.providers import ProviderUnavailable
 
@@ -29,6 +31,16 @@ class Credentials(Protocol):
     async def issue(self) -> Any:
         """A new token: the token server's own answer. Raises StackErrors."""
         ...
+
+
+class FromForm:
+    """Issued for a form that is posted, as OAuth 2.0 has it (RFC 6749, 4.4.2)."""
+
+    def __init__(self, egress: Egress, url: str, form: Mapping[str, str]) -> None:
+        self.egress, self.url, self.form = egress, url, form
+
+    async def issue(self) -> Any:
+        return await self.egress.post(self.url, urlencode(self.form).encode(), FORM)
 
 
 class Tokens:

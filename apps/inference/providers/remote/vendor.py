@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
@@ -167,7 +167,7 @@ class Vendor(Provider, ABC):
         return Health(True, f"{len(models)} models")
 
     async def post_chat_completion(self, call: Call, request: ChatCompletionRequest) -> ChatReply:
-        translation = self.translated(request)
+        translation = self.of(call).translated(request)
         stream = ChatStream(request.model, request.choices, request.wants_usage or not request.stream)
         if request.stream:
             return self.chunks(call, ChatCompletionChunk, translation, stream)
@@ -181,6 +181,10 @@ class Vendor(Provider, ABC):
 
     async def rerank(self, call: Call, request: RerankRequest) -> RerankResponse:
         raise NotSupported(f"{self.upstream} does not rerank.")
+
+    def of(self, call: Call) -> Self:
+        """This vendor as a call has its request translated: itself, unless the caller names a project or the like."""
+        return self
 
     @abstractmethod
     def translated(self, request: ChatCompletionRequest) -> Translation:
