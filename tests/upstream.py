@@ -178,12 +178,26 @@ async def on_loopback(app: web.Application, port: int = 0) -> AsyncIterator[str]
     """The address of an application that is served on a free port."""
     runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
     await runner.setup()
+    listener = await asyncio.get_running_loop().create_server(runner.server, "127.0.0.1", port)
     try:
-        await web.TCPSite(runner, "127.0.0.1", port).start()
-        host, port = runner.addresses[0][:2]
+        host, port = listener.sockets[0].getsockname()
         yield f"http://{host}:{port}"
     finally:
+        await close(listener)
         await runner.cleanup()
+
+
+async def close(listener: asyncio.Server) -> None:
+    """Accept nobody any more, and close once whoever has been accepted has a handler.
+
+    A server of asyncio that closes between the two leaves that connection open for ever.
+    """
+    loop = asyncio.get_running_loop()
+    for listening in listener.sockets:
+        loop.remove_reader(listening.fileno())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    listener.close()
 
 
 @asynccontextmanager

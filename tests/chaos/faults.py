@@ -11,6 +11,8 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+from tests.upstream import close
+
 CUTS = range(1, 1_000_000)  # seeds of answers that are cut; larger ones are of mutated answers; 0 is a good one
 FRAMES = ("chunked", "length", "closed", "gzip")
 ENDS = ("close", "close", "close", "reset", "stall")
@@ -222,7 +224,7 @@ async def serving() -> AsyncIterator[str]:
     try:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
     finally:
-        server.close()
+        await close(server)
         for task in list(tasks):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -17,6 +17,7 @@ import pytest
 from llamastack.services import Services
 from tests import upstream as dialect
 from tests.servers import Server, serving
+from tests.upstream import close
 
 GONE_SECONDS = 9  # long enough that pauses which double would be long by then
 BACK_SECONDS = 5
@@ -62,7 +63,7 @@ class Link:
 
     async def cut(self) -> None:
         assert self.server
-        self.server.close()
+        await close(self.server)
         for writer in self.writers:
             writer.transport.abort()
 

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from tests.unit.core.egress.vectors import NAMES
+from tests.upstream import close
 
 PUBLIC = "93.184.216.34"
 PUBLIC_6 = "2606:2800:220:1::1"
@@ -106,4 +107,4 @@ async def internet() -> AsyncIterator[Internet]:
         yield net
     finally:
         for server in servers:
-            server.close()
+            await close(server)

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, suppress
 
 from llamastack.egress import Egress, Timeouts
 from llamastack.egress.retries import Retries
+from tests.upstream import close
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
@@ -34,7 +35,7 @@ async def upstream(handler: Handler, timeouts: Timeouts | None = None) -> AsyncI
         yield egress
     finally:
         await egress.close()
-        server.close()
+        await close(server)
         await asyncio.gather(*(task for task in served if task), return_exceptions=True)
 
 

@@ -21,6 +21,7 @@ from llamastack.egress.guard import NOTHING, system_lookup
 from llamastack.errors import BadRequest, StackError
 from tests.unit.core.egress.internet import PNG, PUBLIC, Internet, internet
 from tests.unit.core.egress.vectors import quoted
+from tests.upstream import close
 
 HOST = "http://public.example"
 
@@ -194,7 +195,7 @@ async def names(net: Internet, tmp_path: Path) -> AsyncIterator[list[str | None]
     server = await asyncio.start_server(net.public, "127.0.0.1", 0, ssl=context)
     net.ports["public", socket.AF_INET] = server.sockets[0].getsockname()[1]
     yield asked
-    server.close()
+    await close(server)
 
 
 def certificate(folder: Path) -> Path:

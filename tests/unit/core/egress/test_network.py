@@ -31,6 +31,7 @@ from llamastack.egress.routes import covers
 from llamastack.egress.transport import Outgoing
 from llamastack.errors import StackError, UpstreamError, UpstreamTimeout
 from llamastack.providers import ProviderUnavailable, load, specs
+from tests.upstream import close
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 NOBODY = "http://127.0.0.1:9"
@@ -128,7 +129,7 @@ async def listening(
     try:
         yield server
     finally:
-        listener.close()
+        await close(listener)
         for task in served:
             if task:
                 task.cancel()

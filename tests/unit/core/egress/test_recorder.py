@@ -20,6 +20,7 @@ from llamastack.egress.transport import Outgoing, Reply
 from llamastack.errors import RateLimited, UpstreamError, UpstreamRejected
 from llamastack.recording import Mode, Tape, Track, keeping, of_test
 from llamastack.recording.nearest import RecordingMissing
+from tests.upstream import close
 
 CANARY = "canary-sk-7531"
 EVENTS = b'data: {"a": 1}\n\ndata: {"b": [2]}\n\ndata: [DONE]\n\n'
@@ -219,7 +220,7 @@ async def test_a_reply_is_recorded_unpacked(tmp_path: Path) -> None:
         live = Egress(address_of(server), "Provider 'x'")
     assert await live.get("models") == {"a": "unpacked"}
     await live.close()
-    server.close()
+    await close(server)
     assert await replaying(tmp_path).get("models") == {"a": "unpacked"}
 
 
@@ -239,7 +240,7 @@ async def test_a_replay_opens_no_connection(tmp_path: Path) -> None:
         one = Egress(address_of(server), "Provider 'x'")
     assert await one.get("models") == {"data": []}
     await one.close()
-    server.close()
+    await close(server)
     assert met == []
 
 
