@@ -2,9 +2,11 @@
 
 vendor.py    what a table says of a vendor
 hosted.py, servers.py, clouds.py   the tables
+native.py    vendors with a dialect of their own, and how one is added
 script.py    the upstream
 """
 
+from tests.conformance.vendors.anthropic import ANTHROPIC
 from tests.conformance.vendors.clouds import AZURE, AZURE_DATED, GEMINI, LLAMA_STACK, PASSTHROUGH, VERTEX
 from tests.conformance.vendors.hosted import (
     CEREBRAS,
@@ -18,9 +20,13 @@ from tests.conformance.vendors.hosted import (
     SAMBANOVA,
     TOGETHER,
 )
+from tests.conformance.vendors.native import Native
 from tests.conformance.vendors.servers import HF_ENDPOINT, HF_SERVERLESS, LLAMA_CPP, OLLAMA, TGI, VLLM
+from tests.conformance.vendors.vendor import Vendor
 
 HOSTED = (OPENAI, LLAMA, GROQ, CEREBRAS, TOGETHER, FIREWORKS, SAMBANOVA, DATABRICKS, NVIDIA, RUNPOD)
 SERVERS = (VLLM, OLLAMA, LLAMA_CPP, TGI, HF_ENDPOINT, HF_SERVERLESS)
 CLOUDS = (AZURE, AZURE_DATED, GEMINI, VERTEX, LLAMA_STACK, PASSTHROUGH)
-VENDORS = (*HOSTED, *SERVERS, *CLOUDS)
+NATIVES: tuple[Native, ...] = ()  # those whose provider is built
+DIALECTS: tuple[Native, ...] = (ANTHROPIC,)  # all that are written here
+VENDORS: tuple[Vendor, ...] = (*HOSTED, *SERVERS, *CLOUDS, *NATIVES)

@@ -15,7 +15,7 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.conformance.vendors.vendor import CHAT, EMBEDDINGS, JSON, KEY, Vendor
+from tests.conformance.vendors.vendor import CHAT, EMBEDDINGS, JSON, RERANK, Answer, Asking, NotUnderstood, Vendor
 from tests.upstream import on_loopback
 
 HELLO = [{"role": "user", "content": "What colour is the sky?"}]
@@ -29,22 +29,27 @@ TOOL: JSON = {
 ARGUMENTS = '{"city": "Paris"}'
 RETRY_AFTER = "31"  # longer than anybody waits
 PAGE = "<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>"
-# What no vendor shall be sent: it is for our own store alone.
-OURS = {"store", "metadata"}
-# How many events of a stream come where it goes wrong: the beginning, or all but an end.
-KEPT = {"reset": 3, "cut": 3, "malformed": 3, "broken": 3, "silent": 3, "endless": -2, "half": -2}
+THOUGHTS = ["Air ", "scatters ", "blue."]
+THOUGHT = "".join(THOUGHTS)
+VECTORS = {"one": 0.0, "two": 1.0, "three": 2.0}
+# What goes wrong after the beginning of a stream.
+BEGUN = {"reset", "cut", "malformed", "broken", "silent", "endless"}
 
 
 @dataclass
 class Asked:
+    """One call: its body in OpenAI's words, and as it came."""
+
     operation: str
     body: JSON
     headers: dict[str, str]
+    path: str
+    raw: JSON
 
 
 @dataclass
 class Script:
-    """A running upstream: what it was asked, and whether a client left while it answered."""
+    """A running upstream: what it was asked, what it streamed last, and whether a client left while it answered."""
 
     vendor: Vendor
     url: str = ""
@@ -53,56 +58,65 @@ class Script:
 
     @property
     def sent(self) -> JSON:
-        """The body of the last call."""
+        """The body of the last call, in OpenAI's words."""
         return self.asked[-1].body
 
+    @property
+    def raw(self) -> JSON:
+        """The body of the last call, as the vendor's server gets it."""
+        return self.asked[-1].raw
+
     async def answer(self, request: web.Request) -> web.StreamResponse:
-        operation = re.sub(f"^{self.vendor.prefix}/", "", request.path)
-        if request.path in self.vendor.elsewhere and self._knows(request):
+        if (aside := self.vendor.aside(request.path, await request.read())) is not None:
+            return error(aside)
+        if not self.vendor.knows(request.headers):
+            return error(self.vendor.unauthorized)
+        if request.path in self.vendor.elsewhere:
             return web.json_response(self.vendor.elsewhere[request.path])
-        if (refused := self._refused(request, operation)) is not None:
+        asking = self.vendor.asking(request.path, request.query)
+        if asking is None:
+            return web.Response(status=404, text=f"404 {request.path_qs} not found")
+        if (refused := self._refused(request)) is not None:
             return refused
-        body = json.loads(await request.read())
-        self.asked.append(Asked(operation, body, dict(request.headers)))
-        if (wrong := self._wrong(body)) is not None:
+        try:
+            body = self._read(asking, request, json.loads(await request.read()))
+        except NotUnderstood as odd:
+            return error((400, {"error": {"message": str(odd)}}))
+        if (wrong := self._failed(fault(body, self.vendor))) is not None:
             return wrong
         try:
-            if self._ranks(request):
-                assert self.vendor.ranking is not None
-                return web.json_response(self.vendor.ranking.answer(body))
-            if operation == EMBEDDINGS:
-                return self._vectors(body)
-            return await self._generated(request, operation == CHAT, body)
+            return await self._answer(request, asking.operation, body)
         except (asyncio.CancelledError, ConnectionError):
             self.left.set()
             raise
 
-    def _refused(self, request: web.Request, operation: str) -> web.Response | None:
-        """What stands in the request's line and headers, as the vendor checks it."""
-        if not self._knows(request):
-            return error(self.vendor.unauthorized)
-        offered = operation in self.vendor.offers or self._ranks(request)
-        if not offered or dict(request.query) != dict(self.vendor.query):
-            return web.Response(status=404, text=f"404 {request.path_qs} not found")
+    def _refused(self, request: web.Request) -> web.Response | None:
+        """What the vendor demands of every call."""
         if request.method != "POST" or request.content_type != "application/json":
             return web.Response(status=405, text="POST JSON")
+        for name, pattern in self.vendor.headers.items():
+            if not re.fullmatch(pattern, request.headers.get(name, "")):
+                return error((400, {"error": {"message": f"{name}: header is required"}}))
         return None
 
-    def _knows(self, request: web.Request) -> bool:
-        header, value = self.vendor.authorization
-        return request.headers.get(header) == value.format(key=KEY)
+    def _read(self, asking: Asking, request: web.Request, raw: JSON) -> JSON:
+        body = self.vendor.question(asking.operation, raw)
+        if asking.model is not None:
+            body = body | {"model": asking.model}
+        if asking.stream is not None:
+            body = body | {"stream": asking.stream}
+        self.asked.append(Asked(asking.operation, body, dict(request.headers), request.path, raw))
+        return body
 
-    def _ranks(self, request: web.Request) -> bool:
-        return self.vendor.ranking is not None and request.path == self.vendor.ranking.path
-
-    def _wrong(self, body: JSON) -> web.Response | None:
-        if odd := OURS & body.keys():
-            return error((400, {"error": {"message": f"Unknown fields: {odd}"}}))
-        if "stream_options" in body and not body.get("stream"):
-            return error((400, {"error": {"message": "stream_options is of streams alone"}}))
-        if not self.vendor.developer and any(turn["role"] == "developer" for turn in body.get("messages", ())):
-            return error((400, {"error": {"message": "'developer' is not one of the roles"}}))
-        return self._failed(fault(body))
+    async def _answer(self, request: web.Request, operation: str, body: JSON) -> web.StreamResponse:
+        if operation == RERANK:
+            assert self.vendor.ranking is not None
+            return web.json_response(self.vendor.ranking.answer(body))
+        if operation == EMBEDDINGS:
+            inputs = body["input"] if isinstance(body["input"], list) else [body["input"]]
+            vectors = [[VECTORS.get(text, float(i)), 0.5] for i, text in enumerate(inputs)]
+            return web.json_response(self.vendor.vectors(body, vectors))
+        return await self._generated(request, operation == CHAT, body)
 
     def _failed(self, name: str) -> web.Response | None:
         match name:
@@ -122,71 +136,26 @@ class Script:
                 return web.Response(text=PAGE, content_type="text/html")
         return None
 
-    def _vectors(self, body: JSON) -> web.Response:
-        inputs = body["input"] if isinstance(body["input"], list) else [body["input"]]
-        data = [{"object": "embedding", "index": i, "embedding": [float(i), 0.5]} for i in range(len(inputs))]
-        answer = {"object": "list", "data": data, "model": body["model"], "usage": self.vendor.embedding_usage}
-        return web.json_response(answer if self.vendor.embedding_usage else answer | {"usage": None})
-
     async def _generated(self, request: web.Request, chat: bool, body: JSON) -> web.StreamResponse:
-        wrong = fault(body)
+        wrong = fault(body, self.vendor)
         if wrong == "slow":
             await asyncio.Event().wait()
-        said, reason = saying(body, self.vendor.limits) if chat else (WORDS, "stop")
-        calls = wanted(body) if chat else []
+        answer = answered(body, self.vendor, chat)
         contrary, wrong = wrong.startswith("contrary"), wrong.removeprefix("contrary-")
         if bool(body.get("stream")) == contrary:
-            whole = web.json_response(self._whole(said, reason, calls, body, chat))
+            whole = web.json_response(self.vendor.whole(answer))
             if wrong == "zipped":
                 whole.enable_compression(web.ContentCoding.gzip)
             return whole
+        events = streamed(self.vendor, answer)
         if wrong == "zipped":
-            return zipped(b"".join(self._events(said, reason, calls, body, chat)))
-        return await self._streamed(request, wrong, list(self._events(said, reason, calls, body, chat)))
-
-    def _whole(self, said: list[str], reason: str, calls: list[JSON], body: JSON, chat: bool) -> JSON:
-        text = "".join(said)
-        if not chat:
-            return self.vendor.whole({"text": text}, reason, body, chat=False)
-        message: JSON = {"role": "assistant", "content": None if calls else text}
-        if calls:
-            bare = self.vendor.calls == "bare"
-            message["tool_calls"] = [{k: v for k, v in call.items() if k != "id" or not bare} for call in calls]
-        return self.vendor.whole({"message": message}, self.vendor.call_ends if calls else reason, body, chat=True)
-
-    def _events(self, said: list[str], reason: str, calls: list[JSON], body: JSON, chat: bool) -> list[bytes]:
-        if not chat:
-            deltas = [{"text": text} for text in said]
-        elif calls:
-            parts = [part for index, call in enumerate(calls) for part in self._called(call, index)]
-            deltas = [{"role": "assistant", "content": None}, *({"tool_calls": [part]} for part in parts)]
-        else:
-            role = {"role": "assistant"} if self.vendor.repeats_role else {}
-            deltas = [{"role": "assistant", "content": ""}, *({"content": text} | role for text in said)]
-        ended = self.vendor.call_ends if calls else reason
-        chunks = self.vendor.chunks(deltas, ended, body, chat=chat)
-        return [*(self.vendor.encoded(chunk) for chunk in chunks), self.vendor.end]
-
-    def _called(self, call: JSON, index: int) -> list[JSON]:
-        name, half = call["function"]["name"], len(ARGUMENTS) // 2
-        pieces = [ARGUMENTS[:half], ARGUMENTS[half:]]
-        match self.vendor.calls:
-            case "bare":
-                return [{"id": "", "type": "function", "function": call["function"]}]
-            case "whole":
-                return [call | {"index": index}]
-            case "at zero":
-                return [call | {"index": 0}]
-            case "repeating":
-                named = [{"name": name, "arguments": piece} for piece in pieces]
-                return [call | {"index": index, "function": function} for function in named]
-        begun = call | {"index": index, "function": {"name": name, "arguments": ""}}
-        return [begun, *({"index": index, "function": {"arguments": piece}} for piece in pieces)]
+            return zipped(b"".join(events), self.vendor.media_type)
+        return await self._streamed(request, wrong, events)
 
     async def _streamed(self, request: web.Request, wrong: str, events: list[bytes]) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        response = web.StreamResponse(headers={"Content-Type": self.vendor.media_type})
         await response.prepare(request)
-        kept = KEPT.get(wrong, len(events))
+        kept = self.vendor.beginning if wrong in BEGUN else -2 if wrong == "half" else len(events)
         for event in events[:kept]:
             await response.write(event)
         match wrong:
@@ -194,34 +163,53 @@ class Script:
                 assert request.transport is not None
                 request.transport.abort()
             case "malformed":
-                await response.write(b'data: {"id": "reply-1", "choi\n\n')
+                await response.write(self.vendor.malformed)
             case "broken":
-                await response.write(self.vendor.encoded(self.vendor.broken) + self.vendor.end)
+                await response.write(self.vendor.failing(self.vendor.broken) + self.vendor.end)
             case "silent":
                 await asyncio.Event().wait()
             case "endless":
                 while True:
-                    await response.write(events[-3])
+                    await response.write(events[kept - 1])
                     await asyncio.sleep(0.005)
         return response
 
 
-def fault(body: JSON) -> str:
+def fault(body: JSON, vendor: Vendor) -> str:
     """What shall go wrong, by the last part of the model's name."""
-    return str(body["model"]).rpartition("/")[2].rpartition(":")[2]
+    model = str(body["model"]).removeprefix(vendor.model.removesuffix("sky"))
+    return model.rpartition("/")[2].rpartition(":")[2]
 
 
-def saying(body: JSON, limits: frozenset[str]) -> tuple[list[str], str]:
-    """What is said and why it ends, by what a chat asks for."""
+def answered(body: JSON, vendor: Vendor, chat: bool = True) -> Answer:
+    """What is said and why it ends, by what is asked for."""
+    if not chat:
+        return Answer(body, WORDS, chat=False)
+    if calls := wanted(body):
+        return Answer(body, [], calls=calls, reason="tool_calls")
+    words, reason, stop = saying(body, vendor.limits)
+    if fault(body, vendor) == "refusing":
+        words, reason = words[:2], "content_filter"
+    thoughts = THOUGHTS if vendor.thinks and body.get("reasoning_effort") else []
+    return Answer(body, words, thoughts, reason=reason, stop=stop)
+
+
+def streamed(vendor: Vendor, answer: Answer) -> list[bytes]:
+    """The events of a streamed answer as they travel, and its end."""
+    return [*map(vendor.encoded, vendor.events(answer)), vendor.end]
+
+
+def saying(body: JSON, limits: frozenset[str]) -> tuple[list[str], str, str | None]:
+    """What is said, why it ends, and at which of the stops that were given."""
     words = SEEN if "image_url" in json.dumps(body["messages"]) else WORDS
     if body.get("response_format"):
         words = [ARGUMENTS]
     stops = [body["stop"]] if isinstance(body.get("stop"), str) else body.get("stop") or []
     for place, word in enumerate(words):
         if word.strip() in stops:
-            return words[:place], "stop"
+            return words[:place], "stop", word.strip()
     limit = next((body[name] for name in limits if body.get(name)), len(words))
-    return words[:limit], "stop" if limit >= len(words) else "length"
+    return words[:limit], "stop" if limit >= len(words) else "length", None
 
 
 def wanted(body: JSON) -> list[JSON]:
@@ -239,8 +227,8 @@ def error(told: tuple[int, Any], headers: dict[str, str] | None = None) -> web.R
     return web.json_response(body, status=status, headers=headers)
 
 
-def zipped(data: bytes) -> web.Response:
-    headers = {"Content-Type": "text/event-stream", "Content-Encoding": "gzip"}
+def zipped(data: bytes, media_type: str) -> web.Response:
+    headers = {"Content-Type": media_type, "Content-Encoding": "gzip"}
     return web.Response(body=gzip.compress(data), headers=headers)
 
 

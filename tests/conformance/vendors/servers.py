@@ -32,6 +32,7 @@ OLLAMA = Vendor(
     "remote::ollama",
     "https://github.com/ollama/ollama/blob/main/openai/openai.go (ChatCompletion, Chunk, ErrorResponse)",
     limits=MAX_TOKENS_ALONE,  # https://github.com/ollama/ollama/issues/7125
+    chooses=False,
     developer=False,  # which it ignores: https://github.com/earendil-works/pi/pull/140
     several=False,
     head={"id": "chatcmpl-774", "system_fingerprint": "fp_ollama"},
@@ -48,6 +49,7 @@ OLLAMA = Vendor(
 LLAMA_CPP = Vendor(
     "remote::llama-cpp-server",
     "https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md, tools/server/server-task.cpp",
+    thinks=True,
     # Until server-schema.cpp came, which knows both.
     limits=MAX_TOKENS_ALONE,
     developer=False,  # until https://github.com/ggml-org/llama.cpp/pull/20215
