@@ -11,8 +11,9 @@ from llamastack.recording.secrets import of_request
 LONGEST = 500
 LONGEST_BEGINNING = 200  # of what is no JSON
 LONGEST_DETAIL = 200
-# What holds the sentence, the first of them that says anything: OpenAI and most others; FastAPI; AWS; JSON:API; OAuth.
-FIELDS = ("error", "detail", "message", "Message", "msg", "errors", "error_description", "title")
+# What holds the sentence, the first of them that says anything: OpenAI and most others; FastAPI; AWS; JSON:API; OAuth;
+# IBM Cloud's tokens.
+FIELDS = ("error", "detail", "message", "Message", "msg", "errors", "error_description", "title", "errorMessage")
 DEEPEST = 4
 SHORT = 8  # a secret of fewer characters may be part of a word, which is left as it is
 HTML = ("text/html", "application/xhtml+xml")
@@ -40,11 +41,19 @@ def sentence(body: Any, depth: int = DEEPEST) -> str:
 
 
 def details(body: Any) -> dict[str, str]:
-    """What an error body says of the field and of the reason; Cerebras and older vLLM have no `error` around it."""
+    """What an error body says of the field and of the reason; Cerebras and older vLLM have no `error` around it.
+
+    Of several `errors`, as watsonx.ai lists them, the first one's.
+    """
     if not isinstance(body, dict):
         return {}
-    error = body["error"] if isinstance(body.get("error"), dict) else body
+    inner = next((one for one in (body.get("error"), _first(body.get("errors"))) if isinstance(one, dict)), None)
+    error = body if inner is None else inner
     return {key: error[key][:LONGEST_DETAIL] for key in ("param", "code") if isinstance(error.get(key), str)}
+
+
+def _first(errors: Any) -> Any:
+    return errors[0] if isinstance(errors, list) and errors else None
 
 
 def beginning(body: bytes | bytearray) -> str:

@@ -44,4 +44,5 @@ PROVIDERS = {
     "remote::together": ProviderSpec(f"{REMOTE}.together.Together"),
     "remote::vertexai": ProviderSpec(f"{REMOTE}.vertexai.VertexAI"),
     "remote::vllm": ProviderSpec(f"{REMOTE}.vllm.VLLM"),
+    "remote::watsonx": ProviderSpec(f"{REMOTE}.watsonx.WatsonX"),
 }

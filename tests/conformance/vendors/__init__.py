@@ -23,10 +23,11 @@ from tests.conformance.vendors.hosted import (
 from tests.conformance.vendors.native import Native
 from tests.conformance.vendors.servers import HF_ENDPOINT, HF_SERVERLESS, LLAMA_CPP, OLLAMA, TGI, VLLM
 from tests.conformance.vendors.vendor import Vendor
+from tests.conformance.vendors.watsonx import WATSONX
 
 HOSTED = (OPENAI, LLAMA, GROQ, CEREBRAS, TOGETHER, FIREWORKS, SAMBANOVA, DATABRICKS, NVIDIA, RUNPOD)
 SERVERS = (VLLM, OLLAMA, LLAMA_CPP, TGI, HF_ENDPOINT, HF_SERVERLESS)
-CLOUDS = (AZURE, AZURE_DATED, GEMINI, VERTEX, LLAMA_STACK, PASSTHROUGH)
+CLOUDS = (AZURE, AZURE_DATED, GEMINI, VERTEX, LLAMA_STACK, PASSTHROUGH, WATSONX)
 NATIVES: tuple[Native, ...] = ()  # those whose provider is built
 DIALECTS: tuple[Native, ...] = (ANTHROPIC,)  # all that are written here
 VENDORS: tuple[Vendor, ...] = (*HOSTED, *SERVERS, *CLOUDS, *NATIVES)

@@ -342,5 +342,5 @@ def sentence(told: tuple[int, Any]) -> str:
     body = told[1][0] if isinstance(told[1], list) else told[1]
     if isinstance(body, str):
         return body
-    inner = body.get("error") or body
+    inner = body.get("error") or (body.get("errors") or [body])[0]
     return str(inner if isinstance(inner, str) else inner.get("message") or inner.get("detail") or inner.get("title"))

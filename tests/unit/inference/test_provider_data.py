@@ -78,6 +78,7 @@ KEYS = {
     "gemini": "gemini_api_key",
     "passthrough": "passthrough_api_key",
     "vertexai": "vertex_access_token",
+    "watsonx": "watsonx_api_key",
 }
 
 

@@ -1,0 +1,63 @@
+"""Answers of watsonx.ai's /ml/v1/text/generation as completions of OpenAI's; those of its chat are OpenAI's already.
+
+Format: https://github.com/IBM/watsonx-ai-java-sdk (TextGenerationResponse, and the streams of its tests).
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from apps.inference.dialect import Malformed
+from apps.inference.providers.remote.translation import JSON, Request, Translation
+
+# https://ibm.github.io/watsonx-ai-node-sdk (TextGenResponseFieldsResultsItem); `eos_token`, `max_tokens`,
+# `stop_sequence` and `error` are known to the dialect.
+REASONS = {"not_finished": None, "token_limit": "max_tokens", "time_limit": "max_tokens", "cancelled": "error"}
+
+
+class Generated(Translation):
+    """One text, whose tokens a stream counts as they come: those of the prompt in its first event alone."""
+
+    def __init__(self, request: Request, path: str, body: JSON) -> None:
+        super().__init__(request, path, body)
+        self.prompt_tokens = self.completion_tokens = 0
+
+    def is_reply(self, answer: JSON) -> bool:
+        return "results" in answer
+
+    def whole(self, answer: JSON) -> JSON:
+        results = answer["results"]
+        if not isinstance(results, list) or not all(isinstance(result, dict) for result in results):
+            raise Malformed("'results' is no list of objects")
+        choices = [self._choice(result, place) for place, result in enumerate(results)]
+        usage = {"prompt_tokens": self.prompt_tokens, "completion_tokens": self.completion_tokens}
+        more = {name: answer[name] for name in ("model_version", "system") if name in answer}
+        head = {"model": answer.get("model_id"), "created": _epoch(answer.get("created_at"))}
+        return head | more | {"choices": choices, "usage": usage}
+
+    def chunks(self, event: JSON) -> Iterable[JSON]:
+        return (self.whole(event),)
+
+    def _choice(self, result: JSON, place: int) -> JSON:
+        self.prompt_tokens = max(self.prompt_tokens, _count(result, "input_token_count"))
+        self.completion_tokens = max(self.completion_tokens, _count(result, "generated_token_count"))
+        reason = result.get("stop_reason")
+        if not isinstance(reason, str | None):
+            raise Malformed("a 'stop_reason' is no text")
+        more = {name: result[name] for name in ("moderations",) if name in result}
+        said = {"index": place, "text": result.get("generated_text"), "logprobs": None}
+        return said | more | {"finish_reason": REASONS.get(reason or "", reason)}
+
+
+def _count(result: JSON, name: str) -> int:
+    count = result.get(name, 0)
+    if not isinstance(count, int):
+        raise Malformed(f"'{name}' is no number")
+    return count
+
+
+def _epoch(created_at: Any) -> int | None:
+    try:
+        return int(datetime.fromisoformat(created_at).timestamp())
+    except (TypeError, ValueError):
+        return None
