@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from apps.inference.providers.remote.openai_compatible import OpenAICompatible
+from apps.inference.providers.remote.vendor import Vendor
 from llamastack.apis import Api
 from llamastack.config import ConfigError, load_config
 from llamastack.config.expand import Environment
@@ -28,6 +28,7 @@ GEMINI = "https://generativelanguage.googleapis.com/v1beta/openai"
 WORKSPACE = "https://w.cloud.databricks.com"
 RUNPOD = "https://api.runpod.ai/v2/abc/openai/v1"
 RESOURCE = "https://r.openai.azure.com"
+WATSONX = "https://us-south.ml.cloud.ibm.com"
 VERTEX = "aiplatform.googleapis.com/v1/projects/p/locations/{}/endpoints/openapi"
 
 ENV = {
@@ -154,6 +155,11 @@ WRITTEN: dict[str, tuple[dict[str, Any] | None, dict[str, Any] | None, str]] = {
         ),
         RESOURCE,
     ),
+    "watsonx": (
+        keyed("WATSONX", url=f"${{env.WATSONX_BASE_URL:={WATSONX}}}", project_id="${env.WATSONX_PROJECT_ID:=}"),
+        keyed("WATSONX", base_url=f"${{env.WATSONX_BASE_URL:={WATSONX}}}", project_id="${env.WATSONX_PROJECT_ID:=}"),
+        WATSONX,
+    ),
 }
 CASES = [
     pytest.param(kind, written, url, id=f"{kind} of {whose}")
@@ -163,7 +169,7 @@ CASES = [
 ]
 
 
-def read(folder: Path, kind: str, written: dict[str, Any], env: Environment) -> OpenAICompatible:
+def read(folder: Path, kind: str, written: dict[str, Any], env: Environment) -> Vendor:
     """The provider that a run.yaml with this section makes."""
     entry = {"provider_id": "one", "provider_type": f"remote::{kind}", "config": written}
     file = folder / "run.yaml"
@@ -171,7 +177,7 @@ def read(folder: Path, kind: str, written: dict[str, Any], env: Environment) -> 
     [provider] = load_config(file, env=env).providers["inference"]
     made = load(specs(Api.inference)[provider.provider_type])
     one = made("one", made.config_class.model_validate(made.config_class.by_own_names(provider.config)))
-    assert isinstance(one, OpenAICompatible)
+    assert isinstance(one, Vendor)
     return one
 
 
