@@ -1,0 +1,82 @@
+"""What each family of Claude can do, as its name tells: what may be asked, and how.
+
+From https://platform.claude.com/docs: about-claude/models/overview (limits), build-with-claude/extended-thinking,
+…/adaptive-thinking, …/effort, …/structured-outputs, and the notes on `temperature` in Anthropic's OpenAPI document
+(November 2026). A number that is not known yet is taken for the newest's; a name that is not Claude's is that of another
+server that speaks the Messages API, of which the least is assumed.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+Version = tuple[int, int]
+
+# claude-3-5-haiku-20241022, claude-4-opus-20250514; claude-opus-4-1-20250805, claude-haiku-4-5@20251001
+OLD = re.compile(r"claude-(?P<major>\d)(?:[-.](?P<minor>\d))?-(?P<line>[a-z]+)")
+NEW = re.compile(r"claude-(?P<line>[a-z]+)-(?P<major>\d+)(?:[-.](?P<minor>\d{1,2}))?(?!\d)")
+NEWEST = (99, 0)
+UNKNOWN_LIMIT = 4096
+CLAUDE_4 = 64_000
+
+
+@dataclass(frozen=True)
+class Family:
+    """`limit` is the most that `max_tokens` may be.
+
+    `thinking` is told by a budget of tokens or, where the model finds it itself (adaptive), by one of `efforts`.
+    `samples`: `temperature` and `top_p` are taken; `samples_by_both`: in one request. `follows_schemas`: by itself
+    (output_config), and not only in the input of a tool. `can_be_forced`: to call a tool.
+    """
+
+    limit: int
+    thinking: Literal["none", "budget", "adaptive"]
+    efforts: tuple[str, ...] = ()
+    samples: bool = True
+    samples_by_both: bool = True
+    follows_schemas: bool = False
+    can_be_forced: bool = True
+
+
+OTHER = Family(UNKNOWN_LIMIT, "budget")
+
+
+@lru_cache(maxsize=1024)
+def family(model: str) -> Family:
+    name = model.lower()
+    if "claude" not in name:
+        return OTHER
+    found = OLD.search(name) or NEW.search(name)
+    if found is None:
+        # claude-2.1 and claude-instant-1 were gone before there was anything to tell apart.
+        return _of("", NEWEST) if re.search(r"claude-[a-z]{5,}(?<!instant)(-|$)", name) else Family(UNKNOWN_LIMIT, "none")
+    return _of(found["line"], (int(found["major"]), int(found["minor"] or 0)))
+
+
+def _of(line: str, version: Version) -> Family:
+    return Family(
+        limit=_limit(line, version),
+        thinking="none" if version < (3, 7) else "budget" if version < (4, 6) else "adaptive",
+        efforts=_efforts(version),
+        samples=version < (4, 7),
+        samples_by_both=version < (4, 1),
+        follows_schemas=version >= (4, 5),
+        can_be_forced=version < (5, 1),
+    )
+
+
+def _limit(line: str, version: Version) -> int:
+    if version < (3, 5):
+        return 4096
+    if version < (3, 7):
+        return 8192
+    if line == "opus":
+        return 32_000 if version < (4, 5) else CLAUDE_4 if version < (4, 6) else 128_000
+    return CLAUDE_4
+
+
+def _efforts(version: Version) -> tuple[str, ...]:
+    if version < (4, 6):
+        return ()
+    return ("low", "medium", "high", "max") if version < (4, 7) else ("low", "medium", "high", "xhigh", "max")

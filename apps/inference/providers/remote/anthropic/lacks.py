@@ -1,0 +1,32 @@
+"""What of a request Anthropic's API cannot express, noted while it is translated."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from apps.inference.providers.unsupported import REMEDY
+from llamastack.errors import UnsupportedParameter
+
+JSON = dict[str, Any]
+NOTHING: tuple[Any, ...] = (None, [], {}, "", False)  # what asks for nothing, whatever the field
+
+
+class Lacks(list[UnsupportedParameter]):
+    """The refusals of one request. What is noted here is left out of the body."""
+
+    def __init__(self, upstream: str) -> None:
+        super().__init__()
+        self.upstream = upstream
+
+    def note(self, name: str, remedy: str = REMEDY) -> None:
+        self.append(UnsupportedParameter(name, self.upstream, remedy))
+
+    def taken(self, extra: Mapping[str, Any] | None, known: Iterable[str], where: str) -> JSON:
+        """Of the fields that only vendors know those that Anthropic does; the others are noted, if they ask for
+        anything. `where` goes before their names.
+        """
+        if not extra:
+            return {}
+        for name, value in extra.items():
+            if name not in known and value not in NOTHING:
+                self.note(where + name)
+        return {name: extra[name] for name in known if extra.get(name) is not None}
