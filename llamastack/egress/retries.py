@@ -9,7 +9,7 @@ import aiohttp
 from llamastack.egress.failures import Refusal
 
 MOST = 2
-STATUSES = frozenset({429, 502, 503, 504})
+STATUSES = frozenset({429, 502, 503, 504, 529})  # the last is Anthropic's, which is overloaded
 # Of these the upstream has answered nothing. Our own time-outs are not among them: it may be at work.
 BROKEN_CONNECTIONS = (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError, ConnectionError)
 FOR_GOOD = aiohttp.ClientSSLError  # such as a certificate that is not to be trusted

@@ -23,6 +23,7 @@ PROVIDERS = {
         exclusive=True,
     ),
     "inline::transformers": ENGINE,  # OGX's name of an engine in this process
+    "remote::anthropic": ProviderSpec(f"{REMOTE}.anthropic.Anthropic"),
     "remote::azure": ProviderSpec(f"{REMOTE}.azure.Azure"),
     "remote::cerebras": ProviderSpec(f"{REMOTE}.cerebras.Cerebras"),
     "remote::databricks": ProviderSpec(f"{REMOTE}.databricks.Databricks"),

@@ -28,6 +28,6 @@ from tests.conformance.vendors.watsonx import WATSONX
 HOSTED = (OPENAI, LLAMA, GROQ, CEREBRAS, TOGETHER, FIREWORKS, SAMBANOVA, DATABRICKS, NVIDIA, RUNPOD)
 SERVERS = (VLLM, OLLAMA, LLAMA_CPP, TGI, HF_ENDPOINT, HF_SERVERLESS)
 CLOUDS = (AZURE, AZURE_DATED, GEMINI, VERTEX, LLAMA_STACK, PASSTHROUGH, WATSONX)
-NATIVES: tuple[Native, ...] = ()  # those whose provider is built
+NATIVES: tuple[Native, ...] = (ANTHROPIC,)  # those whose provider is built
 DIALECTS: tuple[Native, ...] = (ANTHROPIC,)  # all that are written here
 VENDORS: tuple[Vendor, ...] = (*HOSTED, *SERVERS, *CLOUDS, *NATIVES)

@@ -49,6 +49,7 @@ def keyed(vendor: str, **config: Any) -> dict[str, Any]:
 
 # Of each type what 0.3.5 writes, what OGX writes, and where a chat goes.
 WRITTEN: dict[str, tuple[dict[str, Any] | None, dict[str, Any] | None, str]] = {
+    "anthropic": (keyed("ANTHROPIC"), keyed("ANTHROPIC"), "https://api.anthropic.com"),
     "cerebras": (keyed("CEREBRAS", base_url="https://api.cerebras.ai"), keyed("CEREBRAS", base_url=CEREBRAS), CEREBRAS),
     "databricks": (
         {"url": "${env.DATABRICKS_HOST:=}", "api_token": "${env.DATABRICKS_TOKEN:=}"},

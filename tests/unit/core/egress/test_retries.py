@@ -35,7 +35,7 @@ def reset() -> aiohttp.ClientOSError:
     return aiohttp.ClientOSError(104, "Connection reset by peer")
 
 
-@pytest.mark.parametrize("status", [429, 502, 503, 504])
+@pytest.mark.parametrize("status", [429, 502, 503, 504, 529])
 async def test_a_status_that_passes_is_tried_twice_more(status: int) -> None:
     handler, asked = in_turn(answer(f"{status} Later", b"{}"), answer(f"{status} Later", b"{}"), GOOD)
     async with upstream(handler) as egress:

@@ -1,7 +1,7 @@
 """A whole answer of the Messages API as a chat completion of OpenAI's.
 
-What has no place at OpenAI is kept under names that its clients pass over: `thinking_blocks` and `extra_content` are sent back
-by whoever continues the conversation, and are read by conversation.py.
+What has no place at OpenAI is kept under names that its clients pass over: whoever continues the conversation sends
+`thinking_blocks` and `extra_content` back, which conversation.py reads.
 """
 
 import time
@@ -22,7 +22,11 @@ REASONS = {
 }
 TIERS = {"standard": "default"}
 THINKING = ("thinking", "redacted_thinking")
-OURS = ("text", "tool_use", *THINKING)  # what a message of OpenAI's says; any other block is of a tool of Anthropic's own
+OURS = (
+    "text",
+    "tool_use",
+    *THINKING,
+)  # what a message of OpenAI's says; any other block is of a tool of Anthropic's own
 
 
 def completion(answer: JSON, model: str, answer_tool: str | None) -> JSON:

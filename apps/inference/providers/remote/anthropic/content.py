@@ -62,7 +62,9 @@ def _image_source(url: str, where: str) -> JSON:
         return {"type": "url", "url": url}
     media_type, data = _data(url, where)
     if media_type not in IMAGES:
-        raise BadRequest(f"'{where}' is of a type that Claude does not see: send one of {', '.join(IMAGES)}.", param=where)
+        raise BadRequest(
+            f"'{where}' is of a type that Claude does not see: send one of {', '.join(IMAGES)}.", param=where
+        )
     return {"type": "base64", "media_type": media_type, "data": data}
 
 

@@ -1,9 +1,9 @@
 """Messages of OpenAI's as the system prompt and the turns of Anthropic's.
 
-A turn is all that one side says before the other does: neighbours of one role become one, and the results of tools, which
-are messages of their own at OpenAI, begin the user's turn after their calls, as Anthropic demands. What system and developer
-say in the middle of a conversation is hoisted to the system prompt, as Anthropic's own OpenAI door does
-(https://platform.claude.com/docs/en/api/openai-sdk): few models take it where it stood.
+A turn is all that one side says before the other does: neighbours of one role become one, and the results of tools,
+which are messages of their own at OpenAI, begin the user's turn after their calls, as Anthropic demands. What system
+and developer say in the middle of a conversation goes to the end of the system prompt, as Anthropic's own OpenAI door
+has it (https://platform.claude.com/docs/en/api/openai-sdk): few models take it where it stood.
 """
 
 import re

@@ -2,23 +2,26 @@
 
 From https://platform.claude.com/docs: about-claude/models/overview (limits), build-with-claude/extended-thinking,
 …/adaptive-thinking, …/effort, …/structured-outputs, and the notes on `temperature` in Anthropic's OpenAPI document
-(November 2026). A number that is not known yet is taken for the newest's; a name that is not Claude's is that of another
-server that speaks the Messages API, of which the least is assumed.
+(November 2026). A name of Claude's without a number is taken for the newest's; any other name is that of a model behind
+another server that speaks the Messages API, of which the least is assumed.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
+
+from apps.registry.known_models import known_model
 
 Version = tuple[int, int]
 
 # claude-3-5-haiku-20241022, claude-4-opus-20250514; claude-opus-4-1-20250805, claude-haiku-4-5@20251001
 OLD = re.compile(r"claude-(?P<major>\d)(?:[-.](?P<minor>\d))?-(?P<line>[a-z]+)")
 NEW = re.compile(r"claude-(?P<line>[a-z]+)-(?P<major>\d+)(?:[-.](?P<minor>\d{1,2}))?(?!\d)")
+FIRST = re.compile(r"claude-(\d|instant)")
 NEWEST = (99, 0)
 UNKNOWN_LIMIT = 4096
-CLAUDE_4 = 64_000
+ANTHROPIC = "remote::anthropic"
 
 
 @dataclass(frozen=True)
@@ -44,13 +47,18 @@ OTHER = Family(UNKNOWN_LIMIT, "budget")
 
 @lru_cache(maxsize=1024)
 def family(model: str) -> Family:
-    name = model.lower()
+    """What a model can do. Its limit is the one that the data of known models have."""
+    named, known = _named(model.lower()), known_model(ANTHROPIC, model)
+    limit = known.facts.max_output_tokens if known else None
+    return replace(named, limit=limit) if limit else named
+
+
+def _named(name: str) -> Family:
     if "claude" not in name:
         return OTHER
     found = OLD.search(name) or NEW.search(name)
     if found is None:
-        # claude-2.1 and claude-instant-1 were gone before there was anything to tell apart.
-        return _of("", NEWEST) if re.search(r"claude-[a-z]{5,}(?<!instant)(-|$)", name) else Family(UNKNOWN_LIMIT, "none")
+        return Family(UNKNOWN_LIMIT, "none") if FIRST.search(name) else _of("", NEWEST)
     return _of(found["line"], (int(found["major"]), int(found["minor"] or 0)))
 
 
@@ -67,13 +75,12 @@ def _of(line: str, version: Version) -> Family:
 
 
 def _limit(line: str, version: Version) -> int:
+    """Of models that the data of known ones lack."""
     if version < (3, 5):
         return 4096
     if version < (3, 7):
         return 8192
-    if line == "opus":
-        return 32_000 if version < (4, 5) else CLAUDE_4 if version < (4, 6) else 128_000
-    return CLAUDE_4
+    return 32_000 if line == "opus" and version < (4, 5) else 64_000
 
 
 def _efforts(version: Version) -> tuple[str, ...]:

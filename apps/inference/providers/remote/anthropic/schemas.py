@@ -34,7 +34,7 @@ def formatted(body: JSON, asked: ResponseFormat | None, family: Family, lacks: L
 
 
 def _by_tool(body: JSON, asked: Any, schema: JSON | None) -> str | None:
-    """Beside tools that may be called the model answers or calls; a call that is forced leaves no room for an answer."""
+    """Beside tools that may be called it answers or calls; a call that is forced leaves no room for an answer."""
     choice = body.get("tool_choice")
     if forces(choice):
         return None

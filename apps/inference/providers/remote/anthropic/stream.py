@@ -1,8 +1,8 @@
 """The events of a streamed message as chunks of OpenAI's.
 
-Format: https://platform.claude.com/docs/en/build-with-claude/streaming; types of events that are not known are passed over, as
-https://platform.claude.com/docs/en/api/versioning asks. Thoughts come twice: piece by piece as `reasoning_content`, and once
-they are signed as the block that has to come back.
+Format: https://platform.claude.com/docs/en/build-with-claude/streaming; events of types that are not known are passed
+over, as https://platform.claude.com/docs/en/api/versioning asks. Thoughts come twice: piece by piece as
+`reasoning_content`, and once they are signed as the block that has to come back.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ PIECES = {"text_delta": "text", "thinking_delta": "thinking", "signature_delta":
 
 
 class Block:
-    """A content block while it comes. `place` is that of a call among the calls; what comes in pieces is in `pieces`."""
+    """A content block while it comes. `place` is that of a call among the calls."""
 
     def __init__(self, begun: JSON, place: int | None) -> None:
         self.begun = begun
@@ -35,9 +35,7 @@ class Block:
 
     def whole(self) -> JSON:
         """The block as it is in an answer that is not streamed."""
-        told = {
-            name: (self.begun.get(name) or "") + self.text(name) for name in PIECES.values() if name in self.pieces
-        }
+        told = {name: (self.begun.get(name) or "") + self.text(name) for name in PIECES.values() if name in self.pieces}
         if written := self.text("input"):
             told["input"] = _read(written)
         return self.begun | told | ({"citations": self.citations} if self.citations else {})

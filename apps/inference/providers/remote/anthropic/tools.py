@@ -11,7 +11,7 @@ from apps.inference.providers.remote.anthropic.lacks import JSON, Lacks
 from apps.inference.schemas import AllowedToolsChoice, ChatCompletionRequest, Function, NamedToolChoice, chosen_names
 from apps.inference.schemas.tools import FunctionTool
 
-# What Anthropic's tools have and OpenAI's have not; it is read beside `function`, where LiteLLM's users put it, or in it.
+# What Anthropic's tools have and OpenAI's have not. It may stand beside `function` or in it.
 OWN = ("cache_control", "eager_input_streaming", "allowed_callers", "defer_loading", "input_examples")
 DATED = re.compile(r"\w+_\d{8}")  # Anthropic's own tools: web_search_20250305
 CHOICES = ("auto", "any", "tool", "none")

@@ -2,36 +2,43 @@
 
 from collections.abc import Iterable
 
-from apps.inference.dialect import JSON
-from apps.inference.providers.remote.anthropic import answer, request
+from apps.inference.providers.remote.anthropic.answer import completion
+from apps.inference.providers.remote.anthropic.request import asked
 from apps.inference.providers.remote.anthropic.stream import Events
+from apps.inference.providers.remote.translation import JSON, Translation
 from apps.inference.providers.unsupported import GeneratesConfig
 from apps.inference.schemas import ChatCompletionRequest
 
 PATH = "v1/messages"
 
 
-class MessagesCall:
-    """What is sent, and what comes back as OpenAI would have said it. It reads one answer, or one stream.
+class MessagesTranslation(Translation):
+    """It reads one answer, or one stream.
 
     Raises UnsupportedParameter, in the name of `upstream`, for what cannot be expressed and is not to be left out.
+    `max_tokens` is asked for where the request gives no limit; without it, the most that the model gives.
     """
+
+    request: ChatCompletionRequest
 
     def __init__(
         self,
-        asked: ChatCompletionRequest,
+        request: ChatCompletionRequest,
         upstream: str,
         config: GeneratesConfig,
         max_tokens: int | None = None,
         path: str = PATH,
     ) -> None:
-        self.path = path
-        self.body, self.answer_tool = request.asked(asked, upstream, config, max_tokens)
-        self.model = asked.model
-        self._events = Events(self.model, self.answer_tool)
+        body, self.answer_tool = asked(request, upstream, config, max_tokens)
+        super().__init__(request, path, body)
+        self.events = Events(request.model, self.answer_tool)
 
-    def whole(self, told: JSON) -> JSON:
-        return answer.completion(told, self.model, self.answer_tool)
+    def is_reply(self, answer: JSON) -> bool:
+        """All that Anthropic says has a type."""
+        return isinstance(answer.get("type"), str) and answer["type"] != "error"
+
+    def whole(self, answer: JSON) -> JSON:
+        return completion(answer, self.request.model, self.answer_tool)
 
     def chunks(self, event: JSON) -> Iterable[JSON]:
-        return self._events.chunks(event)
+        return self.events.chunks(event)
