@@ -187,7 +187,8 @@ async def test_a_tool_is_called(served: Served) -> None:
     [choice] = (await served.whole(tools=[TOOL])).choices
     [call] = choice.message.tool_calls or ()
     assert (choice.finish_reason, choice.message.content or None) == ("tool_calls", None)
-    assert call.model_dump()["function"] == {"name": "get_weather", "arguments": ARGUMENTS}
+    function = call.model_dump()["function"]
+    assert (function["name"], json.loads(function["arguments"])) == ("get_weather", json.loads(ARGUMENTS))
     assert call.id
     assert served.script.sent["tools"] == [TOOL]
 

@@ -81,7 +81,7 @@ def usage(counted: Any) -> JSON:
     read, made = counted.get("cache_read_input_tokens") or 0, counted.get("cache_creation_input_tokens") or 0
     prompt, said = (counted.get("input_tokens") or 0) + read + made, counted["output_tokens"]
     told: JSON = {"prompt_tokens": prompt, "completion_tokens": said, "total_tokens": prompt + said}
-    told["prompt_tokens_details"] = {"cached_tokens": read, "cache_creation_tokens": made}
+    told["prompt_tokens_details"] = {"cached_tokens": read} | ({"cache_creation_tokens": made} if made else {})
     details = counted.get("output_tokens_details")
     if isinstance(details, dict) and isinstance(details.get("thinking_tokens"), int):
         told["completion_tokens_details"] = {"reasoning_tokens": details["thinking_tokens"]}

@@ -15,7 +15,7 @@ from apps.inference.schemas.tools import FunctionTool
 OWN = ("cache_control", "eager_input_streaming", "allowed_callers", "defer_loading", "input_examples")
 DATED = re.compile(r"\w+_\d{8}")  # Anthropic's own tools: web_search_20250305
 CHOICES = ("auto", "any", "tool", "none")
-ANY_OBJECT: JSON = {"type": "object", "properties": {}}
+ANY_OBJECT: JSON = {"type": "object"}
 ANSWER = "json_answer"
 
 
@@ -41,7 +41,7 @@ def forces(choice: JSON | None) -> bool:
 def answer_tool(name: str, description: str | None, schema: JSON) -> JSON:
     """A tool whose input is the answer."""
     told = description or "Answers the user. Its input is the whole answer."
-    return {"name": name, "description": told, "input_schema": {"type": "object"} | schema}
+    return {"name": name, "description": told, "input_schema": ANY_OBJECT | schema}
 
 
 def _tool(tool: Any, place: int, lacks: Lacks) -> JSON | None:
@@ -57,7 +57,7 @@ def _tool(tool: Any, place: int, lacks: Lacks) -> JSON | None:
 
 
 def _function(function: Function, where: str, lacks: Lacks) -> JSON:
-    made: JSON = {"name": function.name, "input_schema": {"type": "object"} | (function.parameters or ANY_OBJECT)}
+    made: JSON = {"name": function.name, "input_schema": ANY_OBJECT | (function.parameters or {})}
     if function.description:
         made["description"] = function.description
     if function.strict:
