@@ -33,7 +33,7 @@ class Echo:
         return self
 
     @property
-    def model(self) -> "Echo":
+    def only(self) -> "Echo":
         return self
 
     async def admitted(self, *_: Any) -> "Echo":

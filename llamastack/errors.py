@@ -20,7 +20,7 @@
 A message says what happened and what to do about it. Nothing reads a message to decide.
 """
 
-from typing import Any
+from typing import Any, Self
 
 Body = dict[str, Any]
 SHOWN = 200  # characters of a field's name that a client made up
@@ -49,6 +49,12 @@ class StackError(Exception):
         self.param = param
         self.code = code or self.code
         self.retry_after = retry_after
+
+    def but(self, message: str, retry_after: float | None) -> Self:
+        """The same error with other words. It may have been raised for several callers, so it is left as it is."""
+        other = type(self).__new__(type(self), message)
+        vars(other).update(vars(self), message=message, retry_after=retry_after)
+        return other
 
 
 class BadRequest(StackError):

@@ -4,6 +4,7 @@ They are Django's own classes, so that its system checks and its admin find what
 """
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from asgiref.sync import iscoroutinefunction, sync_to_async
 from django.contrib.auth.middleware import AuthenticationMiddleware
@@ -16,9 +17,10 @@ from django.middleware.csrf import CsrfViewMiddleware
 from django.middleware.security import SecurityMiddleware
 from django.utils.decorators import async_only_middleware
 
-from llamastack.call import Call
+from llamastack.call import SERVED_BY, Call
 from llamastack.errors import MethodNotAllowed, render
 
+PRINTED = "".join(map(chr, range(0x21, 0x7F))).replace("%", "")  # what a header may hold as it is
 API_PREFIXES = ("/v1/", "/v1alpha/", "/v1beta/")
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ def is_api(path: str) -> bool:
 
 @async_only_middleware
 def api_responses(get_response: Any) -> Any:
-    """What all answers of the API have: a request's id, their length, and Django's own errors in the API's shape.
+    """What all answers of the API have: a request's id, who served it, their length, and the API's shape of errors.
 
     HEAD is GET, whose body the server leaves out.
     """
@@ -48,6 +50,8 @@ def api_responses(get_response: Any) -> Any:
             response = JsonResponse(render(error)[1], status=error.status, headers={"Allow": response["Allow"]})
         if isinstance(call := vars(request).get("auth"), Call):
             response.headers["X-Request-Id"] = call.request_id
+            if call.served.by and response.status_code < 400:
+                response.headers[SERVED_BY] = quote(call.served.by, safe=PRINTED)
             if response.status_code >= 500:
                 response.reason_phrase += f" ({call.request_id})"  # which Django logs
         if not response.streaming:

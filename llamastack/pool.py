@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -148,6 +148,11 @@ class ProviderPool:
     def refreshes(self, key: int) -> bool:
         running = self._running.get(key)
         return running is not None and running.provider.refreshes
+
+    def reads(self, key: int) -> Collection[str]:
+        """The keys of provider data that a provider knows."""
+        running = self._running.get(key)
+        return () if running is None else running.provider.reads()
 
     async def health(self, key: int) -> Health:
         """The provider's word on itself, or the reason why there is none within three seconds."""

@@ -1,6 +1,7 @@
 """What a process knows without asking the database: an immutable picture of the registry, replaced whole."""
 
 import difflib
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -9,6 +10,9 @@ from typing import Any, TypeVar
 
 from llamastack.apis import Api
 from llamastack.call import SHARED_TENANT, Principal
+
+DEEPEST = 8  # how many models deep homes may lead
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,39 @@ class ModelRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where a call can be sent: a provider, and its own id of the model."""
+
+    provider: ProviderRecord
+    provider_model_id: str
+
+    def __str__(self) -> str:
+        """As callers are told of it."""
+        return f"{self.provider.provider_id}/{self.provider_model_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """A home and what it leads to now: a place, or another model and its options; to neither, where that is gone.
+
+    It is `registered` where a provider is there, and `usable` where that can run.
+    """
+
+    home: Home
+    place: Place | None = None
+    model: ModelRecord | None = None
+    options: tuple["Option", ...] = ()
+    registered: bool = field(init=False)
+    usable: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        runs = self.place is not None and self.place.provider.unavailable is None
+        registered = self.place is not None or any(option.registered for option in self.options)
+        object.__setattr__(self, "registered", registered)
+        object.__setattr__(self, "usable", runs or any(option.usable for option in self.options))
+
+
+@dataclass(frozen=True, slots=True)
 class KeyRecord:
     """An API key that is not revoked. `digest` is the SHA-256 of the secret in hex."""
 
@@ -105,6 +142,7 @@ class Snapshot:
     models: Mapping[int, ModelRecord] = field(default_factory=dict)
     keys: Mapping[int, KeyRecord] = field(default_factory=dict)
     _names: Mapping[tuple[str, str], ModelRecord] = field(init=False, repr=False, compare=False)
+    _options: Mapping[int, tuple[Option, ...]] = field(init=False, repr=False, compare=False)
     _providers: Mapping[tuple[str, str, Api], ProviderRecord] = field(init=False, repr=False, compare=False)
     _digests: Mapping[str, KeyRecord] = field(init=False, repr=False, compare=False)
 
@@ -112,6 +150,7 @@ class Snapshot:
         object.__setattr__(self, "_names", _by_name(self.models.values()))
         object.__setattr__(self, "_providers", {(p.tenant, p.provider_id, p.api): p for p in self.providers.values()})
         object.__setattr__(self, "_digests", {key.digest: key for key in self.keys.values()})
+        object.__setattr__(self, "_options", self._all_options())
 
     def after(self, changes: Changes) -> "Snapshot":
         """The next snapshot."""
@@ -131,13 +170,17 @@ class Snapshot:
         own = self._providers.get((tenant, provider_id, api))
         return own or self._providers.get((SHARED_TENANT, provider_id, api))
 
+    def options(self, model: ModelRecord) -> tuple[Option, ...]:
+        """The homes of a model, as they are listed, and what they lead to."""
+        return self._options[model.key]
+
     def api_key(self, digest: str) -> KeyRecord | None:
         return self._digests.get(digest)
 
     def models_of(self, tenant: str) -> list[ModelRecord]:
-        """Every model the tenant may use, none whose provider is switched off: defaults first, then by name."""
+        """Every model the tenant may use, none whose providers are all switched off: defaults first, then by name."""
         own = [model for model in self.models.values() if model.tenant in (tenant, SHARED_TENANT)]
-        seen = [model for model in own if self.provider(model.tenant, model.provider_id, Api.inference)]
+        seen = [model for model in own if any(option.registered for option in self._options[model.key])]
         return sorted(seen, key=lambda model: (not model.default, model.identifier))
 
     def providers_of(self, tenant: str) -> list[ProviderRecord]:
@@ -149,6 +192,43 @@ class Snapshot:
         tails = {n.rpartition("/")[2].lower(): n for n in names}
         close = difflib.get_close_matches(name.rpartition("/")[2].lower(), tails, n=3, cutoff=0.5)
         return [tails[tail] for tail in close]
+
+    def _all_options(self) -> dict[int, tuple[Option, ...]]:
+        """The options of all models by their keys: those first that lead to no other model, then those that lead there.
+
+        What then remains leads back to itself, or too deep, and goes without the homes that do.
+        """
+        found: dict[int, tuple[Option, ...]] = {}
+        waiting = list(self.models.values())
+        for _ in range(DEEPEST):
+            ready = [model for model in waiting if not any(self._leads_on(model, home, found) for home in model.homes)]
+            found |= {model.key: self._options_of(model, found) for model in ready}
+            waiting = [model for model in waiting if model.key not in found]
+        return found | {model.key: self._options_of(model, found) for model in waiting}
+
+    def _leads_on(self, model: ModelRecord, home: Home, found: Mapping[int, Any]) -> bool:
+        other = self.model(model.tenant, home.model) if home.model else None
+        return other is not None and other.key not in found
+
+    def _options_of(self, model: ModelRecord, found: Mapping[int, tuple[Option, ...]]) -> tuple[Option, ...]:
+        return tuple([self._option(model, home, found) for home in model.homes])
+
+    def _option(self, model: ModelRecord, home: Home, found: Mapping[int, tuple[Option, ...]]) -> Option:
+        """Names mean to a model's homes what they mean to its tenant."""
+        if not home.model:
+            provider = self.provider(model.tenant, home.provider_id, Api.inference)
+            return Option(home, Place(provider, home.provider_model_id) if provider else None)
+        other = self.model(model.tenant, home.model)
+        if other is None:
+            problem = "is not registered"
+        elif other.model_type != model.model_type:
+            problem = f"is of type '{other.model_type}'"
+        elif other.key not in found:
+            problem = f"leads back to it, or more than {DEEPEST} models deep"
+        else:
+            return Option(home, model=other, options=found[other.key])
+        logger.warning("Model %s goes without its home '%s', which %s", model.identifier, home.model, problem)
+        return Option(home)
 
 
 def _by_name(models: Iterable[ModelRecord]) -> dict[tuple[str, str], ModelRecord]:

@@ -1,18 +1,21 @@
 """Who asks, and may they: pure functions over the snapshot, the same for every door."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 from django.http import HttpRequest
 from django.utils import timezone
 
+from apps.access.choice import by_affinity, drawn, in_order
 from apps.access.models import digest
 from llamastack.apis import Api
 from llamastack.call import ANONYMOUS_ADMIN, Call, Principal
 from llamastack.errors import AuthenticationError, BadRequest, NotFound, Unavailable
-from llamastack.snapshot import KeyRecord, ModelRecord, ProviderRecord, Snapshot
+from llamastack.snapshot import KeyRecord, ModelRecord, Option, Place, Snapshot
 
 BEARER = "bearer "
+MOST_TOLD = 16
 
 
 class Request(HttpRequest):
@@ -23,10 +26,20 @@ class Request(HttpRequest):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where a call goes: the model as registered, and the provider that serves it."""
+    """Where a call may go: the model as registered, and its homes, of which one at least can be asked."""
 
     model: ModelRecord
-    provider: ProviderRecord
+    options: tuple[Option, ...]
+
+    @property
+    def only(self) -> Place | None:
+        """The place of a model that has one home."""
+        return self.options[0].place if len(self.options) == 1 else None
+
+    def in_order(self, tenant: str, value: str | None) -> list[Place]:
+        """Those that can be asked, each once. `value` is the request's for the model's affinity, where it has one."""
+        chance = drawn if value is None else by_affinity(tenant, self.model.identifier, value)
+        return in_order(self.options, chance)
 
 
 def secret_in(headers: Mapping[str, str]) -> str | None:
@@ -54,8 +67,8 @@ def authenticate(headers: Mapping[str, str], snapshot: Snapshot, *, required: bo
     raise AuthenticationError("The API key is unknown, expired or revoked.")
 
 
-def admit(call: Call, snapshot: Snapshot, model: str, model_type: str, api: Api = Api.inference) -> Route:
-    """The route of a call to `model`: 404 names near ones, a model of another type is 400, a provider down is 503."""
+def admit(call: Call, snapshot: Snapshot, model: str, model_type: str) -> Route:
+    """The route of a call to `model`: 404 names near ones, a model of another type is 400, no provider up is 503."""
     tenant = call.principal.tenant
     found = snapshot.model(tenant, model)
     if found is None:
@@ -64,12 +77,31 @@ def admit(call: Call, snapshot: Snapshot, model: str, model_type: str, api: Api 
         raise BadRequest(
             f"Model '{model}' is of type '{found.model_type}'; this endpoint needs '{model_type}'.", param="model"
         )
-    provider = snapshot.provider(found.tenant, found.provider_id, api)
-    if provider is None:
-        raise Unavailable(f"Provider '{found.provider_id}' of model '{model}' is not registered or is disabled.")
-    if provider.unavailable:
-        raise Unavailable(f"Provider '{found.provider_id}' of model '{model}' is unavailable: {provider.unavailable}")
-    return Route(found, provider)
+    options = snapshot.options(found)
+    if not any(option.usable for option in options):
+        raise Unavailable(_in_one(dict.fromkeys(islice(_problems(model, options), MOST_TOLD))))
+    return Route(found, options)
+
+
+def _problems(model: str, options: Iterable[Option]) -> Iterator[str]:
+    """Why none of the homes of a model can be asked, a sentence each."""
+    for option in options:
+        home = option.home
+        if option.place is not None:
+            reason = option.place.provider.unavailable
+            yield f"Provider '{home.provider_id}' of model '{model}' is unavailable: {reason}"
+        elif not home.model:
+            yield f"Provider '{home.provider_id}' of model '{model}' is not registered or is disabled."
+        elif option.model is not None:
+            yield from _problems(home.model, option.options)
+        else:
+            yield f"Model '{home.model}', a home of model '{model}', is not registered or cannot stand there."
+
+
+def _in_one(sentences: Collection[str]) -> str:
+    if len(sentences) > 1:
+        return "; ".join(sentence.removesuffix(".") for sentence in sentences) + "."
+    return next(iter(sentences))
 
 
 def _expired(key: KeyRecord) -> bool:

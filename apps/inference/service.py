@@ -1,19 +1,22 @@
 """Inference by routing: the model's name says which provider answers."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from pydantic_core import to_json
 
 from apps.access.service import Route
-from apps.inference import stored
+from apps.inference import homes, stored
 from apps.inference.assembler import Assembler
+from apps.inference.homes import Homes
 from apps.inference.protocol import ChatReply, CompletionReply
 from apps.inference.schemas import (
     ChatCompletion,
     ChatCompletionChunk,
     ChatCompletionRequest,
+    Completion,
     CompletionRequest,
     EmbeddingRequest,
     EmbeddingResponse,
@@ -27,9 +30,13 @@ from apps.registry.live import Live
 from llamastack import sse
 from llamastack.call import Call
 from llamastack.flusher import Flusher
+from llamastack.snapshot import Place
 
+DIMENSION = "embedding_dimension"
 FOR_THE_STORE = ("store", "metadata")
 Operation = Callable[[Any], Any]  # a provider -> its method
+T = TypeVar("T")
+A = TypeVar("A", bound=ChatCompletion | ChatCompletionChunk | Completion | EmbeddingResponse)
 
 
 class InferenceService:
@@ -45,7 +52,7 @@ class InferenceService:
         Its id is ours then, since a vendor's need not be unique (Ollama draws from 999).
         """
         reply: ChatReply = await self._generated(
-            call, _unstored(request), lambda provider: provider.post_chat_completion
+            call, request, _unstored(request), lambda provider: provider.post_chat_completion
         )
         if request.store is False:
             return reply
@@ -56,39 +63,83 @@ class InferenceService:
         return reply
 
     async def post_completion(self, call: Call, request: CompletionRequest) -> CompletionReply:
-        reply: CompletionReply = await self._generated(call, request, lambda provider: provider.post_completion)
+        reply: CompletionReply = await self._generated(
+            call, request, request, lambda provider: provider.post_completion
+        )
         return reply
 
     async def post_embedding(self, call: Call, request: EmbeddingRequest) -> EmbeddingResponse:
         route = await self.live.admitted(call, request.model, "embedding")
-        reply: EmbeddingResponse = await self._whole(call, route, request, lambda provider: provider.post_embedding)
-        return reply
+
+        async def ask(place: Place) -> EmbeddingResponse:
+            reply: EmbeddingResponse = await self._whole(call, place, request, lambda provider: provider.post_embedding)
+            if not route.only:
+                homes.check_dimension(reply, request.dimensions or route.model.metadata.get(DIMENSION), place)
+            return reply
+
+        return _telling(route, call, await self._routed(call, route, request, ask))
 
     async def rerank(self, call: Call, request: RerankRequest) -> RerankResponse:
         route = await self.live.admitted(call, request.model, "rerank")
-        async with self.live.pool.use(route.provider) as provider:
-            reply: RerankResponse = await provider.rerank(call, _inner(route, request))
-        return reply
 
-    async def _generated(self, call: Call, request: GenerationRequest, operation: Operation) -> Any:
+        async def ask(place: Place) -> RerankResponse:
+            async with self.live.pool.use(place.provider) as provider:
+                reply: RerankResponse = await provider.rerank(call, _inner(place, request))
+            call.served.by = str(place)
+            return reply
+
+        return await self._routed(call, route, request, ask)
+
+    async def _generated(self, call: Call, request: GenerationRequest, inner: Any, operation: Operation) -> Any:
+        """`inner` is what a provider is sent of the request."""
         route = await self.live.admitted(call, request.model, "llm")
-        if request.stream:
-            return self._stream(call, route, request, operation)
-        return await self._whole(call, route, request, operation)
+        if not request.stream:
+            ask = partial(self._whole, call, request=inner, operation=operation)
+            return _telling(route, call, await self._routed(call, route, request, ask))
+        if route.only:
+            return self._stream(call, route.only, inner, operation)
+        return self._stream_of_several(
+            call, route, request, partial(self._stream, call, request=inner, operation=operation)
+        )
 
-    async def _whole(self, call: Call, route: Route, request: Any, operation: Operation) -> Any:
-        async with self.live.pool.use(route.provider) as provider:
-            reply = await operation(provider)(call, _inner(route, request))
+    async def _routed(self, call: Call, route: Route, request: Any, ask: Callable[[Place], Awaitable[T]]) -> T:
+        """What the model's one home answers, or the first of several that does."""
+        if route.only:
+            return await ask(route.only)
+        places = route.in_order(call.principal.tenant, homes.affinity(route.model, request))
+        return await Homes(call, self.live.pool, places).answer(ask)
+
+    async def _whole(self, call: Call, place: Place, request: Any, operation: Operation) -> Any:
+        async with self.live.pool.use(place.provider) as provider:
+            reply = await operation(provider)(call, _inner(place, request))
         reply.model = request.model
+        call.served.by = str(place)
         return reply
 
-    async def _stream(self, call: Call, route: Route, request: Any, operation: Operation) -> AsyncIterator[Any]:
-        async with self.live.pool.use(route.provider) as provider:
-            chunks = await operation(provider)(call, _inner(route, request))
+    async def _stream(self, call: Call, place: Place, request: Any, operation: Operation) -> AsyncGenerator[Any]:
+        async with self.live.pool.use(place.provider) as provider:
+            chunks = await operation(provider)(call, _inner(place, request))
             async with aclosing(chunks):
+                call.served.by = str(place)
                 async for chunk in chunks:
                     chunk.model = request.model
                     yield chunk
+
+    async def _stream_of_several(
+        self, call: Call, route: Route, request: Any, stream: Callable[[Place], AsyncGenerator[Any]]
+    ) -> AsyncGenerator[Any]:
+        """The chunks of the first home that gives one: from then on there is no other."""
+
+        async def ask(place: Place) -> tuple[Any, AsyncGenerator[Any]]:
+            chunks = stream(place)
+            return await anext(chunks, None), chunks
+
+        first, chunks = await self._routed(call, route, request, ask)
+        async with aclosing(chunks):
+            if first is not None:
+                yield _telling(route, call, first)
+            async for chunk in chunks:
+                yield _telling(route, call, chunk)
 
     async def _stored_stream(
         self, call: Call, request: ChatCompletionRequest, chunks: AsyncIterator[ChatCompletionChunk]
@@ -128,9 +179,16 @@ class InferenceService:
         ]
 
 
-def _inner(route: Route, request: Any) -> Any:
+def _inner(place: Place, request: Any) -> Any:
     """The request as the provider sees it: under its own id of the model."""
-    return request.model_copy(update={"model": route.model.provider_model_id})
+    return request.model_copy(update={"model": place.provider_model_id})
+
+
+def _telling(route: Route, call: Call, reply: A) -> A:
+    """The reply, or chunk, whose usage says who has served it, where several could."""
+    if not route.only and reply.usage is not None:
+        reply.usage.served_by = call.served.by
+    return reply
 
 
 def _unstored(request: ChatCompletionRequest) -> ChatCompletionRequest:

@@ -2,7 +2,9 @@
 
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import aiohttp
 
@@ -18,6 +20,19 @@ LONGEST_WAIT = 5.0  # that an upstream may ask for by Retry-After: who is to wai
 SHARE = 0.2
 ALLOWANCE = 5.0
 SAVED_AT_MOST = 20.0
+
+
+_replaceable: ContextVar[bool] = ContextVar("replaceable", default=False)
+
+
+@contextmanager
+def replaceable() -> Iterator[None]:
+    """While others can answer in this one's place: they are asked sooner than this upstream is once more."""
+    before = _replaceable.set(True)
+    try:
+        yield
+    finally:
+        _replaceable.reset(before)
 
 
 class Retries:
@@ -41,7 +56,7 @@ class Retries:
         Not where it would take the `longest` seconds that are left: the failure says more than a time-out.
         """
         asked = error.retry_after if isinstance(error, Refusal) else None
-        if tries > MOST or self.saved < 1 or not worthwhile(error) or (asked or 0) > LONGEST_WAIT:
+        if _replaceable.get() or tries > MOST or self.saved < 1 or not worthwhile(error) or (asked or 0) > LONGEST_WAIT:
             return None
         pause = (asked or 0) + self.first_pause * 2.0 ** (tries - 1) * self.chance()
         if pause >= longest:

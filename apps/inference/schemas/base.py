@@ -29,9 +29,12 @@ class Wire(BaseModel):
 
 
 class Usage(Wire):
+    """`served_by` is the home that has answered, of a model that has several."""
+
     prompt_tokens: int = 0
     completion_tokens: int = 0
     total_tokens: int = 0
+    served_by: Omitted[str] = None
 
 
 def now() -> int:

@@ -27,6 +27,7 @@ class Embedding(Wire):
 class EmbeddingUsage(Wire):
     prompt_tokens: int
     total_tokens: int
+    served_by: Omitted[str] = None
 
 
 class EmbeddingResponse(Wire):

@@ -11,7 +11,7 @@ import pytest
 
 from llamastack.egress import Timeouts
 from llamastack.egress.failures import Refusal
-from llamastack.egress.retries import ALLOWANCE, Retries
+from llamastack.egress.retries import ALLOWANCE, Retries, replaceable
 from llamastack.egress.transport import Reply
 from llamastack.egress.waiting import TooSlow
 from llamastack.errors import RateLimited, StackError, Unavailable, UpstreamError, UpstreamTimeout
@@ -249,3 +249,13 @@ async def test_an_open_breaker_answers_though_there_is_no_room() -> None:
             egress.breaker.failed(egress.breaker.admit(), "it answered 500")
         with pytest.raises(Unavailable):
             await egress.get("models")
+
+
+def test_where_others_can_answer_nothing_is_tried_again() -> None:
+    retries = Retries()
+    with replaceable():
+        assert retries.pause(reset(), 1) is None
+        with replaceable():
+            assert retries.pause(reset(), 1) is None
+        assert retries.pause(reset(), 1) is None
+    assert retries.pause(reset(), 1) is not None
