@@ -16,6 +16,7 @@ from llamastack.snapshot import ProviderRecord
 HEALTH_SECONDS = 3.0
 DRAIN_SECONDS = 30.0
 STOP_SECONDS = 5.0
+CUT_SECONDS = 1.0  # for those that are stopped at once then
 logger = logging.getLogger(__name__)
 
 
@@ -75,15 +76,16 @@ class Running:
         return self.started.done() and not self.started.cancelled() and self.started.exception() is not None
 
     async def retire(self) -> None:
-        """Stop once the calls in flight have ended, or after 30 seconds."""
+        """Stop once the calls in flight have ended, or after 30 seconds; at once where this is cancelled."""
         try:
             async with asyncio.timeout(DRAIN_SECONDS):
                 await self.idle.wait()
         except TimeoutError:
             logger.warning("Provider %s is stopped with %d calls in flight", self.record.provider_id, self.calls)
-        self.started.cancel()
-        await asyncio.gather(self.started, return_exceptions=True)
-        await self.provider.stop()
+        finally:
+            self.started.cancel()
+            await asyncio.gather(self.started, return_exceptions=True)
+            await self.provider.stop()
 
 
 def _parts(
@@ -107,6 +109,7 @@ class ProviderPool:
 
     def __init__(self, services: Mapping[Api, Any], tape: Tape | None = None) -> None:
         self.on_started: Callable[[], None] = lambda: None
+        self.patience = (STOP_SECONDS, CUT_SECONDS)
         self._services = services
         self._tape = tape
         self._running: dict[int, Running] = {}
@@ -175,8 +178,14 @@ class ProviderPool:
         task.add_done_callback(self._retiring.discard)
 
     async def close(self) -> None:
-        """Stop them all. A provider that is still loading, in a thread that nobody can stop, is not waited for long."""
+        """Stop them all: after five seconds also those that still serve calls.
+
+        A provider that is still loading, in a thread that nobody can stop, is not waited for long.
+        """
         for key in list(self._running):
             self._retire(key)
-        if self._retiring:
-            await asyncio.wait(self._retiring, timeout=STOP_SECONDS)
+        for seconds in self.patience:
+            if self._retiring:
+                _, late = await asyncio.wait(self._retiring, timeout=seconds)
+                for task in late:
+                    task.cancel()

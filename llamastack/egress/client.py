@@ -22,6 +22,7 @@ from llamastack.egress.signing import Signer, Signing
 from llamastack.egress.transport import LiveTransport, Outgoing, Reply, Timeouts, Transport
 from llamastack.egress.waiting import Within
 from llamastack.encryption import without_password
+from llamastack.errors import Unavailable
 from llamastack.sse import MalformedStream, lines, payloads
 
 EVENT_STREAM = "text/event-stream"
@@ -57,11 +58,13 @@ class Egress:
         self.breakers: defaultdict[Origin, Breaker] = defaultdict(lambda: Breaker(upstream))
         self.breaker = self.breakers[self.origin]
         self.retries = Retries()
+        self.closed = False
         self.max_reply_bytes, self.max_stream_bytes = MAX_REPLY_BYTES, MAX_STREAM_BYTES
         # A call that waits for room is not yet asking: none of the limits of time is for that.
         self.room = asyncio.Semaphore(network.requests) if network and network.requests else nullcontext()
 
     async def close(self) -> None:
+        self.closed = True
         await self.transport.close()
 
     async def get(self, path: str, headers: Mapping[str, str] | None = None) -> Any:
@@ -149,6 +152,8 @@ class Egress:
 
     async def _attempt(self, outgoing: Outgoing, attempt: AsyncExitStack) -> Reply:
         """A reply that is no refusal; of a stream, with its first piece."""
+        if self.closed:  # since the last try
+            raise Unavailable(f"{self.upstream} was stopped before it answered.", retry_after=1)
         first_byte = self.timeouts.first_byte if outgoing.streamed else None
         async with Within(first_byte, "sent no first byte within"):
             reply = await attempt.enter_async_context(self.transport.send(outgoing))

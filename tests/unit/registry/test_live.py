@@ -7,6 +7,7 @@ import pytest
 from django.db import transaction
 
 from apps.access.models import ApiKey, SnapshotVersion
+from apps.inference.schemas import ChatCompletionRequest
 from apps.registry import service
 from apps.registry.live import Live, next_snapshot
 from apps.registry.models import LISTINGS_UNTIL_GONE, Model, Origin, Provider
@@ -99,6 +100,21 @@ async def test_a_call_in_flight_ends_on_the_old_provider(
     refused = await client.post(URL, json={"model": "held", "messages": HELLO})
     upstream.released.set()
     assert (refused.status_code, (await call).status_code) == (502, 200)
+
+
+async def test_a_stop_ends_the_calls_that_go_on_and_closes_their_connections(
+    running: LlamaStack, sky: Provider, upstream: Upstream
+) -> None:
+    request = ChatCompletionRequest.model_validate({"model": "held", "messages": HELLO})
+    record = running.live.snapshot.providers[sky.pk]
+    async with running.live.pool.use(record) as provider:
+        asked = asyncio.create_task(provider.post_chat_completion(Call(ANONYMOUS_ADMIN), request))
+        await eventually(lambda: upstream.requests)
+        running.live.pool.patience = (0.01, 5)
+        await running.live.pool.close()
+        with pytest.raises(Unavailable, match="was stopped"):
+            await asked
+    assert upstream.closed.is_set()
 
 
 async def test_a_provider_that_cannot_run_says_why_and_the_others_go_on(
