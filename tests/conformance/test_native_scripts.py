@@ -29,14 +29,16 @@ async def claude(script: Script) -> AsyncIterator[anthropic.AsyncAnthropic]:
 
 
 async def test_anthropics_client_reads_a_whole_message(claude: anthropic.AsyncAnthropic) -> None:
-    message = await claude.messages.create(model="claude-sky", **ASKED)
+    message = await claude.messages.create(model="claude-sonnet-4-5-sky", **ASKED)
     assert (message.content[0].to_dict(), message.stop_reason) == ({"type": "text", "text": SAID}, "end_turn")
     read = (message.usage.input_tokens, message.usage.cache_read_input_tokens, message.usage.output_tokens)
     assert read == (3, 2, USAGE["completion_tokens"])
 
 
 async def test_anthropics_client_adds_a_stream_up_to_the_message(claude: anthropic.AsyncAnthropic) -> None:
-    async with claude.messages.stream(model="claude-sky", **ASKED, tools=[WEATHER, WEATHER | {"name": "b"}]) as stream:
+    async with claude.messages.stream(
+        model="claude-sonnet-4-5-sky", **ASKED, tools=[WEATHER, WEATHER | {"name": "b"}]
+    ) as stream:
         message = await stream.get_final_message()
     assert message.stop_reason == "tool_use"
     called = [block for block in message.content if block.type == "tool_use"]
@@ -48,7 +50,7 @@ async def test_anthropics_client_adds_a_stream_up_to_the_message(claude: anthrop
 
 async def test_anthropics_client_reads_thoughts(claude: anthropic.AsyncAnthropic) -> None:
     thinking: Any = {"type": "enabled", "budget_tokens": 1024}
-    async with claude.messages.stream(model="claude-sky", **ASKED, thinking=thinking) as stream:
+    async with claude.messages.stream(model="claude-sonnet-4-5-sky", **ASKED, thinking=thinking) as stream:
         message = await stream.get_final_message()
     first, second = message.content
     assert (first.to_dict(), second.to_dict()) == (
@@ -64,7 +66,7 @@ async def test_what_anthropics_client_asks_is_read_as_it_is_meant(
     result: Any = {"type": "tool_result", "tool_use_id": "toolu_1", "content": [{"type": "text", "text": "20"}]}
     said = [*ASKED["messages"], {"role": "assistant", "content": [use]}, {"role": "user", "content": [result]}]
     await claude.messages.create(
-        model="claude-sky",
+        model="claude-sonnet-4-5-sky",
         max_tokens=64,
         system=[{"type": "text", "text": "Be brief."}],
         messages=said,
@@ -75,7 +77,7 @@ async def test_what_anthropics_client_asks_is_read_as_it_is_meant(
     call = {"id": "toolu_1", "type": "function", "function": {"name": "get_weather", "arguments": ARGUMENTS}}
     parameters = {"type": "object", "properties": {"city": {"type": "string"}}}
     assert script.sent == {
-        "model": "claude-sky",
+        "model": "claude-sonnet-4-5-sky",
         "max_tokens": 64,
         "messages": [
             {"role": "system", "content": "Be brief."},
@@ -93,9 +95,9 @@ async def test_what_anthropics_client_asks_is_read_as_it_is_meant(
 @pytest.mark.parametrize(
     ("model", "kind"),
     [
-        ("claude-unknown", anthropic.NotFoundError),
-        ("claude-busy", anthropic.RateLimitError),
-        ("claude-failing", anthropic.InternalServerError),
+        ("claude-sonnet-4-5-unknown", anthropic.NotFoundError),
+        ("claude-sonnet-4-5-busy", anthropic.RateLimitError),
+        ("claude-sonnet-4-5-failing", anthropic.InternalServerError),
     ],
 )
 async def test_anthropics_client_reads_the_errors(
@@ -103,15 +105,17 @@ async def test_anthropics_client_reads_the_errors(
 ) -> None:
     with pytest.raises(kind) as caught:
         await claude.messages.create(model=model, **ASKED)
-    assert caught.value.response.headers.get("Retry-After") == (RETRY_AFTER if model == "claude-busy" else None)
+    assert caught.value.response.headers.get("Retry-After") == (
+        RETRY_AFTER if model == "claude-sonnet-4-5-busy" else None
+    )
 
 
 async def test_anthropics_client_reads_an_error_in_a_stream(claude: anthropic.AsyncAnthropic) -> None:
     with pytest.raises(anthropic.APIStatusError, match="It ran out of memory"):
-        async with claude.messages.stream(model="claude-broken", **ASKED) as stream:
+        async with claude.messages.stream(model="claude-sonnet-4-5-broken", **ASKED) as stream:
             await stream.get_final_message()
 
 
 async def test_a_field_that_anthropic_does_not_know_is_refused(claude: anthropic.AsyncAnthropic) -> None:
     with pytest.raises(anthropic.BadRequestError, match="logprobs"):
-        await claude.messages.create(model="claude-sky", **ASKED, extra_body={"logprobs": True})
+        await claude.messages.create(model="claude-sonnet-4-5-sky", **ASKED, extra_body={"logprobs": True})

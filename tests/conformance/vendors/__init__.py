@@ -6,7 +6,7 @@ native.py    vendors with a dialect of their own, and how one is added
 script.py    the upstream
 """
 
-from tests.conformance.vendors.anthropic import ANTHROPIC
+from tests.conformance.vendors.anthropic import ANTHROPIC, ANTHROPIC_ADAPTIVE, ANTHROPIC_COMPATIBLE
 from tests.conformance.vendors.clouds import AZURE, AZURE_DATED, GEMINI, LLAMA_STACK, PASSTHROUGH, VERTEX
 from tests.conformance.vendors.hosted import (
     CEREBRAS,
@@ -28,6 +28,5 @@ from tests.conformance.vendors.watsonx import WATSONX
 HOSTED = (OPENAI, LLAMA, GROQ, CEREBRAS, TOGETHER, FIREWORKS, SAMBANOVA, DATABRICKS, NVIDIA, RUNPOD)
 SERVERS = (VLLM, OLLAMA, LLAMA_CPP, TGI, HF_ENDPOINT, HF_SERVERLESS)
 CLOUDS = (AZURE, AZURE_DATED, GEMINI, VERTEX, LLAMA_STACK, PASSTHROUGH, WATSONX)
-NATIVES: tuple[Native, ...] = (ANTHROPIC,)  # those whose provider is built
-DIALECTS: tuple[Native, ...] = (ANTHROPIC,)  # all that are written here
+NATIVES: tuple[Native, ...] = (ANTHROPIC, ANTHROPIC_ADAPTIVE, ANTHROPIC_COMPATIBLE)
 VENDORS: tuple[Vendor, ...] = (*HOSTED, *SERVERS, *CLOUDS, *NATIVES)

@@ -2,23 +2,28 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tests.conformance.vendors.native import Native, call, content, image, image_at, needed, only, schema, text, tool
 from tests.conformance.vendors.vendor import CHAT, JSON, KEY, USAGE, Answer, Asking, NotUnderstood
 
 CHOICES = {"auto": "auto", "any": "required", "none": "none"}
+ANSWERS = ("answer", "place")  # what tests call their schemas, and no tool
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
 FIELDS = (
     *("model", "messages", "system", "max_tokens", "stop_sequences", "stream", "temperature", "top_p", "top_k"),
     *("tools", "tool_choice", "thinking", "output_config", "metadata", "service_tier"),
 )
-LISTED = {"type": "model", "id": "claude-sky", "display_name": "Sky", "created_at": "2025-02-19T00:00:00Z"}
+LISTED = {"type": "model", "id": "claude-sonnet-4-5-sky", "display_name": "Sky", "created_at": "2025-02-19T00:00:00Z"}
 
 
 @dataclass(frozen=True)
 class Messages(Native):
+    """`by_tool`: where it has no schemas, JSON comes as the input of a tool that has the schema's name."""
+
+    by_tool: bool = False
+
     def knows(self, headers: Mapping[str, str]) -> bool:
         """By the header of its documentation, or the one that its newer clients send."""
         return super().knows(headers) or headers.get("Authorization") == f"Bearer {KEY}"
@@ -37,26 +42,39 @@ class Messages(Native):
             asked["tools"] = [_tool(one) for one in needed(body, "tools", list)]
         if "metadata" in body:
             asked["user"] = only(body["metadata"], "user_id")["user_id"]
-        return asked | _choice(body) | _output(body) | _thinking(body)
+        asked |= _choice(body) | _output(body) | _thinking(body)
+        return _answering(asked) if self.by_tool else asked
 
     def whole(self, answer: Answer) -> JSON:
-        return self._message(answer) | {"content": list(_blocks(answer)), "usage": self._usage()} | self._ending(answer)
+        return self._message(answer) | {"content": self._blocks(answer), "usage": self._usage()} | self._ending(answer)
 
     def events(self, answer: Answer) -> list[JSON]:
         opened = self._message(answer) | {"content": [], "stop_reason": None, "stop_sequence": None}
         begun = {"type": "message_start", "message": opened | {"usage": self._usage() | {"output_tokens": 1}}}
-        blocks = [event for index, parts in enumerate(_streamed(answer)) for event in _block(index, parts)]
+        parts = _streamed(self._as_called(answer))
+        blocks = [event for index, part in enumerate(parts) for event in _block(index, part)]
         ending = {"type": "message_delta", "delta": self._ending(answer), "usage": {"output_tokens": 4}}
         return [begun, *blocks[:1], {"type": "ping"}, *blocks[1:], ending, {"type": "message_stop"}]
 
     def encoded(self, event: JSON) -> bytes:
         return f"event: {event.get('type', 'message')}\n".encode() + super().encoded(event)
 
+    def _blocks(self, answer: Answer) -> list[JSON]:
+        return list(_whole(self._as_called(answer)))
+
+    def _as_called(self, answer: Answer) -> Answer:
+        wanted = answer.body.get("response_format")
+        if not (self.by_tool and wanted):
+            return answer
+        function = {"name": wanted["json_schema"]["name"], "arguments": answer.text}
+        return replace(answer, words=[], calls=[{"id": "toolu_0", "type": "function", "function": function}])
+
     def _message(self, answer: Answer) -> JSON:
         return {"id": "msg_01XFD", "type": "message", "role": "assistant", "model": answer.model}
 
     def _ending(self, answer: Answer) -> JSON:
         reason = "stop_sequence" if answer.stop else self.reasons[answer.reason]
+        reason = "tool_use" if self._as_called(answer).calls else reason
         return {"stop_reason": reason, "stop_sequence": answer.stop}
 
     def _usage(self) -> JSON:
@@ -140,6 +158,18 @@ def _choice(body: JSON) -> JSON:
     return choice | ({"parallel_tool_calls": False} if chosen.get("disable_parallel_tool_use") else {})
 
 
+def _answering(asked: JSON) -> JSON:
+    """A question in which one of the tools is the answer."""
+    functions = [tool["function"] for tool in asked.get("tools", ())]
+    schemas = [function for function in functions if function["name"] in ANSWERS]
+    if not schemas:
+        return asked
+    left = [tool for tool in asked["tools"] if tool["function"]["name"] not in ANSWERS]
+    kept = {name: value for name, value in asked.items() if name not in ("tools", "tool_choice")}
+    wanted = {"response_format": schema(schemas[0]["parameters"], schemas[0]["name"])}
+    return kept | wanted | ({"tools": left} if left else {})
+
+
 def _output(body: JSON) -> JSON:
     config = only(body.get("output_config", {}), "format", "effort")
     asked: JSON = {}
@@ -161,7 +191,7 @@ def _thinking(body: JSON) -> JSON:
     return {} if thinking["type"] == "adaptive" else {"reasoning_effort": thinking["type"]}
 
 
-def _blocks(answer: Answer) -> Iterator[JSON]:
+def _whole(answer: Answer) -> Iterator[JSON]:
     if answer.thoughts:
         yield {"type": "thinking", "thinking": answer.thought, "signature": "c2lnbmVk"}
     if answer.words:
@@ -204,11 +234,27 @@ ANTHROPIC = Messages(
     address="",
     authorization=("x-api-key", "{key}"),
     headers={"anthropic-version": r"20\d\d-\d\d-\d\d"},
-    model="claude-sky",
+    model="claude-sonnet-4-5-sky",
     beginning=4,
     reasons={"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal"},
     extras={"prompt_tokens_details": {"cached_tokens": 2}},
     thinks=True,
+    places={
+        "max_tokens": ("max_tokens",),
+        "max_completion_tokens": ("max_tokens",),
+        "temperature": ("temperature",),
+        "top_p": ("top_p",),
+        "stop": ("stop_sequences",),
+        "user": ("metadata.user_id",),
+        "safety_identifier": ("metadata.user_id",),
+        "response_format": ("output_config.format",),
+        "tools": ("tools",),
+        "tool_choice": ("tool_choice",),
+        "parallel_tool_calls": ("tool_choice",),
+        "reasoning_effort": ("thinking",),
+        "messages.content.file": ("messages",),
+    },
+    novelties=({"type": "novelty", "index": 0}, {"type": "ping"}),
     told={
         "/v1/models": {
             "data": [LISTED],
@@ -218,8 +264,27 @@ ANTHROPIC = Messages(
         }
     },
     unauthorized=(401, failure("authentication_error", "invalid x-api-key")),
-    unknown_model=(404, failure("not_found_error", "model: claude-unknown")),
+    unknown_model=(404, failure("not_found_error", "model: claude-sonnet-4-5-unknown")),
     too_many=(429, failure("rate_limit_error", "This request would exceed your rate limit.")),
     failure=(500, failure("api_error", "Internal server error")),
     broken=failure("overloaded_error", "It ran out of memory."),
+)
+
+# A model that thinks as much as it finds right, and samples by itself.
+ANTHROPIC_ADAPTIVE = replace(
+    ANTHROPIC,
+    variant="-adaptive",
+    model="claude-opus-4-7-sky",
+    places={
+        **{name: place for name, place in ANTHROPIC.places.items() if name not in ("temperature", "top_p")},
+        "reasoning_effort": ("thinking", "output_config.effort"),
+    },
+)
+# Any model behind another server that speaks the Messages API: its JSON comes by a tool.
+ANTHROPIC_COMPATIBLE = replace(
+    ANTHROPIC,
+    variant="-compatible",
+    by_tool=True,
+    model="sky",
+    places=ANTHROPIC.places | {"response_format": ("tools", "tool_choice")},
 )

@@ -20,9 +20,15 @@ vectors     vectors as it writes them, where `offers` has EMBEDDINGS; `question`
 The table says the rest as for any vendor: where the format is from, `reasons` (its word for each of OpenAI's finish
 reasons: `stop`, `length`, `tool_calls`, `content_filter`; replies keep it as `native_finish_reason`), the errors,
 `told` (its list of models), `thinks`, `several`, `nonsense`. Where `several` is false, n = 2 must be the error that
-says so; where `contrary` is, an answer of the other kind must be an error.
+says so; where `contrary` is, an answer of the other kind must be an error. Two fields are of native dialects alone:
 
-It joins NATIVES in __init__.py when its provider is built, and runs all of test_vendors.py from then on.
+places      where in its body each field of a request is found, as dotted paths of what changes with it: "stop" at
+            ("stop_sequences",). A field that is not here must be the error that names provider and field
+            (test_native_fields.py has a value for each)
+novelties   events that a newer server may send between the others, and that change nothing
+
+It joins NATIVES in __init__.py when its provider is built, and runs all of test_vendors.py, test_native_streams.py and
+test_native_fields.py from then on.
 """
 
 import json
@@ -42,11 +48,12 @@ class Native(Vendor, ABC):
     limits: frozenset[str] = frozenset({"max_tokens"})  # as `question` calls it
     developer: bool = False
     several: bool = False
-    contrary: bool = False
     done: bool = False
     usage: Usage = "always"
     embedding_usage: JSON | None = None
-    nonsense: tuple[JSON, ...] = field(default=({}, {"message": "It ran out of memory."}, {"type": 7}))
+    nonsense: tuple[JSON, ...] = ({}, {"message": "It ran out of memory."}, {"type": 7})
+    places: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    novelties: tuple[JSON, ...] = ()
 
     @abstractmethod
     def asking(self, path: str, query: Mapping[str, str]) -> Asking | None: ...
@@ -102,7 +109,7 @@ def call(identifier: str, name: str, arguments: Any) -> JSON:
     return {
         "id": identifier,
         "type": "function",
-        "function": {"name": name, "arguments": json.dumps(arguments)},
+        "function": {"name": name, "arguments": json.dumps(arguments, separators=(",", ":"))},
     }
 
 

@@ -26,7 +26,7 @@ TOOL: JSON = {
     "type": "function",
     "function": {"name": "get_weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}},
 }
-ARGUMENTS = '{"city": "Paris"}'
+ARGUMENTS = '{"city":"Paris"}'
 RETRY_AFTER = "31"  # longer than anybody waits
 PAGE = "<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>"
 THOUGHTS = ["Air ", "scatters ", "blue."]

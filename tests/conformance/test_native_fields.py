@@ -1,0 +1,186 @@
+"""Every field of a chat completion at every vendor with a dialect of its own: it reaches the vendor in the vendor's
+words, or it is an error that names provider and field. Nothing is ignored in silence.
+"""
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from apps.inference.providers import unsupported
+from apps.inference.schemas import ChatCompletionRequest
+from llamastack.apis import Api
+from llamastack.errors import UnsupportedParameter
+from llamastack.providers import load, specs
+from tests.conformance.vendors import NATIVES
+from tests.conformance.vendors.native import Native
+from tests.conformance.vendors.script import HELLO, TOOL
+from tests.conformance.vendors.vendor import JSON
+
+SCHEMA = {"type": "json_schema", "json_schema": {"name": "place", "schema": TOOL["function"]["parameters"]}}
+TOOLS = {"tools": [TOOL, {"type": "function", "function": {"name": "get_time"}}]}
+WAV = {"type": "input_audio", "input_audio": {"data": "UklGRg==", "format": "wav"}}
+PDF = {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,JVBERi0="}}
+ASKED = {"type": "text", "text": "What is this?"}
+
+# What asks for something, for each field, and what has to stand beside it.
+FIELDS: dict[str, tuple[Any, JSON]] = {
+    "max_tokens": (77, {}),
+    "max_completion_tokens": (77, {}),
+    "temperature": (0.5, {}),
+    "top_p": (0.25, {}),
+    "n": (2, {}),
+    "stop": (["halt"], {}),
+    "seed": (4711, {}),
+    "user": ("u-1", {}),
+    "frequency_penalty": (0.5, {}),
+    "presence_penalty": (0.25, {}),
+    "logit_bias": ({"50256": -100}, {}),
+    "logprobs": (True, {}),
+    "top_logprobs": (3, {"logprobs": True}),
+    "response_format": (SCHEMA, {}),
+    "tools": ([TOOL], {}),
+    "tool_choice": ("required", TOOLS),
+    "parallel_tool_calls": (False, TOOLS),
+    "reasoning_effort": ("high", {"max_tokens": 8192}),
+}
+# Others that OpenAI documents, and one that nobody does.
+UNNAMED: dict[str, tuple[Any, JSON]] = {
+    "audio": ({"voice": "alloy", "format": "wav"}, {}),
+    "modalities": (["text", "audio"], {}),
+    "prediction": ({"type": "content", "content": "The sky"}, {}),
+    "verbosity": ("low", {}),
+    "service_tier": ("flex", {}),
+    "web_search_options": ({"search_context_size": "low"}, {}),
+    "prompt_cache_key": ("k", {}),
+    "safety_identifier": ("s-1", {}),
+    "functions": ([{"name": "get_time"}], {}),
+    "function_call": ("auto", {}),
+    "min_p": (0.25, {}),
+    "frobnicate": ({"deep": [1]}, {}),
+}
+# Of the conversation itself, as the field `messages`; and of tools and formats.
+INNER: dict[str, tuple[str, Any]] = {
+    "messages.content.input_audio": ("messages", [{"role": "user", "content": [ASKED, WAV]}]),
+    "messages.content.file": ("messages", [{"role": "user", "content": [ASKED, PDF]}]),
+    "messages.name": ("messages", [HELLO[0] | {"name": "Ann"}]),
+    "messages.mood": ("messages", [HELLO[0] | {"mood": "bright"}]),
+    "messages.content.mood": ("messages", [{"role": "user", "content": [ASKED | {"mood": "bright"}]}]),
+    "tools.custom": ("tools", [{"type": "custom", "custom": {"name": "any"}}]),
+    "tools.mood": ("tools", [TOOL | {"mood": "bright"}]),
+    "tools.function.mood": ("tools", [{"type": "function", "function": TOOL["function"] | {"mood": "bright"}}]),
+    "response_format.grammar": ("response_format", {"type": "grammar", "grammar": "root ::= 'a'"}),
+}
+# What says how to answer, and what is for our own store: the service reads it, and no vendor.
+OURS = {"store", "metadata"}
+ALWAYS = {"model", "messages", "stream", "stream_options"}
+EACH = FIELDS | UNNAMED
+
+
+def test_no_field_of_a_request_is_forgotten_here() -> None:
+    assert set(ChatCompletionRequest.model_fields) == FIELDS.keys() | OURS | ALWAYS
+    assert not UNNAMED.keys() & set(ChatCompletionRequest.model_fields)
+
+
+@pytest.mark.parametrize("vendor", NATIVES, ids=lambda vendor: vendor.name)
+def test_no_table_names_a_field_that_there_is_not(vendor: Native) -> None:
+    assert vendor.places.keys() <= EACH.keys() | INNER.keys()
+
+
+def body(vendor: Native, *, drop: bool = False, **fields: Any) -> JSON:
+    provider_class = load(specs(Api.inference)[vendor.provider_type])
+    config = vendor.config_at("http://vendor.example") | {"drop_unsupported": drop}
+    provider: Any = provider_class("under-test", provider_class.config_class.model_validate(config))
+    asked = {"model": vendor.model, "messages": HELLO, **fields}
+    made: JSON = provider.translated(ChatCompletionRequest.model_validate(asked)).body
+    return made
+
+
+def changed(one: Any, other: Any, place: str = "") -> Iterator[str]:
+    """The dotted paths at which two bodies differ; of lists the path of the whole."""
+    if not (isinstance(one, dict) and isinstance(other, dict)):
+        if one != other:
+            yield place
+        return
+    for name in sorted(one.keys() | other.keys()):
+        if name not in one or name not in other:
+            yield f"{place}.{name}".removeprefix(".")
+        else:
+            yield from changed(one[name], other[name], f"{place}.{name}".removeprefix("."))
+
+
+def cases(expressed: bool) -> list[Any]:
+    return [
+        pytest.param(vendor, name, id=f"{vendor.name}-{name}")
+        for vendor in NATIVES
+        for name in EACH
+        if (name in vendor.places) == expressed
+    ]
+
+
+@pytest.mark.parametrize(("vendor", "name"), cases(expressed=True))
+def test_what_a_vendor_can_express_is_found_in_its_words(vendor: Native, name: str) -> None:
+    value, beside = EACH[name]
+    places = vendor.places[name]
+    differences = list(changed(body(vendor, **beside), body(vendor, **beside, **{name: value})))
+    assert differences
+    for place in differences:
+        assert any(f"{place}.".startswith(f"{known}.") or f"{known}.".startswith(f"{place}.") for known in places), (
+            place
+        )
+    for known in places:
+        assert any(f"{place}.".startswith(f"{known}.") or f"{known}.".startswith(f"{place}.") for place in differences)
+
+
+@pytest.mark.parametrize(("vendor", "name"), cases(expressed=False))
+def test_what_a_vendor_cannot_express_is_refused_by_name(vendor: Native, name: str) -> None:
+    value, beside = EACH[name]
+    with pytest.raises(UnsupportedParameter, match="'under-test'") as caught:
+        body(vendor, **beside, **{name: value})
+    assert caught.value.status == 400
+    assert caught.value.code == "unsupported_parameter"
+    assert caught.value.param == name or caught.value.param in beside.keys() - vendor.places.keys()
+    assert f"'{caught.value.param}'" in caught.value.message
+
+
+@pytest.mark.parametrize(("vendor", "name"), cases(expressed=False))
+def test_what_a_vendor_cannot_express_is_left_out_and_logged_where_that_is_wanted(
+    vendor: Native, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    value, beside = EACH[name]
+    caplog.set_level(logging.INFO, logger=unsupported.__name__)
+    assert body(vendor, drop=True, **beside, **{name: value}) == body(vendor, drop=True, **beside)
+    [line] = [record.getMessage() for record in caplog.records if name in record.getMessage()][:1]
+    assert line.startswith("Left out of a request: ")
+
+
+def inner_cases(expressed: bool) -> list[Any]:
+    return [
+        pytest.param(vendor, name, id=f"{vendor.name}-{name}")
+        for vendor in NATIVES
+        for name in INNER
+        if (name in vendor.places) == expressed
+    ]
+
+
+@pytest.mark.parametrize(("vendor", "name"), inner_cases(expressed=False))
+def test_what_a_vendor_cannot_express_inside_of_a_field_is_refused_by_its_name(vendor: Native, name: str) -> None:
+    field, value = INNER[name]
+    with pytest.raises(UnsupportedParameter, match="'under-test'") as caught:
+        body(vendor, **{field: value})
+    assert str(caught.value.param).startswith((field, name.rpartition(".")[2]))
+
+
+@pytest.mark.parametrize(("vendor", "name"), inner_cases(expressed=True))
+def test_what_a_vendor_can_express_inside_of_a_field_reaches_it(vendor: Native, name: str) -> None:
+    field, value = INNER[name]
+    differences = list(changed(body(vendor), body(vendor, **{field: value})))
+    assert any(place.startswith(known) for place in differences for known in vendor.places[name])
+
+
+@pytest.mark.parametrize("vendor", NATIVES, ids=lambda vendor: vendor.name)
+def test_fields_that_ask_for_nothing_are_no_error(vendor: Native) -> None:
+    nothing: JSON = {"n": 1, "logprobs": False, "logit_bias": {}, "frequency_penalty": 0, "presence_penalty": 0}
+    assert body(vendor, **nothing, response_format={"type": "text"}) == body(vendor)
+    assert body(vendor, **dict.fromkeys(FIELDS)) == body(vendor)
