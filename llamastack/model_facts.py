@@ -70,5 +70,7 @@ def problem_in(metadata: Mapping[str, Any]) -> tuple[str, str] | None:
         ModelFacts.model_validate({name: metadata[name] for name in FACTS if metadata.get(name) is not None})
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
-        return ".".join(map(str, ("metadata", *first["loc"]))), first["msg"]
+        names = f"There is no such price; there are {', '.join(Prices.model_fields)}"
+        said = names if first["type"] == "extra_forbidden" else first["msg"]
+        return ".".join(map(str, ("metadata", *first["loc"]))), said
     return None

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from llamastack.apis import Api
 from llamastack.call import SHARED_TENANT, Principal
+from llamastack.model_facts import NOTHING, ModelFacts
 
 DEEPEST = 8  # how many models deep homes may lead
 logger = logging.getLogger(__name__)
@@ -52,7 +53,8 @@ class Home:
 class ModelRecord:
     """`homes` is never empty: it is the one that `provider_id` and `provider_model_id` name, where no others are given.
 
-    `affinity` is the field of a request whose value decides between homes; empty, the usual one.
+    `affinity` is the field of a request whose value decides between homes; empty, the usual one. `stated` is what an
+    operator says of it, `listed` what its provider does.
     """
 
     key: int
@@ -69,6 +71,8 @@ class ModelRecord:
     default: bool = False
     homes: tuple[Home, ...] = ()
     affinity: str = ""
+    stated: ModelFacts = NOTHING
+    listed: ModelFacts = NOTHING
 
     def __post_init__(self) -> None:
         if not self.homes:

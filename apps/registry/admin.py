@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.contrib import admin, messages
+from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import QuerySet
@@ -16,16 +17,28 @@ from django.views.decorators.http import require_POST
 from apps.access.admin import TenantAdmin
 from apps.registry import service
 from apps.registry.effective import provider_record, shown_model
+from apps.registry.facts import facts_of_row, provider_types
 from apps.registry.filters import EnabledFilter, ProviderFilter, TypeFilter
 from apps.registry.forms import CONFIG, ModelForm, ProviderForm, model_form, named, provider_form
 from apps.registry.models import Model, Origin, Provider, Resource
 from apps.registry.origins import Setting, class_of, fields_of, settings_of
-from apps.registry.shown import as_code, built_types, checked, docstring, origin_badge, state_of
+from apps.registry.shown import (
+    as_code,
+    built_types,
+    checked,
+    docstring,
+    dollars,
+    origin_badge,
+    shown_facts,
+    state_of,
+)
 from llamastack import stack
 from llamastack.admin import badge, follow
 from llamastack.errors import StackError, Unavailable
+from llamastack.model_facts import Prices
 
 DISCOVERY_SECONDS = 30
+NO_PRICES = Prices()
 GONE = "Its YAML entry, or its place in the provider's list, has vanished."
 
 
@@ -192,7 +205,8 @@ class ProviderAdmin(ResourceAdmin):
 @admin.register(Model)
 class ModelAdminPage(ResourceAdmin):
     list_display = (
-        "identifier", "model_type", "provider", "provider_model", "aliases", "is_enabled", "origin_badge", "notes",
+        "identifier", "model_type", "provider", "provider_model", "context", "price", "aliases", "is_enabled",
+        "origin_badge", "notes",
     )  # fmt: skip
     list_filter = (TypeFilter, ProviderFilter, EnabledFilter, "origin", "gone")
     search_fields = ("identifier", "declared", "override")
@@ -210,6 +224,28 @@ class ModelAdminPage(ResourceAdmin):
     def provider_model(self, row: Model) -> str:
         return str(shown_model(row)["provider_model_id"] or row.identifier)
 
+    def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
+        """With the types of the providers, asked for once for all rows."""
+        changes: ChangeList = super().get_changelist_instance(request)
+        types = provider_types()
+        for row in changes.result_list:
+            row.facts = facts_of_row(row, types)
+        return changes
+
+    @admin.display(description="Context")
+    def context(self, row: Any) -> str:
+        return f"{row.facts.context_length:,}" if row.facts.context_length else ""
+
+    @admin.display(description="$ a million, in / out")
+    def price(self, row: Any) -> str:
+        prices: Prices = row.facts.prices or NO_PRICES
+        return " / ".join(dollars(price) for price in (prices.input, prices.output) if price is not None)
+
+    @admin.display(description="Context and prices")
+    def known_facts(self, row: Model) -> SafeString:
+        """With who says so."""
+        return shown_facts(facts_of_row(row, provider_types()))
+
     @admin.display(description="Aliases")
     def aliases(self, row: Model) -> str:
         return ", ".join(shown_model(row)["aliases"])
@@ -226,14 +262,14 @@ class ModelAdminPage(ResourceAdmin):
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         about = ["identifier", *(["origin_badge", "notes"] if obj else [])]
-        served = ["provider_id", "provider_model_id", "model_type", "metadata"]
+        served = ["provider_id", "provider_model_id", "model_type", *(["known_facts"] if obj else []), "metadata"]
         return [
             (None, {"fields": [*about, "aliases", "default", "enabled"]}),
             ("Where it is served", {"fields": served}),
         ]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        return ("identifier", "origin_badge", "notes") if obj else ()
+        return ("identifier", "origin_badge", "notes", "known_facts") if obj else ()
 
     def save_model(self, request: HttpRequest, obj: Model, form: ModelForm, change: bool) -> None:
         if not change:

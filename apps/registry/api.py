@@ -8,6 +8,7 @@ from ninja import Router
 from apps.access.service import Request
 from apps.registry import service
 from apps.registry.config_classes import config_class
+from apps.registry.facts import facts_in
 from apps.registry.models import Provider
 from apps.registry.routes import routes
 from apps.registry.schemas import (
@@ -152,6 +153,7 @@ def refuse_unknown(providers: list[ProviderRecord], named: str) -> None:
 
 def shown_model(model: ModelRecord) -> ModelInfo:
     metadata = dict(model.metadata)
+    facts = facts_in(current().live.snapshot, model)
     return ModelInfo(
         id=model.identifier,
         created=model.created,
@@ -164,6 +166,10 @@ def shown_model(model: ModelRecord) -> ModelInfo:
         custom_metadata={"model_type": model.model_type, "provider_id": model.provider_id, **metadata},
         aliases=list(model.aliases),
         default=model.default,
+        context_length=facts.context_length,
+        max_output_tokens=facts.max_output_tokens,
+        prices=facts.prices,
+        sources=dict(facts.sources),
     )
 
 

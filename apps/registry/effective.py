@@ -20,6 +20,7 @@ from llamastack.call import SHARED_TENANT
 from llamastack.config import ConfigError, expand
 from llamastack.config.source import Place
 from llamastack.errors import StackError
+from llamastack.model_facts import facts_in
 from llamastack.providers import ProviderUnavailable, find, load
 from llamastack.snapshot import Home, KeyRecord, ModelRecord, ProviderRecord
 
@@ -137,6 +138,8 @@ def model_record(row: Model) -> ModelRecord:
         default=merged.get("default", False) is True,
         homes=homes,
         affinity=merged.get("affinity") or "",
+        stated=facts_in(stated_metadata(row, merged)),
+        listed=facts_in(listed_metadata(row)),
     )
 
 
@@ -159,6 +162,19 @@ def _home(written: Mapping[str, Any], identifier: str) -> Home:
     if model:
         return Home(model=model, weight=weight, order=order)
     return Home(provider_id, written.get("provider_model_id") or identifier, weight=weight, order=order)
+
+
+def listed_metadata(row: Model) -> dict[str, Any]:
+    """What the model's provider says of it."""
+    listed: dict[str, Any] = row.declared.get("metadata", {}) if row.origin == Origin.discovered else row.listed
+    return listed
+
+
+def stated_metadata(row: Model, merged: Mapping[str, Any]) -> dict[str, Any]:
+    """What an operator says of it: of a discovered model, what is not as its provider has it."""
+    metadata: dict[str, Any] = merged.get("metadata", {})
+    listed = listed_metadata(row) if row.origin == Origin.discovered else {}
+    return {name: value for name, value in metadata.items() if name not in listed or value != listed[name]}
 
 
 def key_record(row: ApiKey) -> KeyRecord:

@@ -184,7 +184,11 @@ class ModelForm(ModelBase):
     )
     aliases = Lines(required=False, help_text="Other names it answers to, one a line.")
     metadata = Json(
-        required=False, help_text='A JSON object. An embedding model needs its dimension: {"embedding_dimension": 384}'
+        required=False,
+        help_text=(
+            'A JSON object. An embedding model needs its dimension: {"embedding_dimension": 384}. These come before '
+            'what is known: {"context_length": 8192, "max_output_tokens": 4096, "prices": {"input": 0.5, "output": 1}}'
+        ),
     )
     default = forms.BooleanField(
         required=False,
@@ -229,7 +233,8 @@ class ModelForm(ModelBase):
             try:
                 service.changed_model(copy(self.instance), self.changes)
             except StackError as error:
-                self.add_error(error.param if error.param in self.fields else None, error.message)
+                named = (error.param or "").partition(".")[0]
+                self.add_error(named if named in self.fields else None, error.message)
         return cleaned
 
     @property

@@ -99,9 +99,13 @@ class Provider(Resource):
 
 
 class Model(Resource):
-    """merged: {provider_id, provider_model_id, model_type, metadata, aliases, default, enabled}."""
+    """merged: {provider_id, provider_model_id, model_type, metadata, aliases, default, enabled}.
+
+    `listed` is what its provider's listing says of one that is not discovered.
+    """
 
     missed = models.PositiveSmallIntegerField(default=0, editable=False)
+    listed = models.JSONField(default=dict, blank=True, editable=False)
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=("tenant", "identifier"), name="model_identifier")]

@@ -4,6 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from llamastack.model_facts import Prices
+
 ModelType = Literal["llm", "embedding", "rerank"]
 MOST_ALIASES = 100
 
@@ -36,6 +38,10 @@ class ModelInfo(BaseModel):
     custom_metadata: dict[str, Any]
     aliases: list[str]
     default: bool
+    context_length: int | None = Field(None, description="The longest input, in tokens.")
+    max_output_tokens: int | None = None
+    prices: Prices | None = Field(None, description="US dollars for a million tokens.")
+    sources: dict[str, str] = Field({}, description="Who says so: `operator`, `provider`, or where it is published.")
 
 
 class ModelList(BaseModel):

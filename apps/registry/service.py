@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from apps.access.models import Owned, SnapshotVersion, Tombstone
 from apps.registry.config_classes import by_own_names, config_class
-from apps.registry.effective import environment, shown_model
+from apps.registry.effective import environment, listed_metadata, model_fields, model_record, shown_model
 from apps.registry.models import (
     LISTINGS_UNTIL_GONE,
     Model,
@@ -35,10 +35,12 @@ from llamastack.config import ConfigError, ModelEntry, ProviderEntry, StackConfi
 from llamastack.config.expand import strings
 from llamastack.encryption import PREFIX
 from llamastack.errors import BadRequest, Conflict, NotFound, PermissionDenied
+from llamastack.model_facts import problem_in
 from llamastack.providers import Health
 
 KEEP_TOMBSTONES = timedelta(days=1)
 LONGEST_IDENTIFIER = 255
+SERVED = {"provider_id", "provider_model_id", "homes"}  # where a model is served
 logger = logging.getLogger(__name__)
 
 
@@ -179,6 +181,8 @@ def edit_model(row: Model, changes: Mapping[str, Any]) -> Model:
     """Save a model, edited as `changed_model` says. A new default takes the place of the old one."""
     SnapshotVersion.lock()  # two may take one name at once
     row = changed_model(row, changes)
+    if row.pk is None or changes.keys() & SERVED:
+        row.listed = _listing_of(row)
     row.save()
     if row.merged.get("default"):
         _undefault_others(row)
@@ -193,11 +197,23 @@ def changed_model(row: Model, changes: Mapping[str, Any]) -> Model:
     _refuse_duplicate(row, Model.objects.all())
     _refuse_sealed(changes.get("metadata"), "metadata")
     row.override = row.override | dict(changes)
+    if "metadata" in changes and (problem := problem_in(model_fields(row).get("metadata", {}))):
+        raise BadRequest("'{}': {}.".format(*problem), param=problem[0])
     if row.pk is None or "aliases" in changes:
         _refuse_taken_names(row)
     if row.merged.get("model_type", "llm") == "embedding" and not _dimension(row):
         raise BadRequest("An embedding model needs 'embedding_dimension' in its metadata.", param="metadata")
     return row
+
+
+def _listing_of(row: Model) -> dict[str, Any]:
+    """What is listed of a model under the name that its provider has for it, from whichever row knows it."""
+    if row.origin == Origin.discovered:
+        return {}
+    served = model_record(row)
+    named = merged_is("provider_id", served.provider_id) & merged_is("provider_model_id", served.provider_model_id)
+    others = Model.objects.filter(named, tenant__in=(row.tenant, SHARED_TENANT)).exclude(pk=row.pk)
+    return next((listed for other in others if (listed := listed_metadata(other))), {})
 
 
 def model_changes(row: Model, wanted: Mapping[str, Any]) -> dict[str, Any]:
@@ -329,7 +345,26 @@ def record_listing(provider_key: int, listing: Iterable[ProviderModel]) -> int:
     for name, row in known.items():
         if row.origin == Origin.discovered:
             _seen(row, listed.get(name))
+    for row in _given_names_on(provider):
+        _told(row, listed.get(row.merged.get("provider_model_id", row.identifier)))
     return sum(_discovered(provider, model) for name, model in listed.items() if name not in known)
+
+
+def _given_names_on(provider: Provider) -> Any:
+    """The models on it that somebody named: on a shared one, those of all tenants without such a one of their own."""
+    rows = Model.objects.filter(merged_is("provider_id", provider.identifier)).exclude(origin=Origin.discovered)
+    if provider.tenant != SHARED_TENANT:
+        return rows.filter(tenant=provider.tenant)
+    own = Provider.objects.filter(api=provider.api, identifier=provider.identifier).exclude(tenant=SHARED_TENANT)
+    return rows.exclude(tenant__in=own.values("tenant"))
+
+
+def _told(row: Model, model: ProviderModel | None) -> None:
+    """Keep what a provider says of a model of which an operator has said where it is."""
+    said = model.metadata if model else {}
+    if row.listed != said:
+        row.listed = said
+        row.save()
 
 
 def _storable(model: ProviderModel) -> bool:

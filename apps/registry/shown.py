@@ -4,18 +4,23 @@ import inspect
 import re
 import sys
 from dataclasses import dataclass
+from decimal import Decimal
+from urllib.parse import urlsplit
 
 from django.utils import timezone
-from django.utils.html import escape
+from django.utils.html import escape, format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.timesince import timesince
 
 from apps.registry.effective import provider_record
+from apps.registry.facts import OPERATOR, PROVIDER, Facts
 from apps.registry.models import Origin, Provider, Resource
 from llamastack.admin import badge
 from llamastack.apis import SERVED, Api
+from llamastack.model_facts import Prices, Rates
 from llamastack.providers import ProviderConfig, load, specs
 
+WORDS = {OPERATOR: "from its metadata", PROVIDER: "from its provider's list"}
 MOODS = {Origin.yaml: "note", Origin.admin: "plain", Origin.api: "plain", Origin.discovered: "good"}
 
 
@@ -54,6 +59,35 @@ def checked(row: Provider) -> str:
 
 def origin_badge(row: Resource) -> SafeString:
     return badge(row.get_origin_display(), MOODS[Origin(row.origin)])
+
+
+def dollars(price: float) -> str:
+    return f"{Decimal(str(price)).normalize():f}"
+
+
+def shown_facts(facts: Facts) -> SafeString:
+    """A line for each, with who says it."""
+    values = {
+        "context_length": f"{facts.context_length:,} tokens" if facts.context_length else "",
+        "max_output_tokens": f"{facts.max_output_tokens:,} tokens" if facts.max_output_tokens else "",
+        "prices": f"{_rates(facts.prices)} ($ for a million tokens)" if facts.prices else "",
+    }
+    lines = [(name, values[name], _source(source, facts)) for name, source in facts.sources.items()]
+    return format_html_join("", "<div>{}: {} – {}</div>", lines) if lines else SafeString("Nothing is known.")
+
+
+def _rates(rates: Rates) -> str:
+    said = rates.model_dump(exclude_none=True, exclude={"long", "above"})
+    usual = ", ".join(f"{name} {dollars(price)}" for name, price in said.items())
+    long = rates.long if isinstance(rates, Prices) else ()
+    return "; ".join([usual or "none", *(f"above {tier.above:,} tokens: {_rates(tier)}" for tier in long)])
+
+
+def _source(source: str, facts: Facts) -> str:
+    if source in WORDS:
+        return WORDS[source]
+    link = '<a href="{}" rel="noreferrer">{}</a>, checked {}'
+    return format_html(link, source, urlsplit(source).netloc, facts.checked)
 
 
 @dataclass(frozen=True)

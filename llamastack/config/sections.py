@@ -4,6 +4,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from llamastack.model_facts import problem_in
+
 
 class Section(BaseModel):
     """Unknown keys are errors."""
@@ -220,6 +222,13 @@ class WrittenModel(Section):
     metadata: dict[str, Any] = {}
     aliases: list[str] = []
     default: bool = False
+
+    @field_validator("metadata")
+    @classmethod
+    def check_facts(cls, metadata: dict[str, Any]) -> dict[str, Any]:
+        if problem := problem_in(metadata):
+            raise ValueError(": ".join(problem))
+        return metadata
 
     @model_validator(mode="after")
     def check_dimension(self) -> Self:

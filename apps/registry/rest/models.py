@@ -1,5 +1,6 @@
 """/manage/models."""
 
+from functools import cached_property
 from typing import Any, get_args
 
 from django.db.models import QuerySet
@@ -11,6 +12,7 @@ from rest_framework.response import Response
 
 from apps.registry import service
 from apps.registry.effective import MODEL_DEFAULTS, shown_model
+from apps.registry.facts import facts_of_row, provider_types
 from apps.registry.fields import YES_OR_NO
 from apps.registry.models import Model, Origin, Provider, from_environment, merged_is
 from apps.registry.rest.access import MayManage
@@ -45,6 +47,14 @@ class ModelSerializer(Strict):
     enabled = serializers.BooleanField(default=True)
     version = serializers.IntegerField(required=False, help_text="Sent back, it refuses a row changed since: 409.")
     locked = serializers.ListField(child=serializers.CharField(), read_only=True)
+    context_length = serializers.IntegerField(
+        read_only=True, allow_null=True, help_text="The longest input, in tokens."
+    )
+    max_output_tokens = serializers.IntegerField(read_only=True, allow_null=True)
+    prices = serializers.DictField(read_only=True, allow_null=True, help_text="US dollars for a million tokens.")
+    sources = serializers.DictField(
+        read_only=True, help_text="Who says so: `operator` (in metadata), `provider`, or where it is published."
+    )
     origin = serializers.ChoiceField(Origin.choices, read_only=True)
     gone = serializers.BooleanField(read_only=True)
     tenant = serializers.CharField(read_only=True)
@@ -57,6 +67,7 @@ class ModelSerializer(Strict):
             "model_id": row.identifier,
             "provider_id": "",
             **shown_model(row),
+            **self._facts(row),
             "version": row.version,
             "locked": sorted(from_environment(row.declared)),
             "origin": row.origin,
@@ -65,6 +76,15 @@ class ModelSerializer(Strict):
             "owner": row.owner,
             "created_at": row.created_at,
             "updated_at": row.updated_at,
+        }
+
+    def _facts(self, row: Model) -> dict[str, Any]:
+        facts = facts_of_row(row, self.context["view"].provider_types)
+        return {
+            "context_length": facts.context_length,
+            "max_output_tokens": facts.max_output_tokens,
+            "prices": facts.prices and facts.prices.model_dump(),
+            "sources": dict(facts.sources),
         }
 
     def validate_metadata(self, metadata: dict[str, Any]) -> dict[str, Any]:
@@ -133,6 +153,11 @@ class ModelViewSet(Managed):
     def retrieve(self, request: Request, model_id: str) -> Response:
         """One model, by its identifier."""
         return Response(self.get_serializer(self.get_object()).data)
+
+    @cached_property
+    def provider_types(self) -> dict[tuple[str, str], str]:
+        """Those of this request, asked for once for all its rows."""
+        return provider_types()
 
     def get_object(self) -> Model:
         row: Model = self.row(identifier=self.kwargs["model_id"])
