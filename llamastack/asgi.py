@@ -18,7 +18,7 @@ from django.urls import path  # noqa: E402
 
 from apps.console.static import static  # noqa: E402
 from apps.inference.consumers import ChatConsumer  # noqa: E402
-from llamastack import guards, stack  # noqa: E402
+from llamastack import collector, guards, stack  # noqa: E402
 from llamastack.errors import NotFound, StackError  # noqa: E402
 from llamastack.middleware import is_api  # noqa: E402
 from llamastack.threads import Threads  # noqa: E402
@@ -93,6 +93,7 @@ async def lifespan(receive: Any, send: Any) -> None:
     while True:
         message = await receive()
         if message["type"] == "lifespan.startup":
+            collector.serve()
             await _report(stack.start, "startup", send)
         else:
             await _report(stack.stop, "shutdown", send)

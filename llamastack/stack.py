@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from llamastack import collector
 from llamastack.apis import Api
 from llamastack.errors import Unavailable, UpstreamTimeout
 
@@ -120,6 +121,7 @@ async def start(tape: "Tape | None" = None) -> LlamaStack:
                     await stack.stop()
                     raise
                 _running = stack
+                collector.settle()
     return _running
 
 

@@ -16,7 +16,7 @@ from daphne.server import Server  # before the reactor: it installs the one of a
 from daphne.ws_protocol import WebSocketProtocol
 from twisted.internet import defer, reactor
 
-from llamastack import guards, settings, stack
+from llamastack import collector, guards, settings, stack
 from llamastack.asgi import application
 from llamastack.cli.address import Address, refusal
 from llamastack.cli.signals import Signals, end
@@ -95,6 +95,7 @@ class Daphne(Server):
         self.ports.append(port)
 
     async def start(self) -> None:
+        collector.serve()
         try:
             await stack.start()
             self.ready()

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from llamastack import collector
 from llamastack.providers import Health, ProviderUnavailable
 
 Loaded = TypeVar("Loaded")
@@ -55,7 +56,9 @@ class Loads(Generic[Loaded]):
             # it gets the first one, which is empty. This waits.
             import transformers  # noqa: F401
 
-            return self._load(name)
+            loaded = self._load(name)
+            collector.settle()
+            return loaded
         except ImportError as error:
             raise ProviderUnavailable(
                 f"The package '{error.name}' is missing. Install it with `pip install -r requirements/local.txt`."
