@@ -6,17 +6,14 @@ load more than one a second. What `gc.freeze` has set aside takes no part in the
 
 import gc
 
-_serving = False
-
 
 def serve() -> None:
     """This process is a server's: whoever embeds the stack has objects of their own, which are left alone."""
-    global _serving
-    _serving = True
+    gc.freeze()
 
 
 def settle() -> None:
-    """Set aside all that there is, cleared of garbage: after the start, and after a model's load."""
-    if _serving:
+    """In a server, set aside all that there is, cleared of garbage: after the start, and after a model's load."""
+    if gc.get_freeze_count():
         gc.collect()
         gc.freeze()
