@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import Context, Decimal
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,22 @@ RATES = {
     "output": "output_cost_per_token",
 }
 LENGTHS = (100, 128, 200, 256, 272, 512)  # thousands of tokens of input above which a vendor asks for more
+# Bedrock's profiles: where one has a price of its own, a name without any costs what its region asks.
+REGIONS = ("us.", "eu.", "apac.", "au.", "jp.", "ca.")
 DEAREST = 2000  # dollars for a million tokens
+# Where genai-prices 0.2.3, which has the rest of what both know alike, says another price. Look again with a new release.
+DOUBTED = {
+    "azure/ada", "azure/text-embedding-3-large", "azure/text-embedding-3-small", "azure/text-embedding-ada-002",
+    "fireworks_ai/accounts/fireworks/models/deepseek-v4-flash-0731",
+    "fireworks_ai/accounts/fireworks/models/deepseek-v4-pro",
+    "fireworks_ai/accounts/fireworks/models/gemma-3-27b-it",
+    "fireworks_ai/accounts/fireworks/models/llama-v3p1-8b-instruct",
+    "gemini-2.0-flash", "gemini-3.8-flash-cyber", "vertex_ai/gemini-3.8-flash-cyber",
+    "together_ai/NousResearch/Nous-Hermes-2-Mixtral-8x7B-DPO", "together_ai/Qwen/Qwen3.7-Max",
+    "together_ai/Qwen/Qwen3.8-2.4T-A95B", "together_ai/meta-llama/Llama-3.3-70B-Instruct-Turbo",
+    "together_ai/mistralai/Mixtral-8x7B-Instruct-v0.1",
+    "vertex_ai/claude-3-5-haiku", "vertex_ai/claude-3-5-haiku@20241022",
+}  # fmt: skip
 # Other contracts than the usual one: reserved throughput, and the regions of the United States' government.
 APART = ("commitment", "us-gov-", "claude_platform")
 
@@ -94,11 +109,12 @@ def models_of(kept: Kept, listed: dict[str, dict[str, Any]]) -> dict[str, dict[s
     for key, item in listed.items():
         name = own_name(kept, key)
         if name and item.get("litellm_provider") in kept.providers and item.get("mode") in MODES:
-            entry = facts(item)
-            if not entry.keys() & set(FACTS):
-                continue
-            before = models.get(name)
-            models[name] = entry if before is None else agreed(before, entry)
+            entry = facts(item, doubted=key in DOUBTED)
+            models[name] = agreed(models[name], entry) if name in models else entry
+    for name in models:
+        for twin in (region + name for region in REGIONS):
+            if twin in models and models[twin].get("prices") != models[name].get("prices"):
+                models[name].pop("prices", None)
     return {name: entry for name, entry in models.items() if entry.keys() & set(FACTS)}
 
 
@@ -117,17 +133,17 @@ def own_name(kept: Kept, key: str) -> str | None:
     return name
 
 
-def facts(item: dict[str, Any]) -> dict[str, Any]:
+def facts(item: dict[str, Any], doubted: bool) -> dict[str, Any]:
     """An entry of ours. Facts that cannot be are left out."""
     context, output = item.get("max_input_tokens"), item.get("max_output_tokens")
     if item["mode"] in ("embedding", "rerank") or (context and output and output > context):
         output = None
-    said = {"context_length": context, "max_output_tokens": output, "prices": prices(item)}
+    said = {"context_length": context, "max_output_tokens": output, "prices": not doubted and prices(item)}
     entry = {name: value for name, value in said.items() if value}
     try:
         ModelFacts.model_validate(entry)
     except ValidationError:
-        return {}
+        entry = {}
     return entry | {"source": source(item)}
 
 
@@ -154,11 +170,16 @@ def prices(item: dict[str, Any]) -> dict[str, Any]:
 
 def rates_of(item: dict[str, Any], length: str) -> dict[str, Any]:
     """Dollars for a million tokens."""
-    return {name: number(item[key + length]) for name, key in RATES.items() if item.get(key + length) is not None}
+    digits = (
+        4 if "input_dbu_cost_per_token" in item else 8
+    )  # of Databricks' units, what they cost in dollars is rounded
+    return {
+        name: number(item[key + length], digits) for name, key in RATES.items() if item.get(key + length) is not None
+    }
 
 
-def number(price: Any) -> float | int:
-    million = round(Decimal(price) * 1_000_000, 6)
+def number(price: Any, digits: int) -> float | int:
+    million = Context(prec=digits).multiply(Decimal(price), 1_000_000)
     return int(million) if million == int(million) else float(million)
 
 

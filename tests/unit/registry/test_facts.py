@@ -23,7 +23,7 @@ from tests.upstream import Upstream
 
 MODELS = "/v1/models"
 PAGE = "https://developers.openai.com/api/docs/pricing"
-CLAUDE = "anthropic.claude-sonnet-4-5-20250929-v1:0"
+CLAUDE = "global.anthropic.claude-sonnet-4-5-20250929-v1:0"
 BAD = [
     ({"context_length": "8k"}, "metadata.context_length", "a valid integer"),
     ({"context_length": 0}, "metadata.context_length", "greater than or equal to 1"),

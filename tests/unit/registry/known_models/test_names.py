@@ -51,9 +51,11 @@ def test_a_name_means_the_model_that_the_data_have_under_it(provider_type: str, 
 
 def test_each_region_of_bedrock_has_its_own_price() -> None:
     name = "anthropic.claude-sonnet-4-5-20250929-v1:0"
-    own = {region: known_model("remote::bedrock", f"{region}{name}") for region in ("us.", "global.")}
+    own = {region: known_model("remote::bedrock", f"{region}{name}") for region in ("us.", "global.", "")}
     paid = {region: known.facts.prices.input for region, known in own.items() if known and known.facts.prices}
     assert paid == {"us.": 3.3, "global.": 3.0}
+    assert own[""] is not None
+    assert own[""].facts.context_length == 200_000
 
 
 def test_a_version_that_is_not_known_has_what_all_known_ones_agree_on() -> None:

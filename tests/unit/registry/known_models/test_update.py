@@ -88,6 +88,29 @@ def test_prices_that_depend_on_the_region_are_not_taken_over() -> None:
     assert models["sky.two"]["prices"]["input"] == 3
 
 
+def test_a_name_without_a_region_has_no_price_where_a_region_has_another() -> None:
+    dear = PRICED | {"input_cost_per_token": 3e-06}
+    listed = {
+        "sky.one": entry("bedrock", **PRICED, **WINDOW),
+        "us.sky.one": entry("bedrock", **dear, **WINDOW),
+        "global.sky.one": entry("bedrock", **PRICED, **WINDOW),
+        "sky.two": entry("bedrock", **PRICED),
+        "us.sky.two": entry("bedrock", **PRICED),
+    }
+    models = models_of(VENDORS["bedrock"], listed)
+    assert [name for name in listed if "prices" not in models[name]] == ["sky.one"]
+
+
+def test_prices_that_another_source_tells_otherwise_are_not_taken_over() -> None:
+    models = models_of(VENDORS["azure"], {"azure/ada": entry("azure", **PRICED, **WINDOW)})
+    assert set(models["ada"]) == {"context_length", "max_output_tokens", "source"}
+
+
+def test_units_of_databricks_are_dollars_but_for_their_rounding() -> None:
+    item = entry("databricks", input_cost_per_token=2.99999e-06, input_dbu_cost_per_token=4.2857e-05)
+    assert models_of(VENDORS["databricks"], {"databricks/sky": item})["sky"]["prices"] == {"input": 3}
+
+
 def test_a_line_keeps_its_day_for_as_long_as_it_stays_the_same(tmp_path: Path) -> None:
     wheel = tmp_path / "litellm-9.9.9-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
