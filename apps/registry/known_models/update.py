@@ -36,14 +36,14 @@ LENGTHS = (100, 128, 200, 256, 272, 512)  # thousands of tokens of input above w
 # Bedrock's profiles: where one has a price of its own, a name without any costs what its region asks.
 REGIONS = ("us.", "eu.", "apac.", "au.", "jp.", "ca.")
 DEAREST = 2000  # dollars for a million tokens
-# Where genai-prices 0.2.3, which has the rest of what both know alike, says another price. Look again with a new release.
+# Where genai-prices 0.2.3 says another price; the rest of what both know they have alike.
 DOUBTED = {
     "azure/ada", "azure/text-embedding-3-large", "azure/text-embedding-3-small", "azure/text-embedding-ada-002",
     "fireworks_ai/accounts/fireworks/models/deepseek-v4-flash-0731",
     "fireworks_ai/accounts/fireworks/models/deepseek-v4-pro",
     "fireworks_ai/accounts/fireworks/models/gemma-3-27b-it",
     "fireworks_ai/accounts/fireworks/models/llama-v3p1-8b-instruct",
-    "gemini-2.0-flash", "gemini-3.8-flash-cyber", "vertex_ai/gemini-3.8-flash-cyber",
+    "gemini-3.8-flash-cyber", "vertex_ai/gemini-3.8-flash-cyber",
     "together_ai/NousResearch/Nous-Hermes-2-Mixtral-8x7B-DPO", "together_ai/Qwen/Qwen3.7-Max",
     "together_ai/Qwen/Qwen3.8-2.4T-A95B", "together_ai/meta-llama/Llama-3.3-70B-Instruct-Turbo",
     "together_ai/mistralai/Mixtral-8x7B-Instruct-v0.1",
@@ -111,10 +111,10 @@ def models_of(kept: Kept, listed: dict[str, dict[str, Any]]) -> dict[str, dict[s
         if name and item.get("litellm_provider") in kept.providers and item.get("mode") in MODES:
             entry = facts(item, doubted=key in DOUBTED)
             models[name] = agreed(models[name], entry) if name in models else entry
-    for name in models:
-        for twin in (region + name for region in REGIONS):
-            if twin in models and models[twin].get("prices") != models[name].get("prices"):
-                models[name].pop("prices", None)
+    for name, entry in models.items():
+        twins = [models[region + name] for region in REGIONS if region + name in models]
+        if any(twin.get("prices") != entry.get("prices") for twin in twins):
+            entry.pop("prices", None)
     return {name: entry for name, entry in models.items() if entry.keys() & set(FACTS)}
 
 
@@ -170,9 +170,7 @@ def prices(item: dict[str, Any]) -> dict[str, Any]:
 
 def rates_of(item: dict[str, Any], length: str) -> dict[str, Any]:
     """Dollars for a million tokens."""
-    digits = (
-        4 if "input_dbu_cost_per_token" in item else 8
-    )  # of Databricks' units, what they cost in dollars is rounded
+    digits = 4 if "input_dbu_cost_per_token" in item else 8  # Databricks' own units are rounded
     return {
         name: number(item[key + length], digits) for name, key in RATES.items() if item.get(key + length) is not None
     }
