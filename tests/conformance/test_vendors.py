@@ -34,8 +34,9 @@ from llamastack.errors import (
     UpstreamRejected,
     UpstreamTimeout,
 )
+from llamastack.provider_data import ProviderData
 from llamastack.providers import load, specs
-from tests.conformance.vendors import NATIVES, OPENAI, VENDORS
+from tests.conformance.vendors import NATIVES, OPENAI, PASSTHROUGH, VENDORS
 from tests.conformance.vendors.script import ARGUMENTS, HELLO, RETRY_AFTER, SAID, SEEN, THOUGHT, TOOL, Script, scripted
 from tests.conformance.vendors.vendor import COMPLETIONS, EMBEDDINGS, KEY, USAGE, WRONG_KEY, Vendor, sentence
 from tests.conversations import meaning, plain_schema
@@ -44,6 +45,10 @@ CALL = Call(ANONYMOUS_ADMIN)
 READ_SECONDS = 0.1
 SCHEMA = {"type": "json_schema", "json_schema": {"name": "place", "schema": TOOL["function"]["parameters"]}}
 PNG = "data:image/png;base64,iVBORw0KGgo="
+
+
+def provider_class(vendor: Vendor) -> Any:
+    return load(specs(Api.inference)[vendor.provider_type])
 
 
 @dataclass
@@ -78,9 +83,9 @@ class Served:
 async def serving(vendor: Vendor, key: str = KEY, read: float | None = None) -> AsyncIterator[Served]:
     async with AsyncExitStack() as stack:
         script = await stack.enter_async_context(scripted(vendor))
-        provider_class = load(specs(Api.inference)[vendor.provider_type])
+        kind = provider_class(vendor)
         config = vendor.config_at(script.url, key) | {"network": {"timeout": {"read": read}}}
-        provider: Any = provider_class("under-test", provider_class.config_class.model_validate(config))
+        provider: Any = kind("under-test", kind.config_class.model_validate(config))
         await provider.start()
         stack.push_async_callback(provider.stop)
         provider.egress.retries = Retries(first_pause=0)
@@ -438,6 +443,33 @@ async def test_a_wrong_key_is_the_vendors_refusal_in_its_words(vendor: Vendor, s
     assert error.status == vendor.unauthorized[0]
     assert sentence(vendor.unauthorized) in error.message
     assert WRONG_KEY not in error.message
+
+
+# A passthrough's callers name an address with their key.
+KEYED = [vendor for vendor in VENDORS if provider_class(vendor).data_key and vendor is not PASSTHROUGH]
+
+
+@pytest.mark.parametrize("vendor", KEYED, ids=lambda vendor: vendor.name)
+@pytest.mark.parametrize("stream", CALLERS)
+async def test_a_callers_own_key_goes_before_the_configured_one(vendor: Vendor, stream: bool) -> None:
+    async with serving(vendor, key=WRONG_KEY) as served:
+        theirs = ProviderData({served.provider.data_key: KEY})
+        reply = await served.provider.post_chat_completion(
+            replace(CALL, provider_data=theirs), served.chat(stream=stream)
+        )
+        said = text([chunk async for chunk in reply]) if stream else reply.choices[0].message.content
+        assert said == SAID
+        assert not any(WRONG_KEY in value for value in served.script.asked[-1].headers.values())
+        with pytest.raises(UpstreamRejected):
+            await asked(served, "sky", stream=stream)
+
+
+@each(lambda vendor: vendor.native)
+async def test_its_models_are_listed(served: Served) -> None:
+    [model] = await served.provider.get_models(CALL)
+    assert (model.provider_model_id, model.model_type) == (served.vendor.model, "llm")
+    health = await served.provider.health()
+    assert health.ok
 
 
 @each()

@@ -16,14 +16,28 @@ import yaml
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from langchain_core.messages import AIMessageChunk
 from langchain_openai import ChatOpenAI
+from pydantic import BaseModel
 
-from tests.conformance.vendors import AZURE, CEREBRAS, DATABRICKS, GEMINI, LLAMA_STACK, PASSTHROUGH, TGI, TOGETHER, VLLM
+from tests.conformance.vendors import (
+    AZURE,
+    CEREBRAS,
+    DATABRICKS,
+    GEMINI,
+    LLAMA_STACK,
+    NATIVES,
+    PASSTHROUGH,
+    TGI,
+    TOGETHER,
+    VLLM,
+)
 from tests.conformance.vendors.script import ARGUMENTS, HELLO, RETRY_AFTER, SAID, TOOL, Script, scripted
 from tests.conformance.vendors.vendor import USAGE, WRONG_KEY, Vendor, sentence
+from tests.conversations import meaning
 from tests.servers import Server, serving
 
 READ_SECONDS = 0.2
-KINDS = (AZURE, CEREBRAS, DATABRICKS, GEMINI, LLAMA_STACK, PASSTHROUGH, TGI, TOGETHER, VLLM)
+ONE_OF_EACH = {type(vendor): vendor for vendor in reversed(NATIVES)}.values()
+KINDS = (AZURE, CEREBRAS, DATABRICKS, GEMINI, LLAMA_STACK, PASSTHROUGH, TGI, TOGETHER, VLLM, *ONE_OF_EACH)
 MODELS = ("sky", "unknown", "busy", "blocked", "contrary", "broken", "cut", "endless")
 OUTAGES = ("failing", "slow")  # each at a provider of its own: five of them, and it is left alone for a while
 OF_EACH = pytest.mark.parametrize("vendor", KINDS, ids=lambda vendor: vendor.name)
@@ -127,6 +141,46 @@ def test_the_official_client_adds_streamed_calls_up_to_the_whole(gateway: Gatewa
         assert call.id.count("call_") == 1
 
 
+class Place(BaseModel):
+    city: str
+
+
+@OF_EACH
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_call_its_result_and_the_answer(gateway: Gateway, vendor: Vendor, stream: bool) -> None:
+    """As a client goes on with what it has got, whatever of the vendor's own is in it."""
+    asked: Any = {"model": f"{vendor.name}/sky", "tools": [TOOL]}
+    if stream:
+        with gateway.client.chat.completions.stream(**asked, messages=HELLO) as events:
+            message = events.get_final_completion().choices[0].message
+    else:
+        message = gateway.client.chat.completions.create(**asked, messages=HELLO).choices[0].message
+    [call] = message.tool_calls or ()
+    result = {"role": "tool", "tool_call_id": call.id, "content": "blue"}
+    turns = [*HELLO, said_again(message), result]
+    reply = gateway.client.chat.completions.create(**asked, messages=turns)
+    assert (reply.choices[0].message.content, reply.choices[0].finish_reason) == (SAID, "stop")
+    heard = gateway.scripts[vendor.name].sent["messages"]
+    assert meaning({"messages": heard}) == meaning({"messages": turns})
+
+
+def said_again(message: Any) -> dict[str, Any]:
+    """A message of the assistant's without what the client itself has put into it."""
+    said: dict[str, Any] = message.model_dump(exclude_none=True, exclude={"parsed"})
+    for call in said["tool_calls"]:
+        call.pop("index", None)
+        call["function"].pop("parsed_arguments", None)
+    return said
+
+
+@OF_EACH
+def test_the_official_client_parses_what_follows_a_schema(gateway: Gateway, vendor: Vendor) -> None:
+    asked: Any = {"model": f"{vendor.name}/sky", "messages": HELLO, "response_format": Place}
+    assert gateway.client.chat.completions.parse(**asked).choices[0].message.parsed == Place(city="Paris")
+    with gateway.client.chat.completions.stream(**asked) as stream:
+        assert stream.get_final_completion().choices[0].message.parsed == Place(city="Paris")
+
+
 @OF_EACH
 def test_langchain_reads_chats_streams_and_calls(gateway: Gateway, vendor: Vendor) -> None:
     with httpx.Client() as http:
@@ -198,7 +252,7 @@ def test_a_stream_that_breaks_is_an_error_and_has_no_end(gateway: Gateway, vendo
         list(gateway.chat(vendor, model, stream=True))
 
 
-@OF_EACH
+@pytest.mark.parametrize("vendor", [vendor for vendor in KINDS if vendor.contrary], ids=lambda vendor: vendor.name)
 def test_an_upstream_that_does_the_contrary_is_understood(gateway: Gateway, vendor: Vendor) -> None:
     assert gateway.chat(vendor, "contrary").choices[0].message.content == SAID
     chunks = list(gateway.chat(vendor, "contrary", stream=True))

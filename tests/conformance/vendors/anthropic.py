@@ -9,13 +9,12 @@ from tests.conformance.vendors.native import Native, call, content, image, image
 from tests.conformance.vendors.vendor import CHAT, JSON, KEY, USAGE, Answer, Asking, NotUnderstood
 
 CHOICES = {"auto": "auto", "any": "required", "none": "none"}
-ANSWERS = ("answer", "place")  # what tests call their schemas, and no tool
+ANSWERS = ("answer", "place", "Place")  # what tests call their schemas, and no tool
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
 FIELDS = (
     *("model", "messages", "system", "max_tokens", "stop_sequences", "stream", "temperature", "top_p", "top_k"),
     *("tools", "tool_choice", "thinking", "output_config", "metadata", "service_tier"),
 )
-LISTED = {"type": "model", "id": "claude-sonnet-4-5-sky", "display_name": "Sky", "created_at": "2025-02-19T00:00:00Z"}
 
 
 @dataclass(frozen=True)
@@ -23,6 +22,11 @@ class Messages(Native):
     """`by_tool`: where it has no schemas, JSON comes as the input of a tool that has the schema's name."""
 
     by_tool: bool = False
+
+    @property
+    def elsewhere(self) -> Mapping[str, Any]:
+        listed = {"type": "model", "id": self.model, "display_name": "Sky", "created_at": "2025-02-19T00:00:00Z"}
+        return {"/v1/models": {"data": [listed], "has_more": False, "first_id": self.model, "last_id": self.model}}
 
     def knows(self, headers: Mapping[str, str]) -> bool:
         """By the header of its documentation, or the one that its newer clients send."""
@@ -255,14 +259,6 @@ ANTHROPIC = Messages(
         "messages.content.file": ("messages",),
     },
     novelties=({"type": "novelty", "index": 0}, {"type": "ping"}),
-    told={
-        "/v1/models": {
-            "data": [LISTED],
-            "has_more": False,
-            "first_id": LISTED["id"],
-            "last_id": LISTED["id"],
-        }
-    },
     unauthorized=(401, failure("authentication_error", "invalid x-api-key")),
     unknown_model=(404, failure("not_found_error", "model: claude-sonnet-4-5-unknown")),
     too_many=(429, failure("rate_limit_error", "This request would exceed your rate limit.")),

@@ -19,8 +19,9 @@ vectors     vectors as it writes them, where `offers` has EMBEDDINGS; `question`
 
 The table says the rest as for any vendor: where the format is from, `reasons` (its word for each of OpenAI's finish
 reasons: `stop`, `length`, `tool_calls`, `content_filter`; replies keep it as `native_finish_reason`), the errors,
-`told` (its list of models), `thinks`, `several`, `nonsense`. Where `several` is false, n = 2 must be the error that
-says so; where `contrary` is, an answer of the other kind must be an error. Two fields are of native dialects alone:
+`told` or `elsewhere` (its list of models: `model` alone), `thinks`, `several`, `nonsense`. Where `several` is false,
+n = 2 must be the error that says so; where `contrary` is, an answer of the other kind must be an error. Two fields are
+of native dialects alone:
 
 places      where in its body each field of a request is found, as dotted paths of what changes with it: "stop" at
             ("stop_sequences",). A field that is not here must be the error that names provider and field
