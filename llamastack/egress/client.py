@@ -71,6 +71,11 @@ class Egress:
         """The JSON answer to a GET. `path` is one below the base address, or a whole URL."""
         return await self._json("GET", path, None, headers)
 
+    async def page(self, path: str, header: str, headers: Mapping[str, str] | None = None) -> tuple[Any, str]:
+        """The same, and what the reply's `header` says, such as where the next page begins; "" where it has none."""
+        async with self._exchange("GET", path, None, headers) as reply:
+            return _parsed(await self._read(reply), reply), reply.headers.get(header, "")
+
     async def post(self, path: str, body: Any, headers: Mapping[str, str] | None = None, *, done: bool = True) -> Any:
         """The JSON answer to a POST of JSON, or of bytes whose type `headers` say.
 

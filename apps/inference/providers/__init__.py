@@ -36,6 +36,7 @@ PROVIDERS = {
     "remote::llama-openai-compat": ProviderSpec(f"{REMOTE}.llama_openai_compat.LlamaOpenAICompat"),
     "remote::llamastack": ProviderSpec(f"{REMOTE}.llamastack.LlamaStackServer"),
     "remote::nvidia": ProviderSpec(f"{REMOTE}.nvidia.Nvidia"),
+    "remote::oci": ProviderSpec(f"{REMOTE}.oci.OCI", pip_packages=("oci",), requirements="requirements/oci.txt"),
     "remote::ollama": ProviderSpec(f"{REMOTE}.ollama.Ollama"),
     "remote::openai": ProviderSpec(f"{REMOTE}.openai.OpenAI"),
     "remote::passthrough": ProviderSpec(f"{REMOTE}.passthrough.Passthrough"),

@@ -21,12 +21,13 @@ from tests.conformance.vendors.hosted import (
     TOGETHER,
 )
 from tests.conformance.vendors.native import Native
+from tests.conformance.vendors.oracle import ORACLE
 from tests.conformance.vendors.servers import HF_ENDPOINT, HF_SERVERLESS, LLAMA_CPP, OLLAMA, TGI, VLLM
 from tests.conformance.vendors.vendor import Vendor
 from tests.conformance.vendors.watsonx import WATSONX
 
 HOSTED = (OPENAI, LLAMA, GROQ, CEREBRAS, TOGETHER, FIREWORKS, SAMBANOVA, DATABRICKS, NVIDIA, RUNPOD)
 SERVERS = (VLLM, OLLAMA, LLAMA_CPP, TGI, HF_ENDPOINT, HF_SERVERLESS)
-CLOUDS = (AZURE, AZURE_DATED, GEMINI, VERTEX, LLAMA_STACK, PASSTHROUGH, WATSONX)
+CLOUDS = (AZURE, AZURE_DATED, GEMINI, VERTEX, LLAMA_STACK, PASSTHROUGH, WATSONX, ORACLE)
 NATIVES: tuple[Native, ...] = (ANTHROPIC, ANTHROPIC_ADAPTIVE, ANTHROPIC_COMPATIBLE)
 VENDORS: tuple[Vendor, ...] = (*HOSTED, *SERVERS, *CLOUDS, *NATIVES)

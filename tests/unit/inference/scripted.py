@@ -28,10 +28,11 @@ class Asked:
 
 @dataclass(frozen=True)
 class Status:
-    """An answer that is no 200."""
+    """An answer that is no 200, or has headers."""
 
     status: int
     body: Any = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,9 @@ class Vendor:
         said = await line(asked) if callable(line) else line
         if isinstance(said, Stream):
             return await _streamed(request, said)
-        status = said.status if isinstance(said, Status) else 200
-        return web.json_response(said.body if isinstance(said, Status) else said, status=status)
+        if isinstance(said, Status):
+            return web.json_response(said.body, status=said.status, headers=said.headers)
+        return web.json_response(said)
 
 
 async def _streamed(request: web.Request, stream: Stream) -> web.StreamResponse:

@@ -161,6 +161,17 @@ WRITTEN: dict[str, tuple[dict[str, Any] | None, dict[str, Any] | None, str]] = {
         keyed("WATSONX", base_url=f"${{env.WATSONX_BASE_URL:={WATSONX}}}", project_id="${env.WATSONX_PROJECT_ID:=}"),
         WATSONX,
     ),
+    "oci": (
+        None,
+        {
+            "oci_auth_type": "${env.OCI_AUTH_TYPE:=instance_principal}",
+            "oci_config_file_path": "${env.OCI_CONFIG_FILE_PATH:=~/.oci/config}",
+            "oci_config_profile": "${env.OCI_CLI_PROFILE:=DEFAULT}",
+            "oci_region": "${env.OCI_REGION:=us-ashburn-1}",
+            "oci_compartment_id": "${env.OCI_COMPARTMENT_OCID:=}",
+        },
+        "https://inference.generativeai.us-ashburn-1.oci.oraclecloud.com",
+    ),
 }
 CASES = [
     pytest.param(kind, written, url, id=f"{kind} of {whose}")

@@ -1,0 +1,5 @@
+"""Oracle's OCI Generative AI."""
+
+from apps.inference.providers.remote.oci.provider import OCI
+
+__all__ = ["OCI"]
