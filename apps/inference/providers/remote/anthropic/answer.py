@@ -133,7 +133,7 @@ def _message(content: list[JSON], answer_tool: str | None) -> JSON:
                     annotations.append(known)
             said.append(words)
             length += len(words)
-        elif kind == "tool_use" and block.get("name") == answer_tool:
+        elif kind == "tool_use" and answer_tool is not None and block.get("name") == answer_tool:
             said.append(orjson.dumps(block.get("input") or {}).decode())
         elif kind == "tool_use":
             calls.append(call(block))

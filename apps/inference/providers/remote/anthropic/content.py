@@ -70,17 +70,16 @@ def _image_source(url: str, where: str) -> JSON:
 
 def _file(extra: JSON, where: str, lacks: Lacks) -> JSON | None:
     """A document: a PDF by its address or its bytes, or plain text."""
-    where = f"{where}.file"
-    file = extra.get("file")
+    name, file = f"{where}.file", extra.get("file")
     if not isinstance(file, dict):
-        raise BadRequest(f"'{where}' is missing: it is an object with 'file_data'.", param=where)
-    lacks.taken(file, ("file_data", "filename", "file_id"), f"{where}.")
+        raise BadRequest(f"'{name}' is missing: it is an object with 'file_data'.", param=name)
+    lacks.taken(file, ("file_data", "filename", "file_id"), f"{name}.")
     if not isinstance(file.get("file_data"), str):
-        lacks.note(f"{where}.file_id", "Send the file itself, as 'file_data'.")
+        lacks.note(f"{name}.file_id", "Send the file itself, as 'file_data'.")
         return None
     title = {"title": file["filename"]} if isinstance(file.get("filename"), str) and file["filename"] else {}
-    marks = lacks.taken({name: value for name, value in extra.items() if name != "file"}, DOCUMENT, where)
-    return {"type": "document", "source": _document_source(file["file_data"], f"{where}.file_data")} | title | marks
+    marks = lacks.taken({key: value for key, value in extra.items() if key != "file"}, DOCUMENT, f"{where}.")
+    return {"type": "document", "source": _document_source(file["file_data"], f"{name}.file_data")} | title | marks
 
 
 def _document_source(address: str, where: str) -> JSON:

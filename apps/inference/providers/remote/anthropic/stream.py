@@ -81,7 +81,8 @@ class Events:
 
     def _begin(self, event: JSON) -> Iterator[JSON]:
         begun = _object(event, "content_block")
-        called = begun.get("type") == "tool_use" and begun.get("name") != self.answer_tool
+        answers = self.answer_tool is not None and begun.get("name") == self.answer_tool
+        called = begun.get("type") == "tool_use" and not answers
         block = self.blocks[_index(event)] = Block(begun, self.calls if called else None)
         if called:
             self.calls += 1
