@@ -1,0 +1,17 @@
+"""Google's own dialect, generateContent, which the Gemini API and Vertex AI share.
+
+Formats: https://ai.google.dev/api/generate-content and
+https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference (GenerateContentResponse:
+https://cloud.google.com/vertex-ai/docs/reference/rest/v1/GenerateContentResponse).
+
+generate.py    one call: its path and body, and its answer
+settings.py    a request's fields as generationConfig, tools and the like
+turns.py       messages as contents and systemInstruction
+media.py       images, audio and files as parts
+answers.py     candidates, usage and ends as OpenAI has them
+embeddings.py  texts as vectors
+"""
+
+from apps.inference.providers.remote.google.generate import GenerateContent
+
+__all__ = ["GenerateContent"]

@@ -1,0 +1,201 @@
+"""A conversation in Google's words: what was said as `contents`, what rules it as `systemInstruction`.
+
+Google knows two roles. A tool's result is a turn of the user, those of parallel calls are one turn, and each names its
+function (https://ai.google.dev/gemini-api/docs/function-calling). All system and developer messages are one
+instruction, wherever they stood. Of thought signatures: https://ai.google.dev/gemini-api/docs/thought-signatures and
+https://ai.google.dev/gemini-api/docs/openai (`extra_content`).
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import orjson
+
+from apps.inference.providers.remote.google import media
+from apps.inference.schemas.base import Wire
+from apps.inference.schemas.chat import ContentPart, ImagePart, Message, TextPart
+from apps.inference.schemas.tools import AnyToolCall, ToolCall
+from llamastack.errors import BadRequest
+
+JSON = dict[str, Any]
+# What Google names for calls that no Gemini made, or whose signature a client has lost: Gemini 3 takes none without.
+NO_SIGNATURE = "skip_thought_signature_validator"
+# What an assistant's message may have beside our own fields, because our answers, or OpenAI's, have it.
+ASSISTANT_FIELDS = {"reasoning_content", "thinking_blocks", "extra_content", "images", "refusal", "function_call"}
+NOTHING: tuple[object, ...] = (None, "", [], {}, False)
+
+
+class Turns:
+    """Collects the messages of one request. `refuse` is told what Google has no word for; it is then left out.
+
+    `signed`: the model takes no call of a tool without a signature.
+    """
+
+    def __init__(self, refuse: Callable[[str], None], *, signed: bool) -> None:
+        self.refuse = refuse
+        self.signed = signed
+        self.contents: list[JSON] = []
+        self.system: list[JSON] = []
+        self.names: dict[str, str] = {}  # of the functions that were called, by the ids of the calls
+        self.results: list[JSON] | None = None  # of the calls of one turn
+        self.details: set[str] = set()  # in which images are to be seen
+
+    def add(self, message: Message, where: str) -> None:
+        if message.role not in ("tool", "function"):
+            self.results = None
+        if message.role == "assistant":
+            self._assistant(message, where)
+        elif message.role in ("tool", "function"):
+            self._result(message, where)
+        elif message.role == "user":
+            self._unknown(message, where)
+            self._turn("user", list(self._parts(message.content, f"{where}.content")))
+        else:
+            self._unknown(message, where)
+            self.system += self._texts(message, where)
+
+    def _turn(self, role: str, parts: list[JSON]) -> None:
+        if parts:
+            self.contents.append({"role": role, "parts": parts})
+
+    def _unknown(self, wire: Wire, where: str, known: frozenset[str] | set[str] = frozenset()) -> None:
+        """Refuses what a message or a part has that nothing here reads."""
+        for name, value in (wire.model_extra or {}).items():
+            if name not in known and value not in NOTHING:
+                self.refuse(f"{where}.{name}")
+        if isinstance(wire, Message) and wire.name and wire.role not in ("tool", "function"):
+            self.refuse(f"{where}.name")
+
+    def _texts(self, message: Message, where: str) -> Iterator[JSON]:
+        for part in self._parts(message.content, f"{where}.content"):
+            if "text" not in part:
+                raise BadRequest("Google takes a system message as text alone.", param=f"{where}.content")
+            yield part
+
+    def _parts(self, content: str | Sequence[ContentPart] | None, where: str) -> Iterator[JSON]:
+        if isinstance(content, str):
+            yield {"text": content}
+            return
+        for place, part in enumerate(content or ()):
+            yield self._part(part, f"{where}[{place}]")
+
+    def _part(self, part: ContentPart, where: str) -> JSON:
+        self._unknown(part, where, {part.type, "extra_content"})
+        if isinstance(part, TextPart):
+            return {"text": part.text} | signature_of(part.model_extra)
+        if isinstance(part, ImagePart):
+            self._unknown(part.image_url, f"{where}.image_url", {"format"})
+            self.details |= {part.image_url.detail or "auto"}
+            return media.image(part, where) | signature_of(part.model_extra)
+        if part.type == "refusal":
+            return {"text": str((part.model_extra or {}).get("refusal"))}
+        return media.other(part, where)
+
+    def _assistant(self, message: Message, where: str) -> None:
+        self._unknown(message, where, ASSISTANT_FIELDS)
+        beyond = message.model_extra or {}
+        spoken = [*self._parts(message.content, f"{where}.content")] if message.content else []
+        if refusal := beyond.get("refusal"):
+            spoken.append({"text": str(refusal)})
+        calls = [*self._calls(message.tool_calls or (), f"{where}.tool_calls"), *self._old_call(beyond, where)]
+        signature = signature_of(beyond)
+        if signature:
+            spoken = [*spoken[:-1], (spoken[-1] if spoken else {"text": ""}) | signature]
+        elif calls and self.signed and "thoughtSignature" not in calls[0]:
+            calls[0]["thoughtSignature"] = NO_SIGNATURE
+        images = [self._shown(image, f"{where}.images[{i}]") for i, image in enumerate(beyond.get("images") or ())]
+        self._turn("model", [*_native(beyond), *_thoughts(beyond), *spoken, *images, *calls])
+
+    def _shown(self, image: Any, where: str) -> JSON:
+        """An image that a model made, as our answers have it."""
+        try:
+            return media.from_url(image["image_url"]["url"], where) | signature_of(image)
+        except (TypeError, KeyError) as error:
+            raise BadRequest("An image is given as {'image_url': {'url': …}}.", param=where) from error
+
+    def _calls(self, calls: Sequence[AnyToolCall], where: str) -> Iterator[JSON]:
+        for place, call in enumerate(calls):
+            if not isinstance(call, ToolCall):
+                self.refuse(f"{where}[{place}].type")
+                continue
+            self._unknown(call, f"{where}[{place}]", {"extra_content", "index"})
+            self.names[call.id] = call.function.name
+            args = arguments(call.function.arguments, f"{where}[{place}].function.arguments")
+            told = {"id": call.id, "name": call.function.name, "args": args}
+            yield {"functionCall": told} | signature_of(call.model_extra)
+
+    def _old_call(self, beyond: JSON, where: str) -> Iterator[JSON]:
+        """The one call that OpenAI's messages had before they had tools."""
+        if not (call := beyond.get("function_call")):
+            return
+        if not isinstance(call, dict) or not isinstance(call.get("name"), str):
+            raise BadRequest("A function's call has a 'name' and 'arguments'.", param=f"{where}.function_call")
+        args = arguments(str(call.get("arguments") or ""), f"{where}.function_call.arguments")
+        yield {"functionCall": {"name": call["name"], "args": args}}
+
+    def _result(self, message: Message, where: str) -> None:
+        self._unknown(message, where)
+        known = self.names.get(message.tool_call_id or "")
+        if (name := known or message.name) is None:
+            return  # of a call that was refused, and left out
+        parts = list(self._parts(message.content, f"{where}.content"))
+        told = {"name": name, "response": response("".join(part.get("text", "") for part in parts))}
+        if message.tool_call_id is not None:
+            told = {"id": message.tool_call_id} | told
+        if seen := [part for part in parts if "text" not in part]:
+            told["parts"] = seen
+        if self.results is None:
+            self.results = []
+            self.contents.append({"role": "user", "parts": self.results})
+        self.results.append({"functionResponse": told})
+
+
+def response(text: str) -> JSON:
+    """A tool's result. Google takes objects: any other is its `output`."""
+    if text[:1] == "{":
+        try:
+            told = orjson.loads(text)
+            return told if isinstance(told, dict) else {"output": text}
+        except orjson.JSONDecodeError:
+            pass
+    return {"output": text}
+
+
+def arguments(text: str, where: str) -> JSON:
+    """A call's arguments, which OpenAI has as text and Google as an object."""
+    try:
+        told = orjson.loads(text) if text.strip() else {}
+    except orjson.JSONDecodeError:
+        told = None
+    if not isinstance(told, dict):
+        raise BadRequest("Google takes the arguments of a call as a JSON object alone.", param=where)
+    return told
+
+
+def signature_of(beyond: JSON | None) -> JSON:
+    """The signature that a message, a part or a call brings back. What other vendors put there is not Google's."""
+    google = _google(beyond)
+    signature = google.get("thought_signature") or google.get("thoughtSignature")
+    return {"thoughtSignature": signature} if isinstance(signature, str) else {}
+
+
+def _google(beyond: JSON | None) -> JSON:
+    extra = (beyond or {}).get("extra_content")
+    google = extra.get("google") if isinstance(extra, dict) else None
+    return google if isinstance(google, dict) else {}
+
+
+def _native(beyond: JSON) -> list[JSON]:
+    """Parts that OpenAI has no word for, as our answers have kept them: code that Google ran, and its output."""
+    parts = _google(beyond).get("parts")
+    return [part for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
+
+
+def _thoughts(beyond: JSON) -> Iterator[JSON]:
+    """What was thought, by our name for it, or else by the one of a vendor that signs its blocks."""
+    if thought := beyond.get("reasoning_content"):
+        yield {"text": str(thought), "thought": True}
+        return
+    for block in beyond.get("thinking_blocks") or ():
+        if isinstance(block, dict) and isinstance(block.get("thinking"), str):
+            yield {"text": block["thinking"], "thought": True}
