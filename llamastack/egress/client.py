@@ -109,6 +109,16 @@ class Egress:
                 if line:
                     yield _parsed(line, reply)
 
+    async def exchange(
+        self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]
+    ) -> tuple[Reply, bytes]:
+        """A reply of any status and its whole body, for an SDK that reads and repeats it by itself."""
+        outgoing = self._outgoing(method, url, body, headers, False)
+        asked = Asked(self.upstream, shown(outgoing.url), outgoing, frozenset(name.lower() for name in headers))
+        with _told(asked, self.breakers[origin(outgoing.url)]):
+            async with Within(self.timeouts.total, "did not answer within"), self.transport.send(outgoing) as reply:
+                return reply, bytes(await self._read(reply))
+
     async def _json(
         self, method: str, path: str, body: Any, headers: Mapping[str, str] | None, done: bool = True
     ) -> Any:

@@ -25,16 +25,23 @@ FINISH_REASONS = {
     "tool_call": "tool_calls",
     "tool_use": "tool_calls",
     "blocklist": "content_filter",
+    "image_prohibited_content": "content_filter",
+    "image_recitation": "content_filter",
     "image_safety": "content_filter",
+    "language": "content_filter",
+    "model_armor": "content_filter",
     "prohibited_content": "content_filter",
     "recitation": "content_filter",
     "safety": "content_filter",
     "spii": "content_filter",
 }
-# An answer that ended so is none. vLLM: `abort`, `error`; Gemini: the malformed and the unexpected tool call;
-# DeepSeek: https://api-docs.deepseek.com/api/create-chat-completion (the last).
+# An answer that ended so is none. vLLM: `abort`, `error`; DeepSeek:
+# https://api-docs.deepseek.com/api/create-chat-completion (`insufficient_system_resource`); the others are Gemini's.
 FAILURES = frozenset(
-    {"abort", "error", "malformed_function_call", "unexpected_tool_call", "insufficient_system_resource"}
+    {
+        *("abort", "error", "insufficient_system_resource", "malformed_function_call", "malformed_response"),
+        *("missing_thought_signature", "too_many_tool_calls", "unexpected_tool_call"),
+    }
 )
 
 

@@ -44,7 +44,9 @@ PROVIDERS = {
     "remote::sambanova": ProviderSpec(f"{REMOTE}.sambanova.SambaNova"),
     "remote::tgi": ProviderSpec(f"{REMOTE}.tgi.TGI"),
     "remote::together": ProviderSpec(f"{REMOTE}.together.Together"),
-    "remote::vertexai": ProviderSpec(f"{REMOTE}.vertexai.VertexAI"),
+    "remote::vertexai": ProviderSpec(
+        f"{REMOTE}.vertexai.VertexAI", pip_packages=("google-auth",), requirements="requirements/google.txt"
+    ),
     "remote::vllm": ProviderSpec(f"{REMOTE}.vllm.VLLM"),
     "remote::watsonx": ProviderSpec(f"{REMOTE}.watsonx.WatsonX"),
 }

@@ -1,14 +1,16 @@
 """Access tokens of Google Cloud: where they come from."""
 
 import base64
+import sys
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
 import orjson
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -18,10 +20,12 @@ from apps.inference.providers.remote.vertexai.credentials import default_credent
 from llamastack.egress import Egress
 from llamastack.errors import UpstreamError
 from llamastack.providers import ProviderUnavailable
-from tests.unit.inference.scripted import Asked, Line, Status, scripted
+from tests.unit.inference.scripted import Asked, Line, Status, Vendor, rerouted, scripted
 
 KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 TOKEN = {"access_token": "ya29.one", "expires_in": 3599, "token_type": "Bearer"}
+USER = {"type": "authorized_user", "client_id": "c", "client_secret": "s", "refresh_token": "1//r"}
+OAUTH = "POST /oauth2.googleapis.com/token"
 METADATA = "GET /computeMetadata/v1/instance/service-accounts/default/token"
 
 
@@ -42,12 +46,14 @@ def written(folder: Path, content: dict[str, Any]) -> dict[str, str]:
     return {"GOOGLE_APPLICATION_CREDENTIALS": str(path)}
 
 
-async def token(environment: dict[str, str]) -> str:
+async def token(environment: dict[str, str], server: Vendor | None = None) -> str:
+    """Where a server is given, every host is one of its paths."""
     ways: list[Egress] = []
 
     def reaching(url: str) -> Egress:
-        ways.append(Egress(url, "Provider 'vertexai'"))
-        return ways[-1]
+        way = Egress(url, "Provider 'vertexai'")
+        ways.append(way if server is None else rerouted(way, server))
+        return way
 
     try:
         return await Tokens(default_credentials(reaching, environment)).current()
@@ -60,10 +66,7 @@ def decoded(part: str) -> bytes:
     return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
 
 
-@pytest.mark.parametrize("ahead", [0, 50])
-async def test_a_service_account_signs_for_its_token(tmp_path: Path, ahead: int) -> None:
-    """`ahead`: by how many seconds our clock is before the token server's, which takes no claim from the future."""
-
+async def test_a_service_account_signs_for_its_token(tmp_path: Path) -> None:
     async def issue(asked: Asked) -> Any:
         form = parse_qs(asked.body)
         assert form["grant_type"] == ["urn:ietf:params:oauth:grant-type:jwt-bearer"]
@@ -74,9 +77,9 @@ async def test_a_service_account_signs_for_its_token(tmp_path: Path, ahead: int)
         assert claims["iss"] == "sky@x.iam.gserviceaccount.com"
         assert claims["scope"] == "https://www.googleapis.com/auth/cloud-platform"
         assert claims["exp"] - claims["iat"] <= 3600
-        now = time.time() - ahead
-        fits = claims["iat"] <= now < claims["exp"] and claims["aud"].endswith("/token")
-        return TOKEN if fits else Status(400, {"error": "invalid_grant", "error_description": "Invalid JWT"})
+        assert claims["iat"] <= time.time() < claims["exp"]
+        assert claims["aud"].endswith("/token")
+        return TOKEN
 
     async with scripted({"POST /token": issue}) as server:
         assert await token(written(tmp_path, service_account(server.url))) == "ya29.one"
@@ -84,11 +87,43 @@ async def test_a_service_account_signs_for_its_token(tmp_path: Path, ahead: int)
 
 
 async def test_a_user_refreshes_a_token(tmp_path: Path) -> None:
-    async with scripted({"POST /token": TOKEN}) as server:
-        user = {"type": "authorized_user", "client_id": "c", "client_secret": "s", "refresh_token": "1//r"}
-        assert await token(written(tmp_path, user | {"token_uri": f"{server.url}/token"})) == "ya29.one"
+    async with scripted({OAUTH: TOKEN}) as server:
+        assert await token(written(tmp_path, USER), server) == "ya29.one"
     form = {"grant_type": ["refresh_token"], "client_id": ["c"], "client_secret": ["s"], "refresh_token": ["1//r"]}
     assert parse_qs(server.asked[0].body) == form
+
+
+async def test_a_user_speaks_for_an_account_that_it_may_impersonate(tmp_path: Path) -> None:
+    path = "/v1/projects/-/serviceAccounts/sky@x.iam.gserviceaccount.com:generateAccessToken"
+    content = {
+        "type": "impersonated_service_account",
+        "service_account_impersonation_url": f"https://iamcredentials.googleapis.com{path}",
+        "source_credentials": USER,
+    }
+    answer = {
+        "accessToken": "ya29.theirs",
+        "expireTime": f"{datetime.now(UTC) + timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}",
+    }
+    script: dict[str, Line] = {OAUTH: TOKEN, f"POST /iamcredentials.googleapis.com{path}": answer}
+    async with scripted(script) as server:
+        assert await token(written(tmp_path, content), server) == "ya29.theirs"
+    assert server.asked[1].headers["Authorization"] == "Bearer ya29.one"
+
+
+async def test_the_token_of_another_cloud_is_exchanged_for_one_of_googles(tmp_path: Path) -> None:
+    (tmp_path / "subject").write_text("of-the-cluster")
+    content = {
+        "type": "external_account",
+        "audience": "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/x",
+        "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+        "token_url": "https://sts.googleapis.com/v1/token",
+        "credential_source": {"file": str(tmp_path / "subject")},
+    }
+    async with scripted({"POST /sts.googleapis.com/v1/token": TOKEN}) as server:
+        assert await token(written(tmp_path, content), server) == "ya29.one"
+    form = parse_qs(server.asked[0].body)
+    assert form["subject_token"] == ["of-the-cluster"]
+    assert form["scope"] == ["https://www.googleapis.com/auth/cloud-platform"]
 
 
 async def test_what_gcloud_left_is_found_in_its_folder(tmp_path: Path) -> None:
@@ -114,10 +149,10 @@ async def test_without_any_credentials_what_to_do_is_told(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        ({"type": "external_account"}, "neither a service account's key nor"),
-        ({"type": "service_account"}, "neither a service account's key nor"),
-        ({"private_key": "-----BEGIN"}, "cannot be read"),
-        ({"private_key": pem(ec.generate_private_key(ec.SECP256R1()))}, "no RSA key"),
+        ({"type": "who_knows"}, "none of the types service_account, authorized_user"),
+        ({"type": "external_account"}, r"cannot be used \("),
+        ({"type": "service_account"}, r"cannot be used \(MalformedError\)"),
+        ({"private_key": "-----BEGIN"}, r"cannot be used \("),
     ],
 )
 async def test_a_key_file_that_is_of_no_use_is_told(tmp_path: Path, content: dict[str, Any], why: str) -> None:
@@ -125,6 +160,21 @@ async def test_a_key_file_that_is_of_no_use_is_told(tmp_path: Path, content: dic
     with pytest.raises(ProviderUnavailable, match=why) as told:
         await token(written(tmp_path, whole))
     assert "BEGIN" not in told.value.message
+
+
+@pytest.mark.parametrize(("text", "why"), [(b"{", "are no JSON"), (b"[]", "are no JSON object")])
+async def test_a_key_file_that_is_no_json_is_told(tmp_path: Path, text: bytes, why: str) -> None:
+    (tmp_path / "key.json").write_bytes(text)
+    with pytest.raises(ProviderUnavailable, match=why):
+        await token({"GOOGLE_APPLICATION_CREDENTIALS": str(tmp_path / "key.json")})
+
+
+async def test_a_key_file_without_google_auth_is_told_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "google.auth.exceptions", None)
+    with pytest.raises(ProviderUnavailable, match=r"google-auth\. Install requirements/google\.txt, or give"):
+        await token(written(tmp_path, USER))
 
 
 async def test_a_key_file_that_is_missing_is_told(tmp_path: Path) -> None:
@@ -137,7 +187,6 @@ async def test_a_key_file_that_is_missing_is_told(tmp_path: Path) -> None:
     [
         Status(400, {"error": "invalid_grant", "error_description": "Invalid JWT Signature."}),
         Status(404),
-        Status(503),
         {"error": "x"},
         {"access_token": "", "expires_in": 3599},
         {"access_token": "x", "expires_in": -1},

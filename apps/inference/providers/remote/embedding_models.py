@@ -1,7 +1,8 @@
 """What is known of embedding models by their names: lists of models seldom tell their type, never their dimension.
 
-OpenAI's: https://platform.openai.com/docs/guides/embeddings. Gemini's (`gemini-embedding-001`, `text-embedding-004`):
-https://ai.google.dev/gemini-api/docs/embeddings. NVIDIA's:
+OpenAI's: https://platform.openai.com/docs/guides/embeddings. Google's (`gemini-embedding-001`, `text-embedding-005`):
+https://ai.google.dev/gemini-api/docs/embeddings and
+https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/text-embeddings-api. NVIDIA's:
 https://docs.nvidia.com/nim/nemo-retriever/text-embedding/latest/support-matrix.html. Databricks':
 https://docs.databricks.com/aws/en/machine-learning/foundation-model-apis/supported-models. The others are open models,
 the same wherever they run: their cards on https://huggingface.co/models tell it.
@@ -20,6 +21,8 @@ DIMENSIONS = {
     "databricks-gte-large-en": 1024,
     "e5-mistral-7b-instruct": 4096,
     "gemini-embedding-001": 3072,
+    "gemini-embedding-2": 3072,
+    "gemini-embedding-2-preview": 3072,
     "gte-modernbert-base": 768,
     "llama-3.2-nemoretriever-1b-vlm-embed-v1": 2048,
     "llama-3.2-nemoretriever-300m-embed-v1": 2048,
@@ -42,9 +45,11 @@ DIMENSIONS = {
     "qwen3-embedding-4b": 2560,
     "qwen3-embedding-8b": 4096,
     "text-embedding-004": 768,
+    "text-embedding-005": 768,
     "text-embedding-3-large": 3072,
     "text-embedding-3-small": 1536,
     "text-embedding-ada-002": 1536,
+    "text-multilingual-embedding-002": 768,
     "uae-large-v1": 1024,
 }
 

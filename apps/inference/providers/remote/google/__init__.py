@@ -4,6 +4,7 @@ Formats: https://ai.google.dev/api/generate-content and
 https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference (GenerateContentResponse:
 https://cloud.google.com/vertex-ai/docs/reference/rest/v1/GenerateContentResponse).
 
+provider.py    what both vendors share
 generate.py    one call: its path and body, and its answer
 settings.py    a request's fields as generationConfig, tools and the like
 turns.py       messages as contents and systemInstruction
@@ -13,5 +14,6 @@ embeddings.py  texts as vectors
 """
 
 from apps.inference.providers.remote.google.generate import GenerateContent
+from apps.inference.providers.remote.google.provider import Google
 
-__all__ = ["GenerateContent"]
+__all__ = ["GenerateContent", "Google"]

@@ -124,7 +124,8 @@ def logprobs(candidate: JSON) -> JSON | None:
     tops = objects(result.get("topCandidates"))
     chosen = objects(result.get("chosenCandidates"))
     content = [
-        _token(token) | {"top_logprobs": [_token(top) for top in objects(tops[i].get("candidates"))] if tops[i:] else []}
+        _token(token)
+        | {"top_logprobs": [_token(top) for top in objects(tops[i].get("candidates"))] if tops[i:] else []}
         for i, token in enumerate(chosen)
     ]
     return {"content": content, "refusal": None}

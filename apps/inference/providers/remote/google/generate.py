@@ -1,31 +1,33 @@
 """One call of generateContent or streamGenerateContent, and what it is answered."""
 
 from collections.abc import Iterator
-from typing import Any
 
 from apps.inference.dialect import Malformed
 from apps.inference.dialect.answers import index_of, objects
 from apps.inference.providers.remote.google import answers
 from apps.inference.providers.remote.google.settings import generation, settings
 from apps.inference.providers.remote.google.turns import Turns
+from apps.inference.providers.remote.translation import JSON, Translation
 from apps.inference.providers.unsupported import REMEDY, GeneratesConfig, to_drop
 from apps.inference.schemas import ChatCompletionRequest
 from llamastack.errors import UnsupportedParameter
 
-JSON = dict[str, Any]
 
-
-class GenerateContent:
+class GenerateContent(Translation):
     """`resource` is the model's address below the API's: models/gemini-2.5-flash. `upstream` names it in errors."""
 
     def __init__(self, request: ChatCompletionRequest, resource: str, upstream: str, config: GeneratesConfig) -> None:
-        self.model = request.model
         self.refused: list[UnsupportedParameter] = []
         self.upstream = upstream
-        self.path = f"{resource}:{'streamGenerateContent?alt=sse' if request.stream else 'generateContent'}"
-        self.body = self._body(request, signed=(generation(resource) or 0) >= 3)
-        to_drop(self.refused, config)
+        self.choices = request.choices
         self.called: dict[int, int] = {}  # how many calls each choice of a stream has made
+        method = "streamGenerateContent?alt=sse" if request.stream else "generateContent"
+        body = self._body(request, signed=(generation(resource) or 0) >= 3)
+        to_drop(self.refused, config)
+        super().__init__(request, f"{resource}:{method}", body)
+
+    def is_reply(self, answer: JSON) -> bool:
+        return not answer.keys().isdisjoint(("candidates", "promptFeedback", "usageMetadata"))
 
     def _refuse(self, name: str) -> None:
         self.refused.append(UnsupportedParameter(name, self.upstream, REMEDY))
@@ -45,8 +47,8 @@ class GenerateContent:
         if not choices:
             if (why := answers.blocked(answer)) is None:
                 raise Malformed("it has neither candidates nor the reason why the prompt was blocked")
-            said = {"role": "assistant", "content": None, "refusal": why}
-            choices = [{"index": 0, "message": said, "finish_reason": "content_filter"}]
+            said = {"message": {"role": "assistant", "content": None, "refusal": why}}
+            choices = self._withheld(said)
         told = self._head(answer) | {"object": "chat.completion", "choices": choices}
         usage = answers.usage(answer.get("usageMetadata"))
         return told if usage is None else told | {"usage": usage}
@@ -55,14 +57,20 @@ class GenerateContent:
         """Google tells usage with each event, as it grows."""
         choices = [self._part(candidate, place) for place, candidate in enumerate(objects(event.get("candidates")))]
         if not choices and (why := answers.blocked(event)) is not None:
-            choices = [{"index": 0, "delta": {"refusal": why}, "finish_reason": "content_filter"}]
+            choices = self._withheld({"delta": {"refusal": why}})
         told = self._head(event) | {"choices": choices}
         usage = answers.usage(event.get("usageMetadata"))
         yield told if usage is None else told | {"usage": usage}
 
+    def _withheld(self, said: JSON) -> list[JSON]:
+        """All the choices that were asked for, where the prompt itself was blocked."""
+        return [{"index": index, **said, "finish_reason": "content_filter"} for index in range(self.choices)]
+
     def _head(self, answer: JSON) -> JSON:
         model, own = answer.get("modelVersion"), answer.get("responseId")
-        return {"model": model if isinstance(model, str) and model else self.model} | ({"id": own} if own else {})
+        return {"model": model if isinstance(model, str) and model else self.request.model} | (
+            {"id": own} if own else {}
+        )
 
     def _choice(self, candidate: JSON, place: int) -> JSON:
         said = {"role": "assistant", "content": None} | answers.message(candidate)

@@ -52,14 +52,15 @@ TOOLS = {
 }
 BUDGETS = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24576}  # tokens
 LEVELS = frozenset({"minimal", "low", "medium", "high"})
+NEWER = 3
 GENERATION = re.compile(r"gemini-(\d+)")
 RESOLUTIONS = {"low": "MEDIA_RESOLUTION_LOW", "high": "MEDIA_RESOLUTION_HIGH"}
 
 
 def generation(model: str) -> int | None:
-    """Of a Gemini model, as its name tells it: 2, 3; None of a tuned one or an alias."""
+    """Of a Gemini model, as its name tells it; that of an alias, as gemini-flash-latest, is no old one."""
     found = GENERATION.search(model)
-    return int(found[1]) if found else None
+    return int(found[1]) if found else NEWER if "gemini" in model else None
 
 
 def settings(request: ChatCompletionRequest, refuse: Refuse, details: set[str]) -> JSON:
@@ -72,7 +73,9 @@ def settings(request: ChatCompletionRequest, refuse: Refuse, details: set[str]) 
     config |= {OF_THE_CONFIG[name]: value for name, value in google.items() if name in OF_THE_CONFIG}
     if request.reasoning_effort is not None:
         if "thinking_config" in google:
-            raise BadRequest("Give 'reasoning_effort' or Google's 'thinking_config', not both.", param="reasoning_effort")
+            raise BadRequest(
+                "Give 'reasoning_effort' or Google's 'thinking_config', not both.", param="reasoning_effort"
+            )
         config |= _thinking(request.reasoning_effort, request.model, refuse)
     if config:
         body["generationConfig"] = config
@@ -84,9 +87,7 @@ def _config(request: ChatCompletionRequest, refuse: Refuse) -> JSON:
     for name, value in given.items():
         if value is not None and value not in WITHOUT_A_WORD[name]:
             refuse(name)
-    config: JSON = {
-        ours: value for name, ours in AS_THEY_ARE.items() if (value := getattr(request, name)) is not None
-    }
+    config: JSON = {ours: value for name, ours in AS_THEY_ARE.items() if (value := getattr(request, name)) is not None}
     if request.limit is not None:
         config["maxOutputTokens"] = request.limit
     if request.stop:

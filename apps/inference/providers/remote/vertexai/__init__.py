@@ -1,4 +1,4 @@
-"""Google's Vertex AI, by its OpenAI-compatible API: provider.py speaks to it, credentials.py obtains its tokens."""
+"""Google's Vertex AI: provider.py speaks to it, credentials.py obtains its tokens."""
 
 from apps.inference.providers.remote.vertexai.provider import VertexAI
 

@@ -1,101 +1,68 @@
 """Google Cloud's Application Default Credentials, each as what issues access tokens.
 
 Where they are looked for: https://cloud.google.com/docs/authentication/application-default-credentials
-A service account's key: https://developers.google.com/identity/protocols/oauth2/service-account#httprest
-A user's refresh token: https://developers.google.com/identity/protocols/oauth2/web-server#offline
-The metadata server: https://cloud.google.com/compute/docs/access/authenticate-workloads#applications
+Key files of every kind are google-auth's to read and to renew: https://googleapis.dev/python/google-auth/latest
+The metadata server is asked here, since google-auth brings a second HTTP client for it:
+https://cloud.google.com/compute/docs/access/authenticate-workloads#applications
 """
 
-import base64
+import asyncio
+import importlib
 import os
-import time
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
-from urllib.parse import urlencode
+from typing import Any
 
 import orjson
-from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from pydantic import BaseModel, SecretStr, TypeAdapter, ValidationError
 
-from apps.inference.providers.remote.tokens import FORM, Credentials
+from apps.inference.providers.remote.tokens import Credentials
+from apps.inference.providers.remote.vertexai.bridge import Bridge
 from llamastack.egress import Egress
-from llamastack.errors import StackError
+from llamastack.errors import StackError, UpstreamError
 from llamastack.providers import ProviderUnavailable
 
-SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 METADATA_HOST = "metadata.google.internal"
-OAUTH_URL = "https://oauth2.googleapis.com/token"
-SKEW = 60  # seconds that this machine's clock may be ahead of Google's
-HOUR = 3600
+OAUTH_URL = "https://oauth2.googleapis.com"
+UNTOLD_SECONDS = 3600.0  # how long a token holds whose end is not told, as Google's do
+REMEDY = "Install requirements/google.txt, or give the provider an access_token."
+WHOLE = {"scopes": ["https://www.googleapis.com/auth/cloud-platform"]}
+# google-auth's classes by the type that a key file tells, each with what makes it of the file's content. A user's own
+# token is for what the user has allowed, and takes no scopes.
+KINDS: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
+    "service_account": ("google.oauth2.service_account", "from_service_account_info", WHOLE),
+    "authorized_user": ("google.oauth2.credentials", "from_authorized_user_info", {}),
+    "external_account": ("google.auth.identity_pool", "from_info", WHOLE),
+    "external_account_authorized_user": ("google.auth.external_account_authorized_user", "from_info", {}),
+    "impersonated_service_account": (
+        "google.auth.impersonated_credentials",
+        "from_impersonated_service_account_info",
+        WHOLE,
+    ),
+}
+AWS_TOKENS = "urn:ietf:params:aws:token-type:aws4_request"
 
 
-class ServiceAccount(BaseModel):
-    """A service account's key file."""
+class FromKeyFile:
+    """Renews the credentials of a key file in a thread, since google-auth waits for its answers there."""
 
-    type: Literal["service_account"]
-    client_email: str
-    private_key: SecretStr
-    private_key_id: str | None = None
-    token_uri: str = OAUTH_URL
+    def __init__(self, egress: Egress, credentials: Any) -> None:
+        self.egress, self.credentials = egress, credentials
 
-    def assertion(self, now: float) -> bytes:
-        """The signed claim to be this account. Dated back, since one from the future is refused."""
-        issued = int(now) - SKEW
-        header = {"alg": "RS256", "typ": "JWT"} | ({"kid": self.private_key_id} if self.private_key_id else {})
-        claims = {"iss": self.client_email, "scope": SCOPE, "aud": self.token_uri, "iat": issued, "exp": issued + HOUR}
-        signed = _encoded(orjson.dumps(header)) + b"." + _encoded(orjson.dumps(claims))
-        return signed + b"." + _encoded(self._key().sign(signed, PKCS1v15(), SHA256()))
+    async def issue(self) -> Any:
+        from google.auth.exceptions import GoogleAuthError  # here, since the package is an optional one
 
-    def _key(self) -> RSAPrivateKey:
         try:
-            key = load_pem_private_key(self.private_key.get_secret_value().encode(), None)
-        except (ValueError, TypeError) as error:
-            raise ProviderUnavailable(f"The private key of '{self.client_email}' cannot be read.") from error
-        if not isinstance(key, RSAPrivateKey):
-            raise ProviderUnavailable(f"The private key of '{self.client_email}' is no RSA key.")
-        return key
+            await asyncio.to_thread(self.credentials.refresh, Bridge(self.egress, asyncio.get_running_loop()))
+        except GoogleAuthError as error:
+            raise UpstreamError(f"{error.args[0] if error.args else error}".rstrip(".") + ".") from error
+        except (TypeError, ValueError, LookupError, AttributeError) as error:  # what it makes of nonsense
+            raise UpstreamError(f"the token server's answer cannot be read ({type(error).__name__}).") from error
+        return {"access_token": self.credentials.token, "expires_in": self._seconds()}
 
-
-class AuthorizedUser(BaseModel):
-    """What `gcloud auth application-default login` writes."""
-
-    type: Literal["authorized_user"]
-    client_id: str
-    client_secret: SecretStr
-    refresh_token: SecretStr
-    token_uri: str = OAUTH_URL
-
-
-KeyFile = ServiceAccount | AuthorizedUser
-KEY_FILE: TypeAdapter[KeyFile] = TypeAdapter(KeyFile)
-
-
-class FromServiceAccount:
-    def __init__(self, egress: Egress, account: ServiceAccount) -> None:
-        self.egress, self.account = egress, account
-
-    async def issue(self) -> Any:
-        grant = {"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer"}
-        form = grant | {"assertion": self.account.assertion(time.time()).decode()}
-        return await self.egress.post(self.account.token_uri, urlencode(form).encode(), FORM)
-
-
-class FromUser:
-    def __init__(self, egress: Egress, user: AuthorizedUser) -> None:
-        self.egress, self.user = egress, user
-
-    async def issue(self) -> Any:
-        form = {
-            "grant_type": "refresh_token",
-            "client_id": self.user.client_id,
-            "client_secret": self.user.client_secret.get_secret_value(),
-            "refresh_token": self.user.refresh_token.get_secret_value(),
-        }
-        return await self.egress.post(self.user.token_uri, urlencode(form).encode(), FORM)
+    def _seconds(self) -> float:
+        ends: datetime | None = self.credentials.expiry  # in UTC, which it does not say
+        return UNTOLD_SECONDS if ends is None else (ends.replace(tzinfo=UTC) - datetime.now(UTC)).total_seconds()
 
 
 class FromMetadataServer:
@@ -123,22 +90,41 @@ def default_credentials(reaching: Callable[[str], Egress], environment: Mapping[
     path = Path(named) if named else folder / "application_default_credentials.json"
     if not named and not path.is_file():
         return FromMetadataServer(reaching(f"http://{environment.get('GCE_METADATA_HOST') or METADATA_HOST}"))
-    key_file = _read(path)
-    egress = reaching(key_file.token_uri)
-    return FromUser(egress, key_file) if isinstance(key_file, AuthorizedUser) else FromServiceAccount(egress, key_file)
+    return FromKeyFile(reaching(OAUTH_URL), _made(path))
 
 
-def _read(path: Path) -> KeyFile:
+def _made(path: Path) -> Any:
+    """A key file as google-auth's credentials for the whole of Google Cloud."""
+    content = _read(path)
+    if content.get("type") not in KINDS:
+        known = ", ".join(KINDS)
+        raise ProviderUnavailable(f"The Google credentials at {path} have none of the types {known}.")
+    module, maker, scopes = KINDS[content["type"]]
+    source = content.get("credential_source")
+    if content.get("subject_token_type") == AWS_TOKENS:
+        module = "google.auth.aws"
+    elif isinstance(source, dict) and source.get("executable") is not None:
+        module = "google.auth.pluggable"
     try:
-        return KEY_FILE.validate_json(path.read_bytes())
-    except OSError as error:
-        raise ProviderUnavailable(f"The Google credentials at {path} cannot be read: {error.strerror}.") from error
-    except ValidationError as error:
+        from google.auth.exceptions import GoogleAuthError
+
+        return getattr(importlib.import_module(module).Credentials, maker)(content, **scopes)
+    except ImportError as error:
+        raise ProviderUnavailable(f"The Google credentials at {path} need the package google-auth. {REMEDY}") from error
+    except (GoogleAuthError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ProviderUnavailable(
-            f"The Google credentials at {path} are neither a service account's key nor those of "
-            "'gcloud auth application-default login'."
+            f"The Google credentials at {path} cannot be used ({type(error).__name__}): write them anew with "
+            "'gcloud auth application-default login', or fetch the account's key file again."
         ) from error
 
 
-def _encoded(data: bytes) -> bytes:
-    return base64.urlsafe_b64encode(data).rstrip(b"=")
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = orjson.loads(path.read_bytes())
+    except OSError as error:
+        raise ProviderUnavailable(f"The Google credentials at {path} cannot be read: {error.strerror}.") from error
+    except orjson.JSONDecodeError as error:
+        raise ProviderUnavailable(f"The Google credentials at {path} are no JSON.") from error
+    if not isinstance(content, dict):
+        raise ProviderUnavailable(f"The Google credentials at {path} are no JSON object.")
+    return content

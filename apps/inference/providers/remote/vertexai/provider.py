@@ -1,47 +1,53 @@
-"""Google's Vertex AI, by its OpenAI-compatible API.
+"""Google's Vertex AI: Google's own models in their own dialect, those of other publishers in OpenAI's.
 
-Format: https://cloud.google.com/vertex-ai/generative-ai/docs/migrate/openai/overview. Models are `publisher/name`, as
-`google/gemini-2.5-flash`; the API lists none, so that they come from `allowed_models` or from the Model Garden's list
-(https://cloud.google.com/vertex-ai/docs/reference/rest/v1beta1/publishers.models/list).
+Formats: the package google, and for the others https://cloud.google.com/vertex-ai/generative-ai/docs/maas/overview.
+Models are `publisher/name`, as `google/gemini-2.5-flash`; they come from `allowed_models` or from the Model Garden's
+list (https://cloud.google.com/vertex-ai/docs/reference/rest/v1beta1/publishers.models/list).
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
-from urllib.parse import urlencode
 
 from pydantic import Field, SecretStr
 
-from apps.inference.providers.remote.openai_compatible import OpenAICompatible, OpenAICompatibleConfig
+from apps.inference.dialect import mended_embeddings
+from apps.inference.providers.remote.google import Google, embeddings
+from apps.inference.providers.remote.google.embeddings import Embeds
 from apps.inference.providers.remote.tokens import Tokens
-from apps.inference.providers.remote.translation import Request
+from apps.inference.providers.remote.translation import JSON, Request, Translation, parsed
+from apps.inference.providers.remote.vendor import VendorConfig
 from apps.inference.providers.remote.vertexai.credentials import default_credentials
+from apps.inference.schemas import ChatCompletionRequest, EmbeddingRequest, EmbeddingResponse
 from llamastack.call import Call
 from llamastack.egress import Egress
 from llamastack.egress.network import sent
-from llamastack.errors import BadRequest, UnsupportedParameter, UpstreamError
+from llamastack.errors import BadRequest
 
 # Both become parts of an address.
 Project = Annotated[str, Field(pattern=r"^[a-z0-9][\w.:-]*$")]
 Location = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
 GOOGLE = "google/"
+NAME = re.compile(r"[\w.@-]+")
+ENDPOINTS = "endpoints/"  # where a tuned model is served
+DOOR = "endpoints/openapi"  # of the API that speaks OpenAI's dialect; 0.3.5's and OGX's addresses end so
 PAGE_SIZE = 200
-MOST_PAGES = 20
 
 
-class VertexAIConfig(OpenAICompatibleConfig):
+class VertexAIConfig(VendorConfig):
     """A project on Vertex AI. Without a token its Application Default Credentials are used."""
 
-    other_names = {**OpenAICompatibleConfig.other_names, "access_token": "api_key"}
+    other_names = {**VendorConfig.other_names, "access_token": "api_key"}
 
     base_url: str = Field("", description="In place of the address that project and location make")
     api_key: SecretStr | None = Field(None, description="An access token; empty for Application Default Credentials")
     project: Project = Field(description="The Google Cloud project that is charged")
     location: Location = Field("us-central1", description="A region, or global")
     allowed_models: list[str] | None = Field(
-        None, description="Those to offer, as google/gemini-2.5-flash, one a line; Google's Gemini models where empty"
+        None, description="Those to offer, as google/gemini-2.5-flash, one a line; Google's own where empty"
     )
     thought_signature_store: dict[str, Any] | None = Field(
-        None, description="OGX's, read and without effect: signatures travel in the tool calls, as extra_content"
+        None, description="OGX's, read and without effect: signatures travel in the messages, as extra_content"
     )
 
     @classmethod
@@ -49,13 +55,10 @@ class VertexAIConfig(OpenAICompatibleConfig):
         return {"project": "your-project", "location": "us-central1"}
 
 
-class VertexAI(OpenAICompatible):
+class VertexAI(Google):
     config_class = VertexAIConfig
     config: VertexAIConfig
     data_key = "vertex_access_token"
-    developer_role = False
-    # Of Google's models: what is not in its table of parameters is ignored, as the page of the format says.
-    ignored = {"logit_bias": ({},), "logprobs": (False,), "top_logprobs": (0,), "parallel_tool_calls": (True,)}
 
     tokens: Tokens | None = None
 
@@ -65,7 +68,8 @@ class VertexAI(OpenAICompatible):
             self.tokens = Tokens(default_credentials(self.open_egress))
 
     def url(self) -> str:
-        return self.config.base_url or base_address(self.config.project, self.config.location)
+        own = self.config.base_url.rstrip("/").removesuffix(f"/{DOOR}")
+        return own or base_address(self.config.project, self.config.location)
 
     @classmethod
     def reads(cls) -> Mapping[str, Any]:
@@ -91,39 +95,56 @@ class VertexAI(OpenAICompatible):
         """The current token's header; one that is configured goes with every request already."""
         return self.authorization(await self.tokens.current()) if self.tokens is not None else {}
 
-    def body(self, request: Request) -> dict[str, Any]:
-        """Names as Google's other APIs have them are understood: `gemini-…` and `publishers/google/models/gemini-…`."""
-        body = super().body(request)
-        publisher, _, name = request.model.removeprefix("publishers/").replace("/models/", "/", 1).partition("/")
-        return body | {"model": f"{publisher}/{name}" if name else GOOGLE + publisher}
+    def translated(self, request: ChatCompletionRequest) -> Translation:
+        own = self.by_publisher(request.model)
+        return super().translated(request) if own is None else door(request, "chat/completions", own)
 
-    async def listed(self) -> list[dict[str, Any]]:
+    def by_publisher(self, model: str) -> str | None:
+        """The name of another publisher's model, or of an open one of Google's, at the API in OpenAI's dialect."""
+        publisher, _, name = _short(model).partition("/")
+        if not name or f"{publisher}/" == ENDPOINTS or (f"{publisher}/" == GOOGLE and not name.endswith("-maas")):
+            return None
+        return f"{publisher}/{name}"
+
+    def resource(self, model: str) -> str:
+        """Named as Google's APIs do, `gemini-…` or `publishers/google/models/gemini-…`, a tuned one by its endpoint."""
+        name = _short(model).removeprefix(GOOGLE)
+        tuned = name.startswith(ENDPOINTS)
+        if not NAME.fullmatch(name.removeprefix(ENDPOINTS)):
+            raise self.no_model(model)
+        return name if tuned else f"publishers/google/models/{name}"
+
+    async def post_embedding(self, call: Call, request: EmbeddingRequest) -> EmbeddingResponse:
+        if (own := self.by_publisher(request.model)) is None:
+            return await super().post_embedding(call, request)
+        asked = door(request, "embeddings", own)
+        answer = await self.reply(call, asked, await self.answer(call, asked))
+        return parsed(EmbeddingResponse, mended_embeddings(answer, request.model), self.upstream)
+
+    def embeds(self, request: EmbeddingRequest) -> Iterator[Embeds]:
+        resource = self.resource(request.model)
+        single = embeddings.embeds_one_by_one(resource.rpartition("/")[2])
+        return embeddings.singles(request, resource) if single else embeddings.predictions(request, resource)
+
+    async def listed(self) -> list[JSON]:
         if self.config.allowed_models is not None:
             await self._authorized()  # so that a health check tells of credentials that are of no use
-            return [{"id": name} for name in self.config.allowed_models]
-        return [{"id": GOOGLE + name} for name in await self._published() if _chats(name)]
-
-    async def _published(self) -> list[str]:
-        """The names of what Google publishes in the Model Garden."""
+            return [_typed(name) for name in self.config.allowed_models]
         headers = {**self.headers(), **await self._authorized(), "x-goog-user-project": self.config.project}
         garden = f"{host(self.config.location)}/v1beta1/publishers/google/models"
-        names: list[str] = []
-        token = ""
-        for _ in range(MOST_PAGES):
-            query = urlencode({"pageSize": PAGE_SIZE} | ({"pageToken": token} if token else {}))
-            page = await self.egress.get(f"{garden}?{query}", headers)
-            if not isinstance(page, dict):
-                raise UpstreamError(f"{self.upstream} listed its models as something that is no object.")
-            names += [str(model.get("name", "")).rpartition("/")[2] for model in page.get("publisherModels", ())]
-            if not (token := str(page.get("nextPageToken", ""))):
-                break
-        return names
+        published = await self.paged(garden, PAGE_SIZE, "publisherModels", headers)
+        names = [str(model["name"]).rpartition("/")[2] for model in published]
+        return [_typed(GOOGLE + name) for name in names if name.startswith(("gemini-", "text-"))]
 
-    def _unsupported(self, body: dict[str, Any]) -> Iterator[UnsupportedParameter]:
-        """Other publishers' models have parameters of their own."""
-        name = str(body["model"])
-        if "/" not in name or name.startswith((GOOGLE, "publishers/google/")):
-            yield from super()._unsupported(body)
+
+def door(request: Request, operation: str, model: str) -> Translation:
+    """A request that goes on as it is, but for the model's name and the role that these models know as a system's."""
+    body = request.model_dump(exclude_unset=True) | {"model": model}
+    if isinstance(request, ChatCompletionRequest):
+        body["messages"] = [
+            turn | ({"role": "system"} if turn["role"] == "developer" else {}) for turn in body["messages"]
+        ]
+    return Translation(request, f"{DOOR}/{operation}", body)
 
 
 def host(location: str) -> str:
@@ -132,9 +153,12 @@ def host(location: str) -> str:
 
 
 def base_address(project: str, location: str) -> str:
-    return f"{host(location)}/v1/projects/{project}/locations/{location}/endpoints/openapi"
+    return f"{host(location)}/v1/projects/{project}/locations/{location}"
 
 
-def _chats(name: str) -> bool:
-    """Whether a name is that of a Gemini model that this API serves."""
-    return name.startswith("gemini-") and "embedding" not in name
+def _short(model: str) -> str:
+    return model.removeprefix("publishers/").replace("/models/", "/", 1)
+
+
+def _typed(name: str) -> JSON:
+    return {"id": name} | ({"type": "embedding"} if "embedding" in name else {})
