@@ -44,40 +44,16 @@ AZURE_DATED = replace(
     query={"api-version": "2024-10-21"},
 )
 
-# https://ai.google.dev/gemini-api/docs/openai, and of tool calls without index and id and an end of `stop` after them
-# https://discuss.ai.google.dev/t/openai-compatibilioty-with-jnodejs-error/50746
-GEMINI = Vendor(
-    "remote::gemini",
-    "https://ai.google.dev/gemini-api/docs/openai, https://ai.google.dev/gemini-api/docs/troubleshooting",
-    prefix="/v1beta/openai",
-    usage="in each chunk",
-    calls="bare",
-    call_ends="stop",
-    repeats_role=True,
-    embedding_usage=None,
-    told={"/v1beta/openai/models": {"object": "list", "data": [{"id": "models/sky", "object": "model"}]}},
-    # Errors are lists, and a wrong key is a bad request.
-    unauthorized=(
-        400,
-        [{"error": {"code": 400, "message": "Please pass a valid API key.", "status": "INVALID_ARGUMENT"}}],
-    ),
-    unknown_model=(
-        404,
-        [{"error": {"code": 404, "message": "models/unknown is not found", "status": "NOT_FOUND"}}],
-    ),
-    too_many=(429, [{"error": {"code": 429, "message": "Resource exhausted.", "status": "RESOURCE_EXHAUSTED"}}]),
-    failure=(500, [{"error": {"code": 500, "message": "An internal error.", "status": "INTERNAL"}}]),
-    broken={"error": {"code": 503, "message": "It ran out of memory.", "status": "UNAVAILABLE"}},
-)
-
-VERTEX = Vendor(
+# Of other publishers' models; Google's own are in google.py.
+VERTEX_MAAS = Vendor(
     "remote::vertexai",
-    "https://cloud.google.com/vertex-ai/generative-ai/docs/migrate/openai/overview",
-    config={"project": "p", "location": "us-central1", "allowed_models": ["google/sky"]},
+    "https://cloud.google.com/vertex-ai/generative-ai/docs/maas/use-open-models, …/docs/migrate/openai/overview",
+    variant="-maas",
+    config={"project": "p", "location": "us-central1", "allowed_models": ["meta/sky"]},
     prefix="/v1/projects/p/locations/us-central1/endpoints/openapi",
     offers=frozenset({CHAT}),
     developer=False,
-    model="google/sky",
+    model="meta/sky",
     head={"system_fingerprint": ""},
     chunk_choice={"logprobs": None},
     usage="with the end",
