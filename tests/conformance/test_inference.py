@@ -41,7 +41,6 @@ REMOTE = {
     "remote::cerebras": "base_url",
     "remote::databricks": "base_url",
     "remote::fireworks": "url",
-    "remote::gemini": "base_url",
     "remote::groq": "url",
     "remote::nvidia": "base_url",
     "remote::passthrough": "url",

@@ -136,7 +136,7 @@ def test_the_official_client_adds_streamed_calls_up_to_the_whole(gateway: Gatewa
     assert choice.finish_reason == "tool_calls"
     assert [call.function.name for call in calls] == ["get_weather", "get_time"]
     for call in calls:
-        assert (call.type, call.function.arguments) == ("function", ARGUMENTS)
+        assert (call.type, json.loads(call.function.arguments)) == ("function", json.loads(ARGUMENTS))
         assert call.id.startswith("call_")
         assert call.id.count("call_") == 1
 

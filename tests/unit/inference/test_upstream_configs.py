@@ -24,12 +24,12 @@ NVIDIA = "https://integrate.api.nvidia.com/v1"
 OPENAI = "https://api.openai.com/v1"
 SAMBANOVA = "https://api.sambanova.ai/v1"
 TOGETHER = "https://api.together.xyz/v1"
-GEMINI = "https://generativelanguage.googleapis.com/v1beta/openai"
+GEMINI = "https://generativelanguage.googleapis.com/v1beta"
 WORKSPACE = "https://w.cloud.databricks.com"
 RUNPOD = "https://api.runpod.ai/v2/abc/openai/v1"
 RESOURCE = "https://r.openai.azure.com"
 WATSONX = "https://us-south.ml.cloud.ibm.com"
-VERTEX = "aiplatform.googleapis.com/v1/projects/p/locations/{}/endpoints/openapi"
+VERTEX = "aiplatform.googleapis.com/v1/projects/p/locations/{}"
 
 ENV = {
     "AZURE_API_BASE": RESOURCE,
