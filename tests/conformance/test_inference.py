@@ -26,6 +26,7 @@ from llamastack.apis import Api
 from llamastack.call import ANONYMOUS_ADMIN, Call
 from llamastack.errors import NotSupported, StackError
 from llamastack.providers import Provider, load, specs
+from tests.conformance.vendors import NATIVES
 from tests.live import EMBEDDING, SERVERS, Live
 from tests.upstream import serving
 
@@ -133,7 +134,7 @@ async def completed_in_chunks(served: Served, **fields: Any) -> list[CompletionC
 def test_every_provider_is_under_this_contract() -> None:
     """But for those whose servers have other paths than the small upstream: they are under that of test_vendors.py."""
     another_name = {"inline::transformers"}
-    clouds = {"remote::anthropic", "remote::azure", "remote::oci", "remote::vertexai", "remote::watsonx"}
+    clouds = {"remote::azure", "remote::oci", "remote::watsonx", *(vendor.provider_type for vendor in NATIVES)}
     other_paths = {"remote::hf::endpoint", "remote::hf::serverless", "remote::tgi", *clouds}
     ours = {"remote::llamastack"}
     assert set(specs(Api.inference)) - another_name - other_paths == {*LOCAL, *REMOTE, *ours}

@@ -212,6 +212,29 @@ def _choice(mode: str, names: list[str] | None) -> Any:
     return {"type": "allowed_tools", "allowed_tools": {"mode": kinds[mode], "tools": allowed}}
 
 
+PLACES = {
+    "max_tokens": ("generationConfig.maxOutputTokens",),
+    "max_completion_tokens": ("generationConfig.maxOutputTokens",),
+    "temperature": ("generationConfig.temperature",),
+    "top_p": ("generationConfig.topP",),
+    "n": ("generationConfig.candidateCount",),
+    "stop": ("generationConfig.stopSequences",),
+    "seed": ("generationConfig.seed",),
+    "frequency_penalty": ("generationConfig.frequencyPenalty",),
+    "presence_penalty": ("generationConfig.presencePenalty",),
+    "logprobs": ("generationConfig.responseLogprobs",),
+    "top_logprobs": ("generationConfig.logprobs",),
+    "response_format": ("generationConfig.responseMimeType", "generationConfig.responseJsonSchema"),
+    "tools": ("tools",),
+    "tool_choice": ("toolConfig.functionCallingConfig.mode",),
+    "reasoning_effort": ("generationConfig.thinkingConfig",),
+    "messages.content.input_audio": ("contents",),
+    "messages.content.file": ("contents",),
+}
+# A newer server may tell how a model is before it answers.
+NOVELTIES = ({"candidates": [], "modelStatus": {"modelStage": "STABLE"}},)
+
+
 def failure(code: int, status: str, message: str) -> JSON:
     return {"error": {"code": code, "message": message, "status": status}}
 
@@ -239,6 +262,8 @@ GEMINI = Generates(
         "prompt_tokens_details": {"cached_tokens": CACHED},
         "completion_tokens_details": {"reasoning_tokens": THOUGHT},
     },
+    places=PLACES,
+    novelties=NOVELTIES,
     told={"/v1beta/models": {"models": [LISTED]}},
     # A wrong key is a bad request.
     unauthorized=(400, failure(400, "INVALID_ARGUMENT", "API key not valid. Please pass a valid API key.")),
@@ -261,6 +286,8 @@ VERTEX = Predicts(
     thinks=True,
     reasons=GEMINI.reasons,
     extras=GEMINI.extras,
+    places=PLACES,
+    novelties=NOVELTIES,
     unauthorized=(401, failure(401, "UNAUTHENTICATED", "Request had invalid authentication credentials.")),
     unknown_model=(404, failure(404, "NOT_FOUND", "Publisher Model `unknown` was not found.")),
     too_many=GEMINI.too_many,

@@ -16,13 +16,12 @@ from llamastack.errors import BadRequest
 
 JSON = dict[str, Any]
 Refuse = Callable[[str], None]
-AS_THEY_ARE = {
-    "temperature": "temperature",
-    "top_p": "topP",
-    "seed": "seed",
-    "n": "candidateCount",
-    "frequency_penalty": "frequencyPenalty",
-    "presence_penalty": "presencePenalty",
+AS_THEY_ARE = {"temperature": "temperature", "top_p": "topP", "seed": "seed"}
+# These with the value that asks for nothing; not every model knows them.
+BEYOND = {
+    "n": ("candidateCount", 1),
+    "frequency_penalty": ("frequencyPenalty", 0),
+    "presence_penalty": ("presencePenalty", 0),
 }
 # Fields that Google has no word for, each with the values that ask for nothing.
 WITHOUT_A_WORD: dict[str, tuple[object, ...]] = {"logit_bias": ({},), "parallel_tool_calls": (True,), "user": ("",)}
@@ -88,6 +87,9 @@ def _config(request: ChatCompletionRequest, refuse: Refuse) -> JSON:
         if value is not None and value not in WITHOUT_A_WORD[name]:
             refuse(name)
     config: JSON = {ours: value for name, ours in AS_THEY_ARE.items() if (value := getattr(request, name)) is not None}
+    for name, (ours, nothing) in BEYOND.items():
+        if (value := getattr(request, name)) not in (None, nothing):
+            config[ours] = value
     if request.limit is not None:
         config["maxOutputTokens"] = request.limit
     if request.stop:
@@ -121,7 +123,7 @@ def _thinking(effort: str, model: str, refuse: Refuse) -> JSON:
         return {"thinkingConfig": {"thinkingBudget": BUDGETS[effort], "includeThoughts": effort != "none"}}
     if generation(model) != 2 and effort in LEVELS:
         return {"thinkingConfig": {"thinkingLevel": effort, "includeThoughts": True}}
-    refuse(f"reasoning_effort: {effort}")
+    refuse("reasoning_effort")
     return {}
 
 
