@@ -1,6 +1,7 @@
 """The openai package against the real server and a real model."""
 
 import math
+import time
 from typing import Annotated, Any, Literal
 
 import openai
@@ -92,6 +93,14 @@ def test_models_are_listed_and_told(client: openai.OpenAI) -> None:
     assert {CHAT, EMBEDDING} <= set(models)
     assert models[EMBEDDING].metadata["embedding_dimension"] == 384
     assert client.models.retrieve(CHAT).owned_by == "meta-reference"
+
+
+def test_a_local_model_tells_its_context_once_it_is_listed(client: openai.OpenAI) -> None:
+    """The server is ready before it has asked its own engines what they have."""
+    ends = time.monotonic() + 100
+    while (model := client.models.retrieve(CHAT)).context_length is None and time.monotonic() < ends:
+        time.sleep(0.1)
+    assert (model.context_length, model.sources, model.prices) == (4096, {"context_length": "provider"}, None)
 
 
 def test_an_unknown_model(client: openai.OpenAI) -> None:
