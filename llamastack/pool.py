@@ -16,6 +16,7 @@ from llamastack.snapshot import ProviderRecord
 HEALTH_SECONDS = 3.0
 DRAIN_SECONDS = 30.0
 STOP_SECONDS = 5.0
+SOON_SECONDS = 1.0
 CUT_SECONDS = 1.0  # for those that are stopped at once then
 logger = logging.getLogger(__name__)
 
@@ -32,6 +33,7 @@ class Running:
         self.track: Track | None = None
         self.started = asyncio.create_task(self._start(services, tape))
         self.started.add_done_callback(lambda task: task.cancelled() or task.exception())
+        self.began = asyncio.get_running_loop().time()
 
     async def _start(self, services: Mapping[Api, Any], tape: Tape | None) -> None:
         """Errors are kept: whoever waits for this task gets the reason."""
@@ -70,6 +72,13 @@ class Running:
             await asyncio.shield(self.started)
         except StackError as error:
             raise Unavailable(f"Provider '{self.record.provider_id}' is unavailable: {error.message}") from error
+
+    async def starts_soon(self, seconds: float) -> bool:
+        """Whether it has started, well or not; waited for until it has taken so many seconds, and no longer."""
+        left = self.began + seconds - asyncio.get_running_loop().time()
+        if not self.started.done() and left > 0:
+            await asyncio.wait([self.started], timeout=left)
+        return self.started.done()
 
     @property
     def failed(self) -> bool:
@@ -147,6 +156,11 @@ class ProviderPool:
     def started(self, key: int) -> bool:
         running = self._running.get(key)
         return running is not None and running.started.done()
+
+    async def starts_soon(self, key: int, seconds: float = SOON_SECONDS) -> bool:
+        """Whether nobody need wait for a provider's start any more, or not for long."""
+        running = self._running.get(key)
+        return running is None or await running.starts_soon(seconds)
 
     def refreshes(self, key: int) -> bool:
         running = self._running.get(key)

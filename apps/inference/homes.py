@@ -35,7 +35,7 @@ class Homes:
         for place in self.places[:-1]:
             try:
                 with replaceable():
-                    self._refuse_unstarted(place)
+                    await self._refuse_unstarted(place)
                     return await ask(place)
             except StackError as error:
                 if not self._moves_on(error, place):
@@ -49,9 +49,9 @@ class Homes:
                 raise
             raise last_of([*failed, error]) from error
 
-    def _refuse_unstarted(self, place: Place) -> None:
+    async def _refuse_unstarted(self, place: Place) -> None:
         """Who loads a model for minutes is waited for where nobody else is there."""
-        if not self.pool.started(place.provider.key):
+        if not await self.pool.starts_soon(place.provider.key):
             raise Unavailable(f"Provider '{place.provider.provider_id}' has not started yet.", retry_after=1)
 
     def _moves_on(self, error: StackError, place: Place) -> bool:

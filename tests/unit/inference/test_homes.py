@@ -122,7 +122,7 @@ class Registry:
     async def use(self, record: ProviderRecord) -> AsyncIterator[Fake]:
         yield self.fakes[record.key]
 
-    def started(self, key: int) -> bool:
+    async def starts_soon(self, key: int) -> bool:
         return self.fakes[key].started
 
     def reads(self, key: int) -> list[str]:

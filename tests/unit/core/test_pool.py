@@ -1,0 +1,62 @@
+"""How long a provider that starts is waited for by those who can do without it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import ClassVar
+
+import pytest
+
+from llamastack.apis import Api
+from llamastack.errors import StackError
+from llamastack.pool import ProviderPool
+from llamastack.providers import Provider, ProviderSpec
+from llamastack.snapshot import ProviderRecord
+
+
+class Slow(Provider):
+    """It starts once it may."""
+
+    may: ClassVar[asyncio.Event]
+
+    async def start(self) -> None:
+        await self.may.wait()
+
+
+class Failing(Slow):
+    async def start(self) -> None:
+        await super().start()
+        raise StackError("no such engine")
+
+
+PROVIDERS = {"inline::slow": ProviderSpec(f"{__name__}.Slow"), "inline::failing": ProviderSpec(f"{__name__}.Failing")}
+
+
+@pytest.fixture
+async def pool() -> AsyncIterator[ProviderPool]:
+    """With both of them, which are starting."""
+    Slow.may = asyncio.Event()
+    running = ProviderPool({})
+    kinds = enumerate(PROVIDERS)
+    running.apply({key: ProviderRecord(key, "*", kind, Api.inference, kind, __name__, {}, "1") for key, kind in kinds})
+    yield running
+    Slow.may.set()
+    await running.close()
+
+
+@pytest.mark.parametrize("key", [0, 1])
+async def test_a_start_that_takes_a_moment_is_waited_for_however_it_ends(pool: ProviderPool, key: int) -> None:
+    asking = asyncio.create_task(pool.starts_soon(key, 60))
+    await asyncio.sleep(0)
+    assert not asking.done()
+    Slow.may.set()
+    assert await asking
+    assert await pool.starts_soon(key, 0)
+
+
+async def test_a_start_that_has_taken_longer_is_not(pool: ProviderPool) -> None:
+    assert not await pool.starts_soon(0, 0.01)
+    assert not await pool.starts_soon(0, 0)
+
+
+async def test_nobody_waits_for_a_provider_that_is_not_there(pool: ProviderPool) -> None:
+    assert await pool.starts_soon(99)
