@@ -20,7 +20,7 @@ from apps.registry.effective import provider_record, shown_model
 from apps.registry.facts import facts_of_row, provider_types
 from apps.registry.filters import EnabledFilter, ProviderFilter, TypeFilter
 from apps.registry.forms import CONFIG, ModelForm, ProviderForm, model_form, named, provider_form
-from apps.registry.models import Model, Origin, Provider, Resource
+from apps.registry.models import Model, Provider, Resource
 from apps.registry.origins import Setting, class_of, fields_of, settings_of
 from apps.registry.shown import (
     as_code,
@@ -153,7 +153,7 @@ class ProviderAdmin(ResourceAdmin):
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         """Names the models that go with their provider."""
         deleted, counts, forbidden, protected = super().get_deleted_objects(objs, request)
-        names = [str(model) for row in objs for model in service.models_on(row).filter(origin=Origin.discovered)]
+        names = [str(model) for row in objs for model in service.discovered_on(row)]
         if names:
             deleted, counts = [*deleted, [f"Model: {name}" for name in names]], {**counts, "models": len(names)}
         return deleted, counts, forbidden, protected

@@ -28,9 +28,10 @@ from apps.registry.secrets import masked
 from llamastack import __version__
 from llamastack.apis import Api
 from llamastack.call import Principal
+from llamastack.config.homes import ModelHome
 from llamastack.db import db
 from llamastack.errors import BadRequest, NotFound, PermissionDenied
-from llamastack.snapshot import ModelRecord, ProviderRecord
+from llamastack.snapshot import Home, ModelRecord, ProviderRecord
 from llamastack.stack import current
 
 router = Router()
@@ -55,7 +56,8 @@ async def get_model(request: Request, model_id: str) -> Any:
 async def register_model(request: Request, body: RegisterModel) -> Any:
     """Give a provider's model a name. Needs an admin's key where keys are required."""
     live, principal = current().live, admin(request)
-    provider_id = chosen_provider(live.snapshot.providers_of(principal.tenant), body)
+    known = live.snapshot.providers_of(principal.tenant)
+    provider_id = chosen_provider(known, body) if body.homes is None else body.provider_id
     await db(service.register_model, principal, provider_id, body)
     await live.refresh()
     return shown_model(await live.named(request.auth, body.model_id))
@@ -170,7 +172,15 @@ def shown_model(model: ModelRecord) -> ModelInfo:
         max_output_tokens=facts.max_output_tokens,
         prices=facts.prices,
         sources=dict(facts.sources),
+        homes=[shown_home(home) for home in model.homes],
+        affinity=model.affinity,
     )
+
+
+def shown_home(home: Home) -> ModelHome:
+    names = {"provider_id": home.provider_id, "provider_model_id": home.provider_model_id, "model": home.model}
+    given: dict[str, Any] = {name: value for name, value in names.items() if value}
+    return ModelHome.model_construct(**given, weight=int(home.weight), order=home.order)
 
 
 def known_health() -> dict[int, tuple[bool | None, str]]:

@@ -6,6 +6,7 @@ import logging
 import math
 import os
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Any
 
@@ -18,6 +19,7 @@ from apps.registry.secrets import leaves, unsealed
 from llamastack.apis import Api
 from llamastack.call import SHARED_TENANT
 from llamastack.config import ConfigError, expand
+from llamastack.config.homes import ModelHome, first_home
 from llamastack.config.source import Place
 from llamastack.errors import StackError
 from llamastack.model_facts import facts_in
@@ -27,6 +29,8 @@ from llamastack.snapshot import Home, KeyRecord, ModelRecord, ProviderRecord
 logger = logging.getLogger(__name__)
 MODEL_DEFAULTS: Mapping[str, Any] = {
     "provider_model_id": None,
+    "homes": None,
+    "affinity": None,
     "model_type": "llm",
     "aliases": [],
     "metadata": {},
@@ -113,9 +117,26 @@ def model_fields(row: Model) -> dict[str, Any]:
 
 
 def shown_model(row: Model) -> dict[str, Any]:
-    """Every field of a model that may be edited, as it holds now."""
+    """Every field of a model that may be edited, as it holds now; with homes, the provider is that of the first."""
     merged = model_fields(row)
-    return {**MODEL_DEFAULTS} | {name: merged[name] for name in ("provider_id", *MODEL_DEFAULTS) if name in merged}
+    shown = {**MODEL_DEFAULTS} | {name: merged[name] for name in ("provider_id", *MODEL_DEFAULTS) if name in merged}
+    homes = homes_of(merged)
+    if homes is None:
+        return shown
+    first = first_home(homes) or ModelHome()
+    of_first = {"provider_id": first.provider_id or "", "provider_model_id": first.provider_model_id}
+    return shown | of_first | {"homes": [home.model_dump() for home in homes]}
+
+
+def homes_of(merged: Mapping[str, Any]) -> list[ModelHome] | None:
+    """The homes a model's fields list, but for those that are off or cannot be read; None where there is no list."""
+    if merged.get("homes") is None:
+        return None
+    homes = []
+    for written in merged["homes"]:
+        with suppress(AttributeError, ValidationError):  # no mapping; a variable that is missing
+            homes.append(ModelHome(**{name: value for name, value in written.items() if value is not None}))
+    return [home for home in homes if home.provider_id or home.model]
 
 
 def model_record(row: Model) -> ModelRecord:
@@ -147,11 +168,19 @@ def homes_in(merged: Mapping[str, Any], identifier: str) -> tuple[Home, ...]:
     """The homes a model's fields list; those that cannot be read are left out, and the log tells."""
     homes = []
     for place, written in enumerate(merged.get("homes") or ()):
+        if _is_off(written):
+            continue
         try:
             homes.append(_home(written, identifier))
         except (AttributeError, TypeError, ValueError) as error:  # such as a variable that is missing now
             logger.warning("Home %d of model %s cannot be read: %s", place, identifier, error)
     return tuple(homes)
+
+
+def _is_off(written: Any) -> bool:
+    """Whether a variable that is not set takes the home out."""
+    named = [written[name] for name in ("provider_id", "model") if name in written] if isinstance(written, dict) else []
+    return bool(named) and not any(named)
 
 
 def _home(written: Mapping[str, Any], identifier: str) -> Home:

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -123,24 +123,61 @@ def _models(made: Export, config: StackConfig, written: list[dict[str, Any]]) ->
     made.note("model", sorted(on - rows.keys()), "not applied yet, and left out")
     inference = made.run["providers"].get(Api.inference, [])
     provided = {_expanded(item["provider_id"]) for item in inference}
-    usable = {name for name, row in rows.items() if row.enabled and model_record(row).provider_id in provided}
+    homes = _homes({name: row for name, row in rows.items() if row.enabled}, provided)
+    usable = homes.keys()
     stranded = [name for name, row in rows.items() if row.enabled and name not in usable]
     made.note("model", stranded, "its provider is left out, and so is it")
+    short = [name for name, kept in homes.items() if len(kept) < len(rows[name].merged.get("homes") or ())]
+    made.note("model", short, "a home of it is left out")
     run = []
     for item in written:
         name = _expanded(item.get("model_id", item.get("identifier")))
         row = rows.pop(name, None)
         if row is not None and name in usable:
-            run.append(_model(row, item))
+            run.append(_model(row, item, homes[name]))
         elif name not in on:
             run.append(dict(item))
-    return run + [_model(row, {}) for name, row in rows.items() if name in usable]
+    return run + [_model(row, {}, homes[name]) for name, row in rows.items() if name in usable]
 
 
-def _model(row: Model, item: Mapping[str, Any]) -> dict[str, Any]:
-    merged = row.merged
+def _homes(rows: Mapping[str, Model], providers: Collection[str]) -> dict[str, list[Any]]:
+    """The models that can be served by what is exported, each with those of its listed homes that can be."""
+    models: set[str] = set()
+    served: set[str] = set()
+    while more := {name: row for name, row in rows.items() if name not in served and _served(row, providers, models)}:
+        served |= more.keys()
+        models |= {alias for name, row in more.items() for alias in (name, *model_record(row).aliases)}
+    return {name: _served_homes(row, providers, models) for name, row in rows.items() if name in served}
+
+
+def _served(row: Model, providers: Collection[str], models: Collection[str]) -> bool:
+    if row.merged.get("homes") is None:
+        return model_record(row).provider_id in providers
+    return any(_named(home) for home in _served_homes(row, providers, models))
+
+
+def _served_homes(row: Model, providers: Collection[str], models: Collection[str]) -> list[Any]:
+    """The homes that a model lists, as written, but for those on what is left out. One that is switched off stays."""
+    homes = row.merged.get("homes") or ()
+    return [home for home in homes if not _named(home) or _is_served(home, providers, models)]
+
+
+def _is_served(home: Mapping[str, Any], providers: Collection[str], models: Collection[str]) -> bool:
+    """A model that a provider has yet to list counts as there."""
+    if not home.get("model"):
+        return _named(home) in providers
+    return _named(home) in models or _named(home).partition("/")[0] in providers
+
+
+def _named(home: Mapping[str, Any]) -> str:
+    return _expanded(home.get("model") or home.get("provider_id"))
+
+
+def _model(row: Model, item: Mapping[str, Any], homes: list[Any]) -> dict[str, Any]:
+    merged = row.merged | ({"homes": homes, "provider_id": None, "provider_model_id": None} if homes else {})
     fields = {name: merged[name] for name in WrittenModel.model_fields if name in merged}
-    kept = {name: value for name, value in fields.items() if value or name not in ("aliases", "default")}
+    optional = ("aliases", "default", "affinity", "provider_id", "provider_model_id")
+    kept = {name: value for name, value in fields.items() if value or name not in optional}
     return {"model_id": _as_written(item, "model_id", row.identifier), **kept}
 
 

@@ -6,6 +6,7 @@ from typing import Any, get_args
 from django.contrib.admin import SimpleListFilter
 from django.db.models import Q
 
+from apps.registry import homes
 from apps.registry.models import merged_is
 from apps.registry.schemas import ModelType
 
@@ -30,12 +31,17 @@ class TypeFilter(MergedFilter):
 
 
 class ProviderFilter(MergedFilter):
+    """By every home that a model has."""
+
     title = "provider"
     parameter_name = "provider_id"
 
+    def queryset(self, request: Any, queryset: Any) -> Any:
+        return queryset if self.value() is None else homes.at(queryset, str(self.value()))
+
     def lookups(self, request: Any, model_admin: Any) -> Iterable[tuple[str, str]]:
-        names = {row.merged.get("provider_id", "") for row in model_admin.get_queryset(request)}
-        return [(name, name) for name in sorted(names) if name]
+        names = {name for row in model_admin.get_queryset(request) for name in homes.providers_of(row)}
+        return [(name, name) for name in sorted(names)]
 
 
 class EnabledFilter(SimpleListFilter):

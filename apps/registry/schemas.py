@@ -4,10 +4,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from llamastack.config.homes import MOST_HOMES, Affinity, ModelHome
 from llamastack.model_facts import Prices
 
 ModelType = Literal["llm", "embedding", "rerank"]
 MOST_ALIASES = 100
+# Checked by the registry's service, whose sentence says more.
+HOMES_BOUNDS: dict[str, JsonValue] = {"minItems": 1, "maxItems": MOST_HOMES}
+AFFINITY = "The field of a request whose value keeps its calls at one home, so that prompts cached there are found."
 
 
 class ProviderModel(BaseModel):
@@ -21,7 +25,10 @@ class ProviderModel(BaseModel):
 
 
 class ModelInfo(BaseModel):
-    """A registered model: OpenAI's fields (id, object, created, owned_by) beside Llama Stack's."""
+    """A registered model: OpenAI's fields (id, object, created, owned_by) beside Llama Stack's.
+
+    `provider_id` and `provider_resource_id` are those of the first of its homes.
+    """
 
     model_config = ConfigDict(protected_namespaces=())
 
@@ -38,6 +45,8 @@ class ModelInfo(BaseModel):
     custom_metadata: dict[str, Any]
     aliases: list[str]
     default: bool
+    homes: list[ModelHome]
+    affinity: str
     context_length: int | None = Field(None, description="The longest input, in tokens.")
     max_output_tokens: int | None = None
     prices: Prices | None = Field(None, description="US dollars for a million tokens.")
@@ -54,7 +63,8 @@ ModelName = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\x00
 
 class RegisterModel(BaseModel):
     """`provider_model_id` is the provider's own name, `model_id` where it is not given; metadata of an embedding model
-    needs `embedding_dimension`. Without `provider_id` the part before the first slash, or the only provider, is meant.
+    needs `embedding_dimension`. Without `provider_id` the part before the first slash, or the only provider, is meant;
+    `homes` say it in its place where several may serve the model.
     """
 
     model_config = ConfigDict(protected_namespaces=(), extra="forbid")
@@ -63,14 +73,16 @@ class RegisterModel(BaseModel):
     provider_id: str | None = Field(None, max_length=255)
     provider_model_id: ModelName | None = None
     model_type: ModelType = "llm"
+    homes: list[ModelHome] | None = Field(None, json_schema_extra=HOMES_BOUNDS)
+    affinity: Affinity | None = Field(None, description=AFFINITY)
     metadata: dict[str, JsonValue] = {}
     aliases: list[ModelName] = Field([], max_length=MOST_ALIASES, description="Other names that it answers to.")
     default: bool = Field(False, description="Listed first of its type, in place of the one before.")
 
 
 class UpdateModel(BaseModel):
-    """Only what is given changes. A null `provider_model_id` is `model_id` again; `metadata` and `aliases` are replaced
-    as a whole.
+    """Only what is given changes. A null `provider_model_id` is `model_id` again; `metadata`, `aliases` and `homes` are
+    replaced as a whole. Null `homes` leave the one that `provider_id` names.
     """
 
     model_config = ConfigDict(protected_namespaces=(), extra="forbid")
@@ -79,6 +91,8 @@ class UpdateModel(BaseModel):
     provider_id: str = Field(default_factory=str, max_length=255)
     provider_model_id: ModelName | None = Field(default_factory=lambda: None)
     model_type: ModelType = Field(default_factory=lambda: "llm")
+    homes: list[ModelHome] | None = Field(default_factory=lambda: None, json_schema_extra=HOMES_BOUNDS)
+    affinity: Affinity | None = Field(default_factory=lambda: None, description=AFFINITY)
     metadata: dict[str, JsonValue] = Field(default_factory=dict)
     aliases: list[ModelName] = Field(default_factory=list, max_length=MOST_ALIASES)
     default: bool = Field(default_factory=bool)

@@ -5,7 +5,7 @@ process through its snapshot.
 """
 
 import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from copy import copy
 from datetime import timedelta
@@ -15,6 +15,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from apps.access.models import Owned, SnapshotVersion, Tombstone
+from apps.registry import homes
 from apps.registry.config_classes import by_own_names, config_class
 from apps.registry.effective import environment, listed_metadata, model_fields, model_record, shown_model
 from apps.registry.models import (
@@ -57,6 +58,7 @@ def apply(config: StackConfig) -> None:
         _set_gone(row, True)
     for row in Model.objects.filter(origin=Origin.yaml, gone=False).exclude(pk__in=kept_models):
         _set_gone(row, True)
+    homes.warn_of_faults()
     Provider.objects.update(discovered_at=None, checked_at=None)  # each start asks its providers anew
     Tombstone.objects.filter(created_at__lt=timezone.now() - KEEP_TOMBSTONES).delete()
 
@@ -192,15 +194,17 @@ def edit_model(row: Model, changes: Mapping[str, Any]) -> Model:
 def changed_model(row: Model, changes: Mapping[str, Any]) -> Model:
     """The row, unsaved, with `changes` laid over what it has (`Model` lists the names).
 
-    Raises Conflict where its identifier or an alias is another model's, and BadRequest where metadata lacks something.
+    Raises Conflict where its identifier or an alias is another model's, and BadRequest where metadata lacks something
+    or a home is wrong. `homes` is replaced as a whole; None leaves the one that `provider_id` names.
     """
     _refuse_duplicate(row, Model.objects.all())
     _refuse_sealed(changes.get("metadata"), "metadata")
-    row.override = row.override | dict(changes)
+    row.override = row.override | homes.edited(row, changes)
     if "metadata" in changes and (problem := problem_in(model_fields(row).get("metadata", {}))):
         raise BadRequest("'{}': {}.".format(*problem), param=problem[0])
     if row.pk is None or "aliases" in changes:
         _refuse_taken_names(row)
+    homes.refuse_faults(row, changes)
     if row.merged.get("model_type", "llm") == "embedding" and not _dimension(row):
         raise BadRequest("An embedding model needs 'embedding_dimension' in its metadata.", param="metadata")
     return row
@@ -222,7 +226,11 @@ def model_changes(row: Model, wanted: Mapping[str, Any]) -> dict[str, Any]:
     Raises BadRequest for a field that the environment sets: an edit of it would not hold.
     """
     before = shown_model(row) if row.pk else {}
+    if wanted.get("homes") is not None:
+        wanted = {**wanted, "homes": [home.model_dump() for home in homes.read(wanted["homes"], row.identifier)]}
     changes = {name: value for name, value in wanted.items() if value != before.get(name)}
+    if "homes" in changes and wanted["homes"] is None:  # the provider is named again
+        changes |= {name: wanted[name] for name in ("provider_id", "provider_model_id") if wanted.get(name)}
     if "metadata" in changes:
         changes["metadata"] = patch_between(row.declared.get("metadata", {}), changes["metadata"])
     edited = copy(row)
@@ -263,17 +271,22 @@ def _refuse_duplicate(row: Resource, table: Any) -> None:
 
 @transaction.atomic
 def delete_provider(row: Provider) -> None:
-    """Remove a provider and the models discovered on it. One that the YAML declares can only be disabled."""
+    """Remove a provider, and the models discovered on it that have no home elsewhere. One that the YAML declares can
+    only be disabled, and one that is a model's only home stays.
+    """
     _refuse_declared(row)
-    for model in models_on(row).filter(origin=Origin.discovered):
+    found = discovered_on(row)
+    homes.refuse_to_strand(row, found)
+    for model in found:
         model.delete()
     row.delete()
 
 
 @transaction.atomic
 def delete_model(row: Model) -> None:
-    """Remove a model. One that the YAML declares can only be disabled."""
+    """Remove a model. One that the YAML declares can only be disabled, and one that is another's only home stays."""
     _refuse_declared(row)
+    homes.refuse_to_strand(None, [row])
     row.delete()
 
 
@@ -285,11 +298,11 @@ def _refuse_declared(row: Resource) -> None:
 # --- the API ---
 
 
-def register_model(principal: Principal, provider_id: str, asked: RegisterModel) -> None:
+def register_model(principal: Principal, provider_id: str | None, asked: RegisterModel) -> None:
     """A model of the caller's tenant. Raises Conflict where the name is taken."""
     row = Model(identifier=asked.model_id, tenant=principal.tenant, owner=principal.name, origin=Origin.api)
     changes = asked.model_dump(exclude={"model_id", "provider_id"}, exclude_unset=True, exclude_none=True)
-    edit_model(row, {"provider_id": provider_id, **changes})
+    edit_model(row, ({"provider_id": provider_id} if provider_id else {}) | changes)
 
 
 @transaction.atomic
@@ -326,8 +339,14 @@ def may_change(principal: Principal, row: Owned) -> bool:
 
 
 def models_on(provider: Provider) -> Any:
-    """The models that are registered on a provider, in any way."""
-    return Model.objects.filter(merged_is("provider_id", provider.identifier), tenant=provider.tenant)
+    """The models that are registered on a provider, in any way, or have a home there."""
+    return homes.at(Model.objects.filter(tenant=provider.tenant), provider.identifier)
+
+
+def discovered_on(provider: Provider) -> list[Model]:
+    """The models that were discovered on a provider and go with it: they have no home elsewhere."""
+    found = models_on(provider).filter(origin=Origin.discovered)
+    return [row for row in found if not homes.lives_elsewhere(row, provider.identifier)]
 
 
 @transaction.atomic
@@ -340,23 +359,34 @@ def record_listing(provider_key: int, listing: Iterable[ProviderModel]) -> int:
     provider = Provider.objects.filter(pk=provider_key).first()
     if provider is None:
         return 0
-    known = {row.merged.get("provider_model_id", row.identifier): row for row in models_on(provider)}
+    known: set[str] = set()
     listed = {model.provider_model_id: model for model in listing if _storable(model)}
-    for name, row in known.items():
-        if row.origin == Origin.discovered:
-            _seen(row, listed.get(name))
-    for row in _given_names_on(provider):
-        _told(row, listed.get(row.merged.get("provider_model_id", row.identifier)))
+    for row in models_on(provider):
+        known |= homes.names_at(row, provider.identifier)
+    for row in Model.objects.filter(
+        origin=Origin.discovered, tenant=provider.tenant, declared__provider_id=provider.identifier
+    ):
+        name = row.declared.get("provider_model_id", row.identifier)
+        known.add(name)
+        _seen(row, listed.get(name))
+    for row, name in _given_names_on(provider):
+        _told(row, listed.get(name))
     return sum(_discovered(provider, model) for name, model in listed.items() if name not in known)
 
 
-def _given_names_on(provider: Provider) -> Any:
-    """The models on it that somebody named: on a shared one, those of all tenants without such a one of their own."""
-    rows = Model.objects.filter(merged_is("provider_id", provider.identifier)).exclude(origin=Origin.discovered)
+def _given_names_on(provider: Provider) -> Iterator[tuple[Model, str]]:
+    """The models shown on it that somebody named: on a shared one, those of all tenants without such a one of their
+    own. Each with the provider's name of it."""
+    rows = Model.objects.exclude(origin=Origin.discovered)
     if provider.tenant != SHARED_TENANT:
-        return rows.filter(tenant=provider.tenant)
-    own = Provider.objects.filter(api=provider.api, identifier=provider.identifier).exclude(tenant=SHARED_TENANT)
-    return rows.exclude(tenant__in=own.values("tenant"))
+        rows = rows.filter(tenant=provider.tenant)
+    else:
+        own = Provider.objects.filter(api=provider.api, identifier=provider.identifier).exclude(tenant=SHARED_TENANT)
+        rows = rows.exclude(tenant__in=own.values("tenant"))
+    for row in homes.at(rows, provider.identifier):
+        shown = shown_model(row)
+        if shown.get("provider_id") == provider.identifier:
+            yield row, shown["provider_model_id"] or row.identifier
 
 
 def _told(row: Model, model: ProviderModel | None) -> None:

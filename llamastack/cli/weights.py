@@ -40,8 +40,9 @@ def needed(config: StackConfig) -> Iterator[str]:
     running = {provider.provider_id for provider in inline}
     elsewhere = {str(provider.config.get("model")) for provider in inline if _lies_elsewhere(provider)}
     for model in config.registered_resources.models:
-        if model.provider_id in running and model.provider_model_id not in elsewhere:
-            yield model.provider_model_id
+        for provider_id, name in model.places():
+            if provider_id in running and name not in elsewhere:
+                yield name
 
 
 def _lies_elsewhere(provider: ProviderEntry) -> bool:

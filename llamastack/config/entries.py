@@ -6,8 +6,9 @@ from typing import Any
 
 from llamastack.apis import SERVED, Api
 from llamastack.config.expand import DISABLED, Environment, expand
+from llamastack.config.homes import Known, ModelHome, Registered, disagreement, faults, first_home
 from llamastack.config.known import KNOWN_APIS, KNOWN_PROVIDER_TYPES, REGISTRY_APIS
-from llamastack.config.sections import ModelEntry, ProviderEntry, WrittenModel, WrittenProvider
+from llamastack.config.sections import ModelEntry, ProviderEntry, WrittenHome, WrittenModel, WrittenProvider
 from llamastack.config.source import ConfigError, Place, Problem, Source
 from llamastack.config.validate import validated
 from llamastack.near import did_you_mean
@@ -36,6 +37,8 @@ class Reader:
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     absent: set[str] = field(default_factory=set)
+    left_out: set[str] = field(default_factory=set)
+    homes: dict[str, tuple[Place, list[ModelHome | None]]] = field(default_factory=dict)
 
     def providers(self, written: Any) -> dict[str, list[ProviderEntry]]:
         if not isinstance(written, dict | None):
@@ -150,6 +153,7 @@ class Reader:
         self.check_names(list(models.values()))
         for name in ("INFERENCE_MODEL", "SAFETY_MODEL"):
             self.add_from_environment(name, models, providers)
+        self.check_homes(list(models.values()), {provider.provider_id for provider in providers})
         return list(models.values())
 
     def check_names(self, models: list[ModelEntry]) -> None:
@@ -172,12 +176,64 @@ class Reader:
             declared["model_id"] = declared.pop("identifier")
             self.source.move((*place, "identifier"), (*place, "model_id"))
         model, _ = validated(WrittenModel, declared, self.env, place)
+        if model.homes is not None:
+            return self.model_with_homes(model, declared, place)
         if "provider_id" not in declared:
             self.notes.append(f"model {model.model_id} is not registered: its entry names no provider_id")
         if model.provider_id in OFF or not model.model_id or not self.has_provider(model, providers, place):
+            self.left_out.add(str(model.model_id))
             return None
         values = {**model.model_dump(), "provider_model_id": model.provider_model_id or model.model_id}
         return ModelEntry(**values, declared=declared, line=self.source.line(place))
+
+    def model_with_homes(self, model: WrittenModel, declared: dict[str, Any], place: Place) -> ModelEntry | None:
+        if not model.model_id:
+            return None
+        known = len(self.problems)
+        written = declared["homes"]
+        homes = [self.attempt(self.home, model, item, (*place, "homes", i)) for i, item in enumerate(written)]
+        on = [home for home in homes if home is not None]
+        if homes and not on and len(self.problems) == known:
+            self.notes.append(f"model {model.model_id} is not registered: none of its homes is enabled")
+        if homes and not on:
+            self.left_out.add(model.model_id)
+            return None
+        given = {"provider_id": model.provider_id, "provider_model_id": model.provider_model_id}
+        if fault := disagreement(on, model.model_id, **given):
+            self.problem(fault[1], (*place, *fault[0]))
+        self.homes[model.model_id] = place, homes
+        first = first_home(on) or ModelHome()
+        shown = {
+            "provider_id": first.provider_id or "",
+            "provider_model_id": first.provider_model_id or model.model_id,
+            "homes": on,
+        }
+        return ModelEntry(**model.model_dump() | shown, declared=declared, line=self.source.line(place))
+
+    def home(self, model: WrittenModel, item: Any, place: Place) -> ModelHome | None:
+        """A home, or None where it is off."""
+        if not isinstance(item, dict):
+            raise ConfigError(Problem("expected a home with provider_id or model", place))
+        if not expand([item], self.env):
+            return None
+        home, _ = validated(WrittenHome, item, self.env, place)
+        if home.provider_id in self.absent:
+            self.notes.append(
+                f"model {model.model_id}: provider '{home.provider_id}' is not enabled, and no home of it"
+            )
+            return None
+        off = home.provider_id is None and home.model is None and {"provider_id", "model"} & item.keys()
+        return None if off else ModelHome(**home.model_dump())
+
+    def check_homes(self, models: list[ModelEntry], providers: set[str]) -> None:
+        """What homes name is there, and none of them leads back to its model."""
+        registered = {model.model_id: _registered(model) for model in models}
+        names = {alias: registered[model.model_id] for model in models for alias in model.aliases} | registered
+        known = Known(providers, names, later={*providers, *self.absent, *self.left_out})
+        for name, (place, homes) in self.homes.items():
+            if name in registered:
+                for where, message in faults(registered[name], homes, known):
+                    self.problem(message, (*place, *where))
 
     def has_provider(self, model: WrittenModel, providers: list[ProviderEntry], place: Place) -> bool:
         ids = [provider.provider_id for provider in providers]
@@ -230,6 +286,11 @@ class Reader:
                 by_reason.setdefault(entry.unavailable, []).append(entry.provider_id)
         for reason, ids in by_reason.items():
             self.notes.append(f"providers.{api}: unavailable: {', '.join(ids)} ({reason})")
+
+
+def _registered(model: ModelEntry) -> Registered:
+    dimension = model.metadata.get("embedding_dimension")
+    return Registered(model.model_id, model.model_type, dimension, tuple(model.homes or ()))
 
 
 def _id_as_written(item: Any) -> str:

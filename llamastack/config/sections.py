@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from llamastack.config.homes import Affinity, ModelHome
 from llamastack.model_facts import problem_in
 
 
@@ -209,10 +210,14 @@ class VectorStores(Section):
     default_embedding_model: EmbeddingModelReference | None = None
 
 
-class WrittenModel(Section):
-    """A model entry; an empty `model_id` or `provider_id` means: not to be registered.
+class WrittenHome(Section, ModelHome):
+    """A home as a run.yaml has it; one whose `provider_id` or `model` is empty is off."""
 
-    `aliases` and `default` are ours: 0.3.5 has neither.
+
+class WrittenModel(Section):
+    """A model entry; an empty `model_id` or `provider_id` means: not to be registered. Its homes are read on their own.
+
+    `aliases`, `default`, `homes` and `affinity` are ours: 0.3.5 has none of them.
     """
 
     model_id: str | None = Field(max_length=255)
@@ -222,6 +227,8 @@ class WrittenModel(Section):
     metadata: dict[str, Any] = {}
     aliases: list[str] = []
     default: bool = False
+    homes: list[Any] | None = None
+    affinity: Affinity = ""
 
     @field_validator("metadata")
     @classmethod
@@ -232,7 +239,7 @@ class WrittenModel(Section):
 
     @model_validator(mode="after")
     def check_dimension(self) -> Self:
-        if self.model_type == "embedding" and self.provider_id:
+        if self.model_type == "embedding" and (self.provider_id or self.homes):
             dimension = self.metadata.get("embedding_dimension")
             if not isinstance(dimension, int) or isinstance(dimension, bool) or dimension < 1:
                 raise ValueError("an embedding model needs metadata.embedding_dimension, a positive whole number")
@@ -240,13 +247,23 @@ class WrittenModel(Section):
 
 
 class ModelEntry(WrittenModel):
-    """A model to register: `declared` is the entry as written, `line` where it was (None: from the environment)."""
+    """A model to register: `declared` is the entry as written, `line` where it was (None: from the environment).
+
+    Of `homes` those that are on; a model with such a list is shown on the first provider of them.
+    """
 
     model_id: str
     provider_id: str
     provider_model_id: str
+    homes: list[ModelHome] | None = None
     declared: dict[str, Any] = {}
     line: int | None = None
+
+    def places(self) -> list[tuple[str, str]]:
+        """The providers that serve it, each with its own name of the model."""
+        homes = [home for home in self.homes or () if home.provider_id]
+        plain = [] if self.homes else [(self.provider_id, self.provider_model_id)]
+        return plain + [(str(home.provider_id), home.provider_model_id or self.model_id) for home in homes]
 
 
 class ShieldEntry(Section):

@@ -5,6 +5,7 @@ from typing import Any
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.renderers import OpenApiJsonRenderer
+from pydantic import BaseModel
 
 ERROR = {
     "type": "object",
@@ -27,6 +28,17 @@ ANSWER = {
     "description": "What went wrong, and what to do about it.",
     "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
 }
+
+
+def as_openapi(model: type[BaseModel]) -> dict[str, Any]:
+    """A pydantic model in the words of OpenAPI 3.0, which has no type null: what is null is not in an answer."""
+    schema = model.model_json_schema()
+    fields = {name: found.pop("anyOf", [{}])[0] | found for name, found in schema["properties"].items()}
+    shown = {name: {key: field[key] for key in field if key != "title"} for name, field in fields.items()}
+    for field in shown.values():
+        if field.get("default", 0) is None:
+            del field["default"]
+    return {"type": "object", "description": schema["description"], "properties": shown, "additionalProperties": False}
 
 
 class DescriptionJSON(OpenApiJsonRenderer):

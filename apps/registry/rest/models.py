@@ -5,21 +5,24 @@ from typing import Any, get_args
 
 from django.db.models import QuerySet
 from django_filters import rest_framework as filters
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from apps.registry import service
+from apps.registry import homes, service
 from apps.registry.effective import MODEL_DEFAULTS, shown_model
 from apps.registry.facts import facts_of_row, provider_types
 from apps.registry.fields import YES_OR_NO
 from apps.registry.models import Model, Origin, Provider, from_environment, merged_is
 from apps.registry.rest.access import MayManage
 from apps.registry.rest.base import SHOWN, Managed, Strict, Switch, bounded
-from apps.registry.schemas import MOST_ALIASES, ModelType
+from apps.registry.rest.description import as_openapi
+from apps.registry.schemas import AFFINITY, HOMES_BOUNDS, MOST_ALIASES, ModelType
 from llamastack.apis import Api
 from llamastack.call import SHARED_TENANT
+from llamastack.config.homes import AFFINITY_FORM, LONGEST_AFFINITY, ModelHome
 from llamastack.errors import BadRequest
 from llamastack.near import did_you_mean
 
@@ -30,13 +33,37 @@ def name(**options: Any) -> serializers.RegexField:
     return serializers.RegexField(r"^[^\x00-\x1f]+\Z", max_length=255, **options)
 
 
+HOMES = {
+    "type": "array",
+    "items": as_openapi(ModelHome),
+    **HOMES_BOUNDS,
+    "nullable": True,
+    "description": "The places that serve it; null: the one that `provider_id` names.",
+}
+
+
+@extend_schema_field(HOMES)
+class HomesField(serializers.Field[Any, Any, Any, Any]):
+    """What the registry's service reads and refuses, whichever door it comes by."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        return data
+
+    def to_representation(self, value: Any) -> Any:
+        return value
+
+
 class ModelSerializer(Strict):
-    """A model. `metadata` and `aliases` are replaced whole; `locked` fields are set by the environment."""
+    """A model. `metadata`, `aliases` and `homes` are replaced whole; `locked` fields are set by the environment."""
 
     model_id = name(help_text="The name that callers send as `model`; it may hold slashes, and stays as it is.")
-    provider_id = name()
+    provider_id = name(required=False, allow_blank=True, help_text="With `homes`, that of the first of them.")
     provider_model_id = name(
         allow_null=True, default=None, help_text="The provider's own name; null: the same as ours."
+    )
+    homes = HomesField(allow_null=True, default=None)
+    affinity = serializers.RegexField(
+        AFFINITY_FORM, allow_null=True, default=None, max_length=LONGEST_AFFINITY, help_text=AFFINITY
     )
     model_type = serializers.ChoiceField(TYPES, default="llm")
     metadata = serializers.DictField(
@@ -128,6 +155,8 @@ class ModelFilter(filters.FilterSet):
     gone = Switch()
 
     def merged(self, rows: QuerySet[Model], name: str, value: str) -> QuerySet[Model]:
+        if name == "provider_id":
+            return homes.at(rows, value)
         wanted = YES_OR_NO[value] if name in ("default", "enabled") else value
         return rows.filter(merged_is(name, wanted, MODEL_DEFAULTS.get(name)))
 

@@ -169,3 +169,35 @@ def test_a_file_that_was_not_applied_is_said_to_be_so(apply: Any, tmp_path: Path
     made = exported("starter")
     assert made.run["providers"]["inference"] != []  # those that wait for their variable
     assert "model SmolLM2-135M-Instruct, all-MiniLM-L6-v2: not applied yet, and left out" in made.notes
+
+
+def test_homes_come_back_as_they_hold(apply: Any, tmp_path: Path) -> None:
+    source = apply(
+        [openai(), openai("two"), openai("off")],
+        [
+            {"model_id": "fast", "model_type": "llm", "homes": [{"provider_id": "one"}, {"model": "one/new"}]},
+            {"model_id": "best", "model_type": "llm", "homes": [{"provider_id": "one"}], "affinity": "user"},
+            llm("plain", aliases=["simple"]),
+            {"model_id": "lost", "model_type": "llm", "homes": [{"model": "sunk"}, {"provider_id": "off"}]},
+            {"model_id": "sunk", "model_type": "llm", "homes": [{"provider_id": "off"}]},
+        ],
+    )
+    homes = [{"model": "fast"}, {"provider_id": "two", "weight": 3}, {"model": "simple", "order": 2}, {"model": "lost"}]
+    service.edit_model(Model.objects.get(identifier="best"), {"homes": homes})
+    both = [{"provider_id": "one"}, {"provider_id": "two"}]
+    service.edit_model(Model.objects.get(identifier="plain"), {"homes": both})
+    service.edit_provider(Provider.objects.get(identifier="off"), {}, enabled=False)
+    made = exported(source)
+    assert models(made)["best"] == {"model_id": "best", "model_type": "llm", "homes": homes[:3], "affinity": "user"}
+    assert models(made)["plain"] == {"model_id": "plain", "model_type": "llm", "homes": both, "aliases": ["simple"]}
+    assert made.notes[-2:] == [
+        "model lost, sunk: its provider is left out, and so is it",
+        "model best: a home of it is left out",
+    ]
+    path = tmp_path / "exported.yaml"
+    path.write_text(yaml.safe_dump(made.run))
+    before = {name: model_record(Model.objects.get(identifier=name)).homes for name in ("fast", "plain")}
+    service.apply(load_config(path))
+    assert {name: model_record(Model.objects.get(identifier=name)).homes for name in ("fast", "plain")} == before
+    again = exported(path)
+    assert again.run == made.run
