@@ -11,7 +11,7 @@ Price = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
 
 
 class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
 
 
 class Rates(Strict):
@@ -41,7 +41,7 @@ class Prices(Rates):
 class ModelFacts(BaseModel):
     """`context_length` is the longest input; of models whose input and output share one window, that window."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True, defer_build=True)
 
     context_length: Tokens | None = None
     max_output_tokens: Tokens | None = None
@@ -49,7 +49,7 @@ class ModelFacts(BaseModel):
 
 
 FACTS = tuple(ModelFacts.model_fields)
-NOTHING = ModelFacts()
+NOTHING = ModelFacts.model_construct()  # built when a model first says something, not when the server starts
 
 
 def facts_in(metadata: Mapping[str, Any]) -> ModelFacts:

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from apps.registry.effective import model_record
-from apps.registry.known_models import known_model
 from apps.registry.models import Model, Provider
 from llamastack.apis import Api
 from llamastack.call import SHARED_TENANT
@@ -36,6 +35,8 @@ def facts_in(snapshot: Snapshot, model: ModelRecord) -> Facts:
 
 def facts_of(model: ModelRecord, provider_type: str, provider_model_id: str) -> Facts:
     """Of a model where a provider of that type serves it as `provider_model_id`: a lookup, without the database."""
+    from apps.registry.known_models import known_model  # a start does without it
+
     known = known_model(provider_type, provider_model_id)
     said = {OPERATOR: model.stated, PROVIDER: model.listed}
     if known:

@@ -8,14 +8,15 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-DATE = re.compile(r"[-@](?:\d{8}|\d{4}-\d{2}-\d{2})$")
+# Patterns are compiled when the first model is asked for, not when the server starts.
+DATE = r"[-@](?:\d{8}|\d{4}-\d{2}-\d{2})$"
 # Google's `-001`, `@001` and `@default`.
-NUMBERED = re.compile(r"[-@](?:\d{3}|default)$")
-GOOGLE_PATH = re.compile(r"^(?:projects/[^/]+/locations/[^/]+/)?(?:publishers/[^/]+/)?models/")
+NUMBERED = r"[-@](?:\d{3}|default)$"
+GOOGLE_PATH = r"^(?:projects/[^/]+/locations/[^/]+/)?(?:publishers/[^/]+/)?models/"
 # https://docs.aws.amazon.com/bedrock/latest/userguide/inference-profiles-support.html
-REGION = re.compile(r"^(?:us-gov|us|eu|apac|au|jp|ca|global)\.")
-BEDROCK_VERSION = re.compile(r"-v\d+(?::\d+)?$|:\d+$")
-ARN = re.compile(r"^arn:[^:]*:bedrock:[^:]*:[^:]*:(?:foundation-model|inference-profile)/(.+)$")
+REGION = r"^(?:us-gov|us|eu|apac|au|jp|ca|global)\."
+BEDROCK_VERSION = r"-v\d+(?::\d+)?$|:\d+$"
+ARN = r"^arn:[^:]*:bedrock:[^:]*:[^:]*:(?:foundation-model|inference-profile)/(.+)$"
 FIREWORKS = "accounts/fireworks/models/"
 
 
@@ -33,29 +34,29 @@ def alone(name: str) -> tuple[str, ...]:
 
 
 def dated(name: str) -> str:
-    return DATE.sub("", name)
+    return re.sub(DATE, "", name)
 
 
 def google(name: str) -> tuple[str, ...]:
     """`models/…` and `publishers/…/models/…` are paths to a model; `google/…` says whose it is."""
-    plain = GOOGLE_PATH.sub("", name)
+    plain = re.sub(GOOGLE_PATH, "", name)
     return tuple(dict.fromkeys((plain, plain.rpartition("/")[2])))
 
 
 def google_family(name: str) -> str:
-    return DATE.sub("", NUMBERED.sub("", name))
+    return re.sub(DATE, "", re.sub(NUMBERED, "", name))
 
 
 def bedrock(name: str) -> tuple[str, ...]:
     """A model's or a profile's ARN ends in its id. Others name a contract or a model of one's own: nothing is known."""
     if not name.startswith("arn:"):
         return (name,)
-    found = ARN.match(name)
+    found = re.match(ARN, name)
     return (found[1],) if found else ()
 
 
 def bedrock_family(name: str) -> str:
-    return DATE.sub("", BEDROCK_VERSION.sub("", REGION.sub("", name)))
+    return re.sub(DATE, "", re.sub(BEDROCK_VERSION, "", re.sub(REGION, "", name)))
 
 
 def fireworks(name: str) -> tuple[str, ...]:
