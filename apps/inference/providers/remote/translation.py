@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -21,7 +21,10 @@ class Translation:
 
     It is made for one call and does no I/O. `path` is below the vendor's address. Where an answer is not in the
     vendor's dialect, `whole` and `chunks` raise Malformed; where it says that it failed, AnswerFailed.
+    `several`: the vendor gives as many choices as are asked for; otherwise one, also where `n` was left out.
     """
+
+    several: ClassVar[bool] = True
 
     def __init__(self, request: Request, path: str, body: Any) -> None:
         self.request = request

@@ -168,7 +168,8 @@ class Vendor(Provider, ABC):
 
     async def post_chat_completion(self, call: Call, request: ChatCompletionRequest) -> ChatReply:
         translation = self.of(call).translated(request)
-        stream = ChatStream(request.model, request.choices, request.wants_usage or not request.stream)
+        choices = request.choices if translation.several else 1
+        stream = ChatStream(request.model, choices, request.wants_usage or not request.stream)
         if request.stream:
             return self.chunks(call, ChatCompletionChunk, translation, stream)
         return await self.whole(call, ChatCompletion, translation, stream)

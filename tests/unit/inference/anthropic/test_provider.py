@@ -17,7 +17,18 @@ from llamastack.errors import (
     UpstreamRejected,
 )
 from tests.unit.inference.anthropic import saying
-from tests.unit.inference.scripted import CALL, Line, Status, Stream, chat, embedding, scripted, started, with_data
+from tests.unit.inference.scripted import (
+    CALL,
+    Line,
+    Status,
+    Stream,
+    chat,
+    embedding,
+    heard,
+    scripted,
+    started,
+    with_data,
+)
 
 MESSAGES = "POST /v1/messages"
 MODELS = "GET /v1/models?limit=1000"
@@ -110,15 +121,16 @@ def listed(name: str, **more: Any) -> dict[str, Any]:
     return {"type": "model", "id": name, "display_name": name, "created_at": "2025-09-29T00:00:00Z", **more}
 
 
-async def test_models_are_listed_page_by_page_with_the_length_of_their_context() -> None:
-    first = {"data": [listed("a", max_input_tokens=200_000), listed("b")], "has_more": True, "last_id": "b"}
+async def test_models_are_listed_page_by_page_with_how_much_they_read_and_write() -> None:
+    limits = {"max_input_tokens": 200_000, "max_tokens": 64_000}
+    first = {"data": [listed("a", **limits), listed("b")], "has_more": True, "last_id": "b"}
     second = {"data": [listed("c", lifecycle="retired"), listed("d", max_input_tokens=None)], "has_more": False}
     script = {MODELS: first, f"{MODELS}&after_id=b": second | {"last_id": "d"}}
     async with scripted(script) as vendor, started(anthropic(vendor.url)) as provider:
         models = await provider.get_models(CALL)
         assert (await provider.health()).message == "4 models"
     assert [(model.provider_model_id, model.metadata) for model in models] == [
-        ("a", {"context_length": 200_000}),
+        ("a", {"context_length": 200_000, "max_output_tokens": 64_000}),
         ("b", {}),
         ("d", {}),
     ]
@@ -165,6 +177,16 @@ async def test_what_cannot_be_expressed_is_refused_or_left_out_as_the_config_say
             reply = await provider.post_chat_completion(CALL, asking(logprobs=True, seed=7))
     assert reply.choices[0].message.content == "Hello."
     assert vendor.asked[0].body.keys() == {"model", "max_tokens", "messages"}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_one_choice_is_whole_where_others_were_left_out(stream: bool) -> None:
+    line = Stream(saying.spoken("Hello."), done=False) if stream else HELLO
+    async with scripted({MESSAGES: line}) as vendor:
+        async with started(anthropic(vendor.url, drop_unsupported=True)) as provider:
+            reply = await provider.post_chat_completion(CALL, asking(n=2, stream=stream))
+            said = await heard(reply) if stream else reply.choices[0].message.content
+    assert said == "Hello."
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,13 @@ def test_who_asks_is_told(name: str) -> None:
     assert body(**{name: "u-1"})["metadata"] == {"user_id": "u-1"}
 
 
+def test_one_who_has_two_names_is_refused() -> None:
+    assert body(user="u", safety_identifier="u")["metadata"] == {"user_id": "u"}
+    with pytest.raises(BadRequest, match="one id") as caught:
+        body(user="u", safety_identifier="v")
+    assert caught.value.param == "user"
+
+
 def test_a_user_that_is_too_long_is_refused_by_name() -> None:
     with pytest.raises(BadRequest, match="512") as caught:
         body(user="u" * 513)
@@ -68,9 +75,21 @@ def test_anthropics_own_fields_are_sent_as_they_are() -> None:
         "container": "container_1",
         "inference_geo": "us",
         "cache_control": {"type": "ephemeral"},
+        "output_config": {"effort": "low"},
     }
     made = body(**own)
     assert {name: made[name] for name in own} == own
+
+
+def test_what_is_told_in_anthropics_words_too_is_told_once() -> None:
+    config = {"effort": "low"}
+    form = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"properties": {"b": {}}}}}
+    assert body(output_config=config, response_format=form)["output_config"].keys() == {"effort", "format"}
+    assert config == {"effort": "low"}
+    for name, given in (("effort", {"reasoning_effort": "low"}), ("format", {"response_format": form})):
+        with pytest.raises(BadRequest, match="give one of them") as caught:
+            body(model="claude-opus-4-8", output_config={name: None}, **given)
+        assert caught.value.param == "output_config"
 
 
 def test_what_is_for_our_own_store_stays_here() -> None:

@@ -68,17 +68,17 @@ class Anthropic(Vendor):
         for _ in range(MAX_PAGES):
             answer = await self.egress.get(f"v1/models?limit={PAGE}{after}")
             page = answer if isinstance(answer, dict) else {}
-            items += self.checked(page.get("data"))
-            last = page.get("last_id")
-            if not page.get("has_more") or not isinstance(last, str):
+            listed = self.checked(page.get("data"))
+            items += listed
+            if not page.get("has_more") or not listed:
                 return items
-            after = f"&after_id={quote(last, safe='')}"
+            after = f"&after_id={quote(listed[-1]['id'], safe='')}"
         raise UpstreamError(f"{self.upstream} lists models without an end.")
 
     def described(self, item: dict[str, Any]) -> ProviderModel | None:
-        """A model with the length of its context, which newer lists tell. Retired ones are listed, and not served."""
+        """A model with how much it reads and writes, which newer lists tell. Retired ones are not served."""
         if item.get("lifecycle") == "retired":
             return None
-        length = item.get("max_input_tokens")
-        metadata = {"context_length": length} if isinstance(length, int) and length > 0 else {}
+        told = {"context_length": item.get("max_input_tokens"), "max_output_tokens": item.get("max_tokens")}
+        metadata = {name: length for name, length in told.items() if isinstance(length, int) and length > 0}
         return ProviderModel(provider_model_id=item["id"], model_type="llm", metadata=metadata)

@@ -29,7 +29,7 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = {
 }
 NEUTRAL_EXTRA: Mapping[str, tuple[Any, ...]] = {"modalities": (["text"],), "verbosity": ("medium",)}
 # Anthropic's own fields, which are sent as they are.
-OWN = ("top_k", "thinking", "cache_control", "container", "inference_geo", "speed", "diagnostics")
+OWN = ("top_k", "thinking", "output_config", "cache_control", "container", "inference_geo", "speed", "diagnostics")
 KNOWN = (*OWN, "service_tier", "safety_identifier")
 TIERS = {"auto": "auto", "default": "standard_only", "standard_only": "standard_only"}
 LONGEST_USER = 512
@@ -82,7 +82,10 @@ def _extra(request: ChatCompletionRequest, lacks: Lacks) -> JSON:
 def _identity(request: ChatCompletionRequest, extra: JSON, lacks: Lacks) -> JSON:
     """Who asks, and at which tier."""
     said: JSON = {}
-    user = request.user or extra.get("safety_identifier")
+    user, newer = request.user, extra.get("safety_identifier")
+    if user and newer and user != newer:
+        raise BadRequest("Anthropic takes one id of a user: give 'user' or 'safety_identifier'.", param="user")
+    user = user or newer
     if isinstance(user, str) and user:
         if len(user) > LONGEST_USER:
             raise BadRequest(f"Anthropic takes a 'user' of at most {LONGEST_USER} characters.", param="user")

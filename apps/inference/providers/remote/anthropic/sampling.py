@@ -5,6 +5,7 @@ https://platform.claude.com/docs/en/build-with-claude/extended-thinking, …/ada
 
 from apps.inference.providers.remote.anthropic.families import Family
 from apps.inference.providers.remote.anthropic.lacks import JSON, Lacks
+from apps.inference.providers.remote.anthropic.schemas import configure
 from apps.inference.providers.remote.anthropic.tools import forces
 from apps.inference.schemas import ChatCompletionRequest
 from llamastack.errors import BadRequest
@@ -39,7 +40,7 @@ def think(body: JSON, request: ChatCompletionRequest, able: Family, lacks: Lacks
     elif able.thinking == "adaptive":
         # Newer models show none of their thoughts unless they are asked to.
         body["thinking"] = {"type": "adaptive", "display": "summarized"}
-        body.setdefault("output_config", {})["effort"] = _effort(effort, able)
+        configure(body, "effort", _effort(effort, able), "reasoning_effort")
     else:
         body["thinking"] = {"type": "enabled", "budget_tokens": _budget(effort, body["max_tokens"])}
 

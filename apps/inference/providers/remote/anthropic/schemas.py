@@ -9,6 +9,7 @@ from apps.inference.providers.remote.anthropic.families import Family
 from apps.inference.providers.remote.anthropic.lacks import JSON, Lacks
 from apps.inference.providers.remote.anthropic.tools import ANSWER, answer_tool, forces
 from apps.inference.schemas import JsonSchemaFormat, OtherFormat, ResponseFormat
+from llamastack.errors import BadRequest
 
 # Keywords whose values are schemas by name, lists of schemas, and schemas.
 BY_NAME = ("properties", "$defs", "definitions")
@@ -25,12 +26,21 @@ def formatted(body: JSON, asked: ResponseFormat | None, family: Family, lacks: L
         return None
     schema = asked.json_schema.json_schema if isinstance(asked, JsonSchemaFormat) else None
     if schema and family.follows_schemas and not _any_object(schema):
-        body.setdefault("output_config", {})["format"] = {"type": "json_schema", "schema": closed(schema)}
+        configure(body, "format", {"type": "json_schema", "schema": closed(schema)}, "response_format")
         return None
     if not family.can_be_forced:
         lacks.note("response_format", "This model follows schemas: give one, as type 'json_schema'.")
         return None
     return _by_tool(body, asked, schema)
+
+
+def configure(body: JSON, name: str, value: Any, asked_as: str) -> None:
+    """A field of `output_config`, where Anthropic's own words may stand already."""
+    config = body.get("output_config", {})
+    if not isinstance(config, dict) or name in config:
+        told = f"'output_config.{name}' and '{asked_as}' say the same: give one of them."
+        raise BadRequest(told, param="output_config")
+    body["output_config"] = config | {name: value}
 
 
 def _by_tool(body: JSON, asked: Any, schema: JSON | None) -> str | None:

@@ -19,6 +19,7 @@ class MessagesTranslation(Translation):
     `max_tokens` is asked for where the request gives no limit; without it, the most that the model gives.
     """
 
+    several = False
     request: ChatCompletionRequest
 
     def __init__(
