@@ -199,17 +199,20 @@ def meaning(body: JSON) -> JSON:
 
     Texts next to each other are one, and blanks between words are all the same; what system and developer say stands
     at the beginning; turns of one role are one; calls are numbered, and results are in the order of their calls; of
-    tools those are left that may be called, and how; defaults are left out.
+    tools those are left that may be called, and how, and where one must be, there is no format of an answer; defaults
+    are left out.
     """
     numbers: dict[str, int] = {}
     said = [turn for message in body["messages"] for turn in _meant(message, numbers)]
     system = [part["text"] for role, parts in said if role == "system" for part in parts]
     meant = {"system": _words(system), "turns": _joined([turn for turn in said if turn[0] != "system"])}
-    meant |= _tools_meant(body) | _format_meant(body.get("response_format"))
+    meant |= _tools_meant(body)
+    meant |= {} if meant.get("tool_choice") == "required" else _format_meant(body.get("response_format"))
     limit = body.get("max_completion_tokens") or body.get("max_tokens")
     stops = [body["stop"]] if isinstance(body.get("stop"), str) else body.get("stop")
     plain = {name: body.get(name) for name in ("temperature", "top_p", "seed", "reasoning_effort", "user")}
     plain |= {"limit": limit, "stop": stops or None, "n": body.get("n") if body.get("n") != 1 else None}
+    plain = {name: value for name, value in plain.items() if (name, value) not in (("temperature", 1), ("top_p", 1))}
     return meant | {name: value for name, value in plain.items() if value is not None}
 
 
@@ -311,15 +314,17 @@ def _format_meant(wanted: JSON | None) -> JSON:
 
 def plain_schema(schema: Any) -> Any:
     """A schema without what vendors demand, or what says nothing: closed objects, empty lists of properties."""
+    if schema is None:
+        return {"type": "object"}
     if isinstance(schema, list):
         return [plain_schema(item) for item in schema]
-    if not isinstance(schema, dict) and schema is not None:
+    if not isinstance(schema, dict):
         return schema
-    kept = {name: plain_schema(value) for name, value in (schema or {"type": "object"}).items()}
+    closed = schema.get("additionalProperties") is False
     return {
-        name: value
-        for name, value in kept.items()
-        if not (name == "additionalProperties" and value is False) and not (name in EMPTY and not value)
+        name: plain_schema(value)
+        for name, value in schema.items()
+        if not (closed and name == "additionalProperties") and not (name in EMPTY and not value)
     }
 
 

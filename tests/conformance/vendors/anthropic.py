@@ -9,7 +9,8 @@ from tests.conformance.vendors.native import Native, call, content, image, image
 from tests.conformance.vendors.vendor import CHAT, JSON, KEY, USAGE, Answer, Asking, NotUnderstood
 
 CHOICES = {"auto": "auto", "any": "required", "none": "none"}
-ANSWERS = ("answer", "place", "Place")  # what tests call their schemas, and no tool
+ANY_JSON = "json_answer"
+ANSWERS = (ANY_JSON, "answer", "place", "Place")  # what tests call their schemas, and no tool
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
 FIELDS = (
     *("model", "messages", "system", "max_tokens", "stop_sequences", "stream", "temperature", "top_p", "top_k"),
@@ -19,10 +20,6 @@ FIELDS = (
 
 @dataclass(frozen=True)
 class Messages(Native):
-    """`by_tool`: where it has no schemas, JSON comes as the input of a tool that has the schema's name."""
-
-    by_tool: bool = False
-
     @property
     def elsewhere(self) -> Mapping[str, Any]:
         listed = {"type": "model", "id": self.model, "display_name": "Sky", "created_at": "2025-02-19T00:00:00Z"}
@@ -46,8 +43,7 @@ class Messages(Native):
             asked["tools"] = [_tool(one) for one in needed(body, "tools", list)]
         if "metadata" in body:
             asked["user"] = only(body["metadata"], "user_id")["user_id"]
-        asked |= _choice(body) | _output(body) | _thinking(body)
-        return _answering(asked) if self.by_tool else asked
+        return _answering(asked | _choice(body) | _output(body) | _thinking(body))
 
     def whole(self, answer: Answer) -> JSON:
         return self._message(answer) | {"content": self._blocks(answer), "usage": self._usage()} | self._ending(answer)
@@ -67,10 +63,11 @@ class Messages(Native):
         return list(_whole(self._as_called(answer)))
 
     def _as_called(self, answer: Answer) -> Answer:
-        wanted = answer.body.get("response_format")
-        if not (self.by_tool and wanted):
+        """Where a tool is the answer, that it is called."""
+        named = (answer.body.get("response_format") or {}).get("tool")
+        if named is None:
             return answer
-        function = {"name": wanted["json_schema"]["name"], "arguments": answer.text}
+        function = {"name": named, "arguments": answer.text}
         return replace(answer, words=[], calls=[{"id": "toolu_0", "type": "function", "function": function}])
 
     def _message(self, answer: Answer) -> JSON:
@@ -163,15 +160,18 @@ def _choice(body: JSON) -> JSON:
 
 
 def _answering(asked: JSON) -> JSON:
-    """A question in which one of the tools is the answer."""
+    """A question in which the input of one of the tools is the answer, which any JSON is, and that of older models."""
     functions = [tool["function"] for tool in asked.get("tools", ())]
-    schemas = [function for function in functions if function["name"] in ANSWERS]
-    if not schemas:
+    answer = next((function for function in functions if function["name"] in ANSWERS), None)
+    if answer is None:
         return asked
-    left = [tool for tool in asked["tools"] if tool["function"]["name"] not in ANSWERS]
+    left = [tool for tool in asked["tools"] if tool["function"] is not answer]
     kept = {name: value for name, value in asked.items() if name not in ("tools", "tool_choice")}
-    wanted = {"response_format": schema(schemas[0]["parameters"], schemas[0]["name"])}
-    return kept | wanted | ({"tools": left} if left else {})
+    alone = {"tool_choice": "none"} if isinstance(asked.get("tool_choice"), dict) else {}
+    kept |= {"tools": left} | alone if left else {}
+    if answer["name"] == ANY_JSON:
+        return kept | {"response_format": {"type": "json_object", "tool": ANY_JSON}}
+    return kept | {"response_format": schema(answer["parameters"], answer["name"]) | {"tool": answer["name"]}}
 
 
 def _output(body: JSON) -> JSON:
@@ -280,7 +280,6 @@ ANTHROPIC_ADAPTIVE = replace(
 ANTHROPIC_COMPATIBLE = replace(
     ANTHROPIC,
     variant="-compatible",
-    by_tool=True,
     model="sky",
     places=ANTHROPIC.places | {"response_format": ("tools", "tool_choice")},
 )
