@@ -222,8 +222,7 @@ def _meant(message: JSON, numbers: dict[str, int]) -> list[tuple[str, list[JSON]
         case "system" | "developer":
             return [("system", parts)]
         case "tool":
-            content = [_result(part) for part in parts]
-            return [("result", [{"of": numbers[message["tool_call_id"]], "content": content}])]
+            return [("result", [{"of": numbers[message["tool_call_id"]], "content": _result(parts)}])]
         case "assistant":
             for call in message.get("tool_calls") or ():
                 numbers[call["id"]] = len(numbers)
@@ -261,13 +260,15 @@ def _words(texts: list[str]) -> str:
     return " ".join(" ".join(texts).split())
 
 
-def _result(part: JSON) -> JSON:
-    """A result that is the text of an object is that object."""
+def _result(parts: list[JSON]) -> Any:
+    """A result that is the text of an object is that object. Of any other text blanks do not count: some join parts."""
+    if [set(part) for part in parts] != [{"text"}]:
+        return parts
     try:
-        read = json.loads(part.get("text", ""))
+        read = json.loads(parts[0]["text"])
     except ValueError:
-        return part
-    return read if isinstance(read, dict) else part
+        read = None
+    return read if isinstance(read, dict) else "".join(parts[0]["text"].split())
 
 
 def _joined(turns: list[tuple[str, list[JSON]]]) -> list[JSON]:
