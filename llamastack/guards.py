@@ -14,6 +14,7 @@ from asgiref.typing import ASGIReceiveCallable, ASGISendCallable
 from django.http.request import split_domain_port, validate_host
 
 from llamastack import settings
+from llamastack.call import SERVED_BY
 from llamastack.errors import BadRequest, PermissionDenied, StackError, TooLarge, headers, render
 from llamastack.middleware import is_api
 
@@ -48,6 +49,9 @@ def check_host(headers: dict[str, str]) -> None:
         )
 
 
+READABLE = f"Retry-After, {SERVED_BY}".encode()  # of an answer's headers, beside those that any page may read
+
+
 def check_origin(headers: dict[str, str]) -> None:
     """Refuse pages of other sites: where no key is needed, they could use this server in a visitor's name."""
     origin = headers.get("origin")
@@ -70,7 +74,7 @@ def readable(scope: Any, send: Any) -> Any:
     if origin not in settings.ALLOWED_ORIGINS:
         return send
     names = (b"access-control-allow-origin", b"vary", b"access-control-expose-headers")
-    added = list(zip(names, (origin.encode("latin-1"), b"Origin", b"Retry-After"), strict=True))
+    added = list(zip(names, (origin.encode("latin-1"), b"Origin", READABLE), strict=True))
 
     async def send_readable(message: Any) -> None:
         if message["type"] == "http.response.start":

@@ -81,14 +81,17 @@ class ModelRecord:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a call can be sent: a provider, and its own id of the model."""
+    """Where a call can be sent: a provider, and its own id of the model. Callers are told of it by its `name`."""
 
     provider: ProviderRecord
     provider_model_id: str
+    name: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", f"{self.provider.provider_id}/{self.provider_model_id}")
 
     def __str__(self) -> str:
-        """As callers are told of it."""
-        return f"{self.provider.provider_id}/{self.provider_model_id}"
+        return self.name
 
 
 @dataclass(frozen=True, slots=True)

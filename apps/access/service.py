@@ -78,9 +78,10 @@ def admit(call: Call, snapshot: Snapshot, model: str, model_type: str) -> Route:
             f"Model '{model}' is of type '{found.model_type}'; this endpoint needs '{model_type}'.", param="model"
         )
     options = snapshot.options(found)
-    if not any(option.usable for option in options):
-        raise Unavailable(_in_one(dict.fromkeys(islice(_problems(model, options), MOST_TOLD))))
-    return Route(found, options)
+    for option in options:
+        if option.usable:
+            return Route(found, options)
+    raise Unavailable(_in_one(dict.fromkeys(islice(_problems(model, options), MOST_TOLD))))
 
 
 def _problems(model: str, options: Iterable[Option]) -> Iterator[str]:

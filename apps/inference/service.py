@@ -1,8 +1,7 @@
 """Inference by routing: the model's name says which provider answers."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
-from functools import partial
 from typing import Any, TypeVar
 
 from pydantic_core import to_json
@@ -35,7 +34,6 @@ from llamastack.snapshot import Place
 DIMENSION = "embedding_dimension"
 FOR_THE_STORE = ("store", "metadata")
 Operation = Callable[[Any], Any]  # a provider -> its method
-T = TypeVar("T")
 A = TypeVar("A", bound=ChatCompletion | ChatCompletionChunk | Completion | EmbeddingResponse)
 
 
@@ -73,11 +71,13 @@ class InferenceService:
 
         async def ask(place: Place) -> EmbeddingResponse:
             reply: EmbeddingResponse = await self._whole(call, place, request, lambda provider: provider.post_embedding)
-            if not route.only:
+            if route.only is None:
                 homes.check_dimension(reply, request.dimensions or route.model.metadata.get(DIMENSION), place)
             return reply
 
-        return _telling(route, call, await self._routed(call, route, request, ask))
+        if route.only is not None:
+            return await ask(route.only)
+        return _telling(call, await self._homes(call, route, request).answer(ask))
 
     async def rerank(self, call: Call, request: RerankRequest) -> RerankResponse:
         route = await self.live.admitted(call, request.model, "rerank")
@@ -85,61 +85,59 @@ class InferenceService:
         async def ask(place: Place) -> RerankResponse:
             async with self.live.pool.use(place.provider) as provider:
                 reply: RerankResponse = await provider.rerank(call, _inner(place, request))
-            call.served.by = str(place)
+            call.served.by = place.name
             return reply
 
-        return await self._routed(call, route, request, ask)
+        if route.only is not None:
+            return await ask(route.only)
+        return await self._homes(call, route, request).answer(ask)
 
     async def _generated(self, call: Call, request: GenerationRequest, inner: Any, operation: Operation) -> Any:
         """`inner` is what a provider is sent of the request."""
         route = await self.live.admitted(call, request.model, "llm")
-        if not request.stream:
-            ask = partial(self._whole, call, request=inner, operation=operation)
-            return _telling(route, call, await self._routed(call, route, request, ask))
-        if route.only:
-            return self._stream(call, route.only, inner, operation)
-        return self._stream_of_several(
-            call, route, request, partial(self._stream, call, request=inner, operation=operation)
-        )
+        only = route.only
+        if only is not None:
+            if request.stream:
+                return self._stream(call, only, inner, operation)
+            return await self._whole(call, only, inner, operation)
+        several = self._homes(call, route, request)
+        if request.stream:
+            return self._stream_of(several, lambda place: self._stream(call, place, inner, operation))
+        return _telling(call, await several.answer(lambda place: self._whole(call, place, inner, operation)))
 
-    async def _routed(self, call: Call, route: Route, request: Any, ask: Callable[[Place], Awaitable[T]]) -> T:
-        """What the model's one home answers, or the first of several that does."""
-        if route.only:
-            return await ask(route.only)
+    def _homes(self, call: Call, route: Route, request: Any) -> Homes:
         places = route.in_order(call.principal.tenant, homes.affinity(route.model, request))
-        return await Homes(call, self.live.pool, places).answer(ask)
+        return Homes(call, self.live.pool, places)
 
     async def _whole(self, call: Call, place: Place, request: Any, operation: Operation) -> Any:
         async with self.live.pool.use(place.provider) as provider:
             reply = await operation(provider)(call, _inner(place, request))
         reply.model = request.model
-        call.served.by = str(place)
+        call.served.by = place.name
         return reply
 
     async def _stream(self, call: Call, place: Place, request: Any, operation: Operation) -> AsyncGenerator[Any]:
         async with self.live.pool.use(place.provider) as provider:
             chunks = await operation(provider)(call, _inner(place, request))
             async with aclosing(chunks):
-                call.served.by = str(place)
+                call.served.by = place.name
                 async for chunk in chunks:
                     chunk.model = request.model
                     yield chunk
 
-    async def _stream_of_several(
-        self, call: Call, route: Route, request: Any, stream: Callable[[Place], AsyncGenerator[Any]]
-    ) -> AsyncGenerator[Any]:
+    async def _stream_of(self, several: Homes, stream: Callable[[Place], AsyncGenerator[Any]]) -> AsyncGenerator[Any]:
         """The chunks of the first home that gives one: from then on there is no other."""
 
         async def ask(place: Place) -> tuple[Any, AsyncGenerator[Any]]:
             chunks = stream(place)
             return await anext(chunks, None), chunks
 
-        first, chunks = await self._routed(call, route, request, ask)
+        first, chunks = await several.answer(ask)
         async with aclosing(chunks):
             if first is not None:
-                yield _telling(route, call, first)
+                yield _telling(several.call, first)
             async for chunk in chunks:
-                yield _telling(route, call, chunk)
+                yield _telling(several.call, chunk)
 
     async def _stored_stream(
         self, call: Call, request: ChatCompletionRequest, chunks: AsyncIterator[ChatCompletionChunk]
@@ -184,9 +182,9 @@ def _inner(place: Place, request: Any) -> Any:
     return request.model_copy(update={"model": place.provider_model_id})
 
 
-def _telling(route: Route, call: Call, reply: A) -> A:
-    """The reply, or chunk, whose usage says who has served it, where several could."""
-    if not route.only and reply.usage is not None:
+def _telling(call: Call, reply: A) -> A:
+    """The reply of one of several homes, or a chunk of it, whose usage says which it was."""
+    if reply.usage is not None:
         reply.usage.served_by = call.served.by
     return reply
 

@@ -49,6 +49,7 @@ def test_a_listed_page_reads_answers_and_errors(url: str) -> None:
     for response in (answer, error):
         assert response.headers["Access-Control-Allow-Origin"] == PAGE
         assert "Origin" in response.headers["Vary"]
+        assert response.headers["Access-Control-Expose-Headers"] == "Retry-After, X-LlamaStack-Served-By"
 
 
 def test_a_refusal_before_django_can_be_read_too(url: str) -> None:
