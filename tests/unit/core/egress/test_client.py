@@ -165,3 +165,11 @@ async def test_leaving_a_stream_closes_its_connection() -> None:
         await events.aclose()
         async with asyncio.timeout(1):
             await gone.wait()
+
+
+async def test_an_exchange_gives_any_status_with_its_body_to_who_reads_them() -> None:
+    async with upstream(saying(answer("400 Bad Request", b"no", b"X-Why: grant"))) as egress:
+        reply, body = await egress.exchange("POST", f"{egress.base_url}/token", b"grant=1", {"X-One": "1"})
+        assert (reply.status, reply.headers["x-why"], body) == (400, "grant", b"no")
+        with pytest.raises(UpstreamError, match=r"cannot be reached at http://127\.0\.0\.1:9/token \("):
+            await egress.exchange("GET", "http://127.0.0.1:9/token?key=secret", None, {})

@@ -139,7 +139,7 @@ class Turns:
         if (name := known or message.name) is None:
             return  # of a call that was refused, and left out
         parts = list(self._parts(message.content, f"{where}.content"))
-        told: JSON = {"name": name, "response": response("".join(part.get("text", "") for part in parts))}
+        told: JSON = {"name": name, "response": response("\n".join(part["text"] for part in parts if "text" in part))}
         if message.tool_call_id is not None:
             told = {"id": message.tool_call_id} | told
         if seen := [part for part in parts if "text" not in part]:
