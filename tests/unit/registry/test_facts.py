@@ -7,7 +7,7 @@ import pytest
 from django.core.exceptions import ObjectDoesNotExist
 
 from apps.registry import service
-from apps.registry.facts import facts_in, facts_of
+from apps.registry.facts import facts_in, facts_of, facts_of_row
 from apps.registry.known_models import known_model
 from apps.registry.models import Model, Provider
 from apps.registry.schemas import ProviderModel
@@ -67,6 +67,16 @@ def test_nothing_is_known_of_a_model_of_ones_own() -> None:
 def test_a_home_has_the_prices_of_its_own_vendor() -> None:
     here, there = facts_of(record(), "remote::openai", "gpt-4o"), facts_of(record(), "remote::bedrock", CLAUDE)
     assert (here.prices and here.prices.input, there.prices and there.prices.input) == (2.5, 3)
+
+
+def test_a_model_with_several_homes_is_shown_as_on_the_first_of_them() -> None:
+    homes = [
+        {"provider_id": "aws", "provider_model_id": CLAUDE, "order": 1},
+        {"provider_id": "openai", "provider_model_id": "gpt-4o"},
+    ]
+    row = Model(identifier="sky", declared={"homes": homes})
+    types = {("*", "aws"): "remote::bedrock", ("*", "openai"): "remote::openai"}
+    assert facts_of_row(row, types).context_length == 128_000
 
 
 def test_a_listings_odd_words_are_not_known() -> None:
