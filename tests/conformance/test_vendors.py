@@ -472,9 +472,12 @@ async def test_a_callers_own_key_goes_before_the_configured_one(vendor: Vendor, 
 
 
 @each(lambda vendor: vendor.native)
-async def test_its_models_are_listed(served: Served) -> None:
+async def test_a_listed_model_answers_by_its_listed_name(served: Served) -> None:
     [model] = await served.provider.get_models(CALL)
-    assert (model.provider_model_id, model.model_type) == (served.vendor.model, "llm")
+    assert model.model_type == "llm"
+    asking = served.chat().model_copy(update={"model": model.provider_model_id})
+    reply = await served.provider.post_chat_completion(CALL, asking)
+    assert (reply.choices[0].message.content, served.script.sent["model"]) == (SAID, served.vendor.model)
     health = await served.provider.health()
     assert health.ok
 
