@@ -43,6 +43,21 @@ def test_a_limit_is_known_or_one_that_every_model_of_its_time_has(name: str, lim
     assert family(name).limit == limit
 
 
-def test_only_the_newest_refuse_to_be_forced() -> None:
-    names = ("claude-opus-4-8", "claude-fable-5", "claude-fable-5-1", "claude-opus-5-5")
-    assert [family(name).can_be_forced for name in names] == [True, True, False, False]
+@pytest.mark.parametrize(
+    ("name", "forced", "unasked", "quiet"),
+    [
+        ("claude-haiku-4-5", True, False, None),
+        ("claude-opus-4-8", True, False, "disabled"),
+        ("claude-sonnet-5", True, True, "disabled"),
+        ("claude-haiku-5-5", True, True, "disabled"),
+        ("claude-sonnet-5-5", False, True, "between_tools"),
+        ("claude-fable-5", True, True, None),
+        ("claude-fable-5-1", False, True, None),
+        ("claude-opus-5-5", False, True, None),
+    ],
+)
+def test_the_newest_think_unasked_or_always_and_some_cannot_be_forced(
+    name: str, forced: bool, unasked: bool, quiet: str | None
+) -> None:
+    able = family(name)
+    assert (able.can_be_forced, able.thinks_unasked, able.quiet) == (forced, unasked, quiet)

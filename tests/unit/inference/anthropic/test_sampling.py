@@ -69,6 +69,9 @@ def test_no_effort_is_no_thinking() -> None:
     assert body(model=NEWEST, reasoning_effort="none")["thinking"] == {"type": "disabled"}
     assert "thinking" not in body(model=BUDGETED, reasoning_effort="none")
     assert "thinking" not in body(model=OLDEST, reasoning_effort="none")
+    assert body(model="claude-sonnet-5-5", reasoning_effort="none")["thinking"] == {"type": "between_tools"}
+    for always in ("claude-fable-5", "claude-opus-5-5", "claude-mythos-preview"):
+        assert refused(model=always, reasoning_effort="none") == "reasoning_effort"
 
 
 def test_an_effort_that_a_model_does_not_have_is_refused() -> None:
@@ -94,6 +97,15 @@ def test_nobody_thinks_who_is_forced_to_call(forcing: JSON) -> None:
         made = body(model=BUDGETED, config=DROPPING, **asked, **forcing)
         assert "thinking" not in made
         assert made["tool_choice"]["type"] in ("any", "tool")
+
+
+@pytest.mark.parametrize(
+    ("model", "thinking"),
+    [("claude-sonnet-5", {"type": "disabled"}), ("claude-haiku-5-5", {"type": "disabled"}), (NEWEST, None)],
+)
+def test_who_thinks_unasked_is_asked_not_to_where_a_call_is_forced(model: str, thinking: Any) -> None:
+    assert body(model=model, tools=[TOOL], tool_choice="required").get("thinking") == thinking
+    assert "thinking" not in body(model=model, tools=[TOOL])
 
 
 def test_who_may_call_may_think_and_so_may_who_follows_a_schema() -> None:

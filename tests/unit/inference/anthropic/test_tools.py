@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from apps.inference.providers.unsupported import GeneratesConfig
 from llamastack.errors import UnsupportedParameter
 from tests.unit.inference.anthropic.asking import HI, JSON, body
 
@@ -112,6 +113,23 @@ def test_a_choice_that_anthropic_does_not_know_is_refused() -> None:
     with pytest.raises(UnsupportedParameter) as caught:
         chosen({"type": "custom", "custom": {"name": "free"}})
     assert caught.value.param == "tool_choice"
+
+
+@pytest.mark.parametrize(
+    "choice", ["required", named("look")[0], allowed("required", "look"), {"type": "any"}], ids=str
+)
+def test_a_model_that_cannot_be_forced_is_not(choice: Any) -> None:
+    with pytest.raises(UnsupportedParameter, match="'auto'") as caught:
+        chosen(choice, model="claude-opus-5-5")
+    assert caught.value.param == "tool_choice"
+    assert chosen(choice, model="claude-opus-5-5", config=GeneratesConfig(drop_unsupported=True)) is None
+    assert chosen("none", model="claude-opus-5-5") == {"type": "none"}
+
+
+def test_one_call_at_a_time_is_kept_where_a_forced_one_is_left_out() -> None:
+    dropping = GeneratesConfig(drop_unsupported=True)
+    made = chosen("required", model="claude-opus-5-5", config=dropping, parallel_tool_calls=False)
+    assert made == {"type": "auto", "disable_parallel_tool_use": True}
 
 
 def test_tools_that_were_called_are_declared_where_none_are_given() -> None:

@@ -1,12 +1,13 @@
 """What each family of Claude can do, as its name tells: what may be asked, and how.
 
-From https://platform.claude.com/docs: about-claude/models/overview (limits), build-with-claude/extended-thinking,
-…/adaptive-thinking, …/effort, …/structured-outputs, and the notes on `temperature` in Anthropic's OpenAPI document
+From https://platform.claude.com/docs: models/overview and each model's migration guide (as models/sonnet-5-5/…),
+build-with-claude/thinking, …/effort, …/structured-outputs, and what Anthropic's OpenAPI document notes on `temperature`
 (November 2026). A name of Claude's without a number is taken for the newest's; any other name is that of a model behind
 another server that speaks the Messages API, of which the least is assumed.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
@@ -20,6 +21,9 @@ OLD = re.compile(r"claude-(?P<major>\d)(?:[-.](?P<minor>\d))?-(?P<line>[a-z]+)")
 NEW = re.compile(r"claude-(?P<line>[a-z]+)-(?P<major>\d+)(?:[-.](?P<minor>\d{1,2}))?(?!\d)")
 FIRST = re.compile(r"claude-(\d|instant)")
 NEWEST = (99, 0)
+# From which version on a line cannot be made to call a tool, and from which it cannot be asked not to think.
+UNFORCED: Mapping[str, Version] = {"fable": (5, 1), "mythos": (5, 1), "opus": (5, 5), "sonnet": (5, 5)}
+ALWAYS_THINK: Mapping[str, Version] = {"": (0, 0), "fable": (0, 0), "mythos": (0, 0), "opus": (5, 5)}
 UNKNOWN_LIMIT = 4096
 ANTHROPIC = "remote::anthropic"
 
@@ -31,6 +35,8 @@ class Family:
     `thinking` is told by a budget of tokens or, where the model finds it itself (adaptive), by one of `efforts`.
     `samples`: `temperature` and `top_p` are taken; `samples_by_both`: in one request. `follows_schemas`: by itself
     (output_config), and not only in the input of a tool. `can_be_forced`: to call a tool.
+    `thinks_unasked`: also where nobody asks for it; `quiet` is the type of thinking by which a model that finds its
+    own measure is asked not to, None where it always thinks.
     """
 
     limit: int
@@ -40,6 +46,8 @@ class Family:
     samples_by_both: bool = True
     follows_schemas: bool = False
     can_be_forced: bool = True
+    thinks_unasked: bool = False
+    quiet: Literal["disabled", "between_tools"] | None = None
 
 
 OTHER = Family(UNKNOWN_LIMIT, "budget")
@@ -70,8 +78,16 @@ def _of(line: str, version: Version) -> Family:
         samples=version < (4, 7),
         samples_by_both=version < (4, 1),
         follows_schemas=version >= (4, 5),
-        can_be_forced=version < (5, 1),
+        can_be_forced=line not in UNFORCED or version < UNFORCED[line],
+        thinks_unasked=version >= (5, 0),
+        quiet=None if version < (4, 6) else _quiet(line, version),
     )
+
+
+def _quiet(line: str, version: Version) -> Literal["disabled", "between_tools"] | None:
+    if line in ALWAYS_THINK and version >= ALWAYS_THINK[line]:
+        return None
+    return "between_tools" if line == "sonnet" and version >= (5, 5) else "disabled"
 
 
 def _limit(line: str, version: Version) -> int:

@@ -59,7 +59,7 @@ def asked(
         body["stop_sequences"] = [request.stop] if isinstance(request.stop, str) else list(request.stop)
     body |= {name: extra[name] for name in OWN if name in extra}
     body |= _identity(request, extra, lacks)
-    body |= tools(request, spoken.turns, lacks)
+    body |= tools(request, spoken.turns, able, lacks)
     answer_tool = formatted(body, request.response_format, able, lacks)
     think(body, request, able, lacks)
     sample(body, request, able, lacks)

@@ -17,32 +17,48 @@ SCALE = "Claude's go from 0 to 1."
 AT_ONE = "Claude thinks at 1 alone: leave it out, or leave out what makes it think."
 BY_ITSELF = "This model samples as it finds right: leave it out."
 FORCED = "Claude does not think where it has to call a tool, or answers in JSON by one: leave one of them out."
+ALWAYS = "This model always thinks: ask for 'low'."
 LEAST_TOP_P = 0.95  # of a model that thinks
 NEARLY_ALL = 0.99  # of a model that samples by itself, which takes this for 1
 
 
 def think(body: JSON, request: ChatCompletionRequest, able: Family, lacks: Lacks) -> None:
     effort = request.reasoning_effort
-    if effort is None:
-        if thinks(body) and forces(body.get("tool_choice")):
-            del body["thinking"]
-            lacks.note("thinking", FORCED)
-        return
-    if "thinking" in body:
+    if effort is not None and "thinking" in body:
         raise BadRequest("'thinking' and 'reasoning_effort' say the same: give one of them.", param="reasoning_effort")
     if effort == "none":
-        if able.thinking == "adaptive":
-            body["thinking"] = {"type": "disabled"}
+        _be_quiet(body, able, lacks)
+    elif forces(body.get("tool_choice")):
+        _call_without(body, effort, able, lacks)
+    elif effort is None:
+        return
     elif able.thinking == "none" or effort not in BUDGETS:
         lacks.note("reasoning_effort")
-    elif forces(body.get("tool_choice")):
-        lacks.note("reasoning_effort", FORCED)
     elif able.thinking == "adaptive":
         # Newer models show none of their thoughts unless they are asked to.
         body["thinking"] = {"type": "adaptive", "display": "summarized"}
         configure(body, "effort", _effort(effort, able), "reasoning_effort")
     else:
         body["thinking"] = {"type": "enabled", "budget_tokens": _budget(effort, body["max_tokens"])}
+
+
+def _be_quiet(body: JSON, able: Family, lacks: Lacks) -> None:
+    """Older models think only where they are asked to."""
+    if able.quiet is not None:
+        body["thinking"] = {"type": able.quiet}
+    elif able.thinking == "adaptive":
+        lacks.note("reasoning_effort", ALWAYS)
+
+
+def _call_without(body: JSON, effort: str | None, able: Family, lacks: Lacks) -> None:
+    """Who has to call a tool does not think. A model that does so unasked is asked not to."""
+    if effort is not None:
+        lacks.note("reasoning_effort", FORCED)
+    if thinks(body):
+        del body["thinking"]
+        lacks.note("thinking", FORCED)
+    if able.thinks_unasked and able.quiet is not None:
+        body.setdefault("thinking", {"type": able.quiet})
 
 
 def thinks(body: JSON) -> bool:

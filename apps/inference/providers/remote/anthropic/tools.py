@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from apps.inference.providers.remote.anthropic.families import Family
 from apps.inference.providers.remote.anthropic.lacks import JSON, Lacks
 from apps.inference.schemas import AllowedToolsChoice, ChatCompletionRequest, Function, NamedToolChoice, chosen_names
 from apps.inference.schemas.tools import FunctionTool
@@ -15,11 +16,14 @@ from apps.inference.schemas.tools import FunctionTool
 OWN = ("cache_control", "eager_input_streaming", "allowed_callers", "defer_loading", "input_examples")
 DATED = re.compile(r"\w+_\d{8}")  # Anthropic's own tools: web_search_20250305
 CHOICES = ("auto", "any", "tool", "none")
+AUTO: JSON = {"type": "auto"}  # which is what happens without a choice
+ANY: JSON = {"type": "any"}
 ANY_OBJECT: JSON = {"type": "object"}
 ANSWER = "json_answer"
+UNFORCED = "This model cannot be made to call a tool: leave the choice to it, by 'auto'."
 
 
-def tools(request: ChatCompletionRequest, turns: Sequence[JSON], lacks: Lacks) -> JSON:
+def tools(request: ChatCompletionRequest, turns: Sequence[JSON], able: Family, lacks: Lacks) -> JSON:
     """The fields `tools` and `tool_choice`."""
     choice = request.tool_choice
     given = [made for place, tool in enumerate(request.tools or ()) if (made := _tool(tool, place, lacks)) is not None]
@@ -29,8 +33,13 @@ def tools(request: ChatCompletionRequest, turns: Sequence[JSON], lacks: Lacks) -
         # Tools have to be declared where a conversation has calls, also when nothing more may be called.
         called = _called(turns)
         return {"tools": called, "tool_choice": {"type": "none"}} if called else {}
-    chosen = _choice(request, lacks)
-    return {"tools": given} | ({"tool_choice": chosen} if chosen else {})
+    chosen = _choice(choice, lacks)
+    if forces(chosen) and not able.can_be_forced:
+        lacks.note("tool_choice", UNFORCED)
+        chosen = AUTO
+    if request.parallel_tool_calls is False and chosen["type"] != "none":
+        chosen = chosen | {"disable_parallel_tool_use": True}
+    return {"tools": given} | ({"tool_choice": chosen} if chosen != AUTO else {})
 
 
 def forces(choice: JSON | None) -> bool:
@@ -78,21 +87,17 @@ def _called(turns: Sequence[JSON]) -> list[JSON]:
     return [{"name": name, "input_schema": ANY_OBJECT} for name in names]
 
 
-def _choice(request: ChatCompletionRequest, lacks: Lacks) -> JSON | None:
-    choice, single = request.tool_choice, request.parallel_tool_calls is False
-    chosen: JSON
+def _choice(choice: Any, lacks: Lacks) -> JSON:
+    if choice is None:
+        return AUTO
     if isinstance(choice, NamedToolChoice):
-        chosen = {"type": "tool", "name": choice.function.name}
-    elif isinstance(choice, AllowedToolsChoice):
-        chosen = {"type": "any" if choice.allowed_tools.mode == "required" else "auto"}
-    elif isinstance(choice, str):
-        chosen = {"type": "any" if choice == "required" else choice}
-    elif choice is not None and choice.type in CHOICES:
-        chosen = choice.model_dump()
-    else:
-        if choice is not None:
-            lacks.note("tool_choice")
-        chosen = {"type": "auto"}
-    if single and chosen["type"] != "none":
-        return chosen | {"disable_parallel_tool_use": True}
-    return None if chosen == {"type": "auto"} else chosen
+        return {"type": "tool", "name": choice.function.name}
+    if isinstance(choice, AllowedToolsChoice):
+        return ANY if choice.allowed_tools.mode == "required" else AUTO
+    if isinstance(choice, str):
+        return ANY if choice == "required" else {"type": choice}
+    if choice.type not in CHOICES:
+        lacks.note("tool_choice")
+        return AUTO
+    made: JSON = choice.model_dump()
+    return made
