@@ -55,6 +55,7 @@ def test_objects_within_are_closed_too_and_what_is_said_of_others_stays() -> Non
             "all": {"allOf": [inner]},
             "open": opened,
             "free": {"type": "object"},
+            "any": True,
             "there": {"$ref": "#/$defs/there"},
         },
         "$defs": {"there": inner},
@@ -66,6 +67,7 @@ def test_objects_within_are_closed_too_and_what_is_said_of_others_stays() -> Non
         "all": {"allOf": [inner]},
         "open": opened,
         "free": {"type": "object"},
+        "any": True,
         "there": {"$ref": "#/$defs/there"},
     }
     assert (sent["$defs"], sent["additionalProperties"]) == ({"there": closed}, False)

@@ -95,6 +95,16 @@ def test_of_allowed_tools_the_others_are_not_offered() -> None:
     assert ([tool["name"] for tool in made["tools"]], made["tool_choice"]) == (["look", "wait"], {"type": "any"})
 
 
+def test_anthropics_own_tools_are_allowed_by_their_type() -> None:
+    listed = [*named("wait"), {"type": SEARCH["type"]}]
+    choice = {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": listed}}
+    made = body(tools=[*BOTH, SEARCH], tool_choice=choice)
+    assert [tool["name"] for tool in made["tools"]] == ["wait", "web_search"]
+    with pytest.raises(UnsupportedParameter) as caught:
+        body(tools=BOTH, tool_choice=choice)
+    assert caught.value.param == "tool_choice.allowed_tools.tools[1].type"
+
+
 def test_one_call_at_a_time_is_a_part_of_the_choice() -> None:
     single = {"disable_parallel_tool_use": True}
     assert chosen(None, parallel_tool_calls=False) == {"type": "auto"} | single

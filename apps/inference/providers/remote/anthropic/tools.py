@@ -75,11 +75,14 @@ def _function(function: Function, where: str, lacks: Lacks) -> JSON:
 
 
 def _allowed(given: list[JSON], choice: AllowedToolsChoice, lacks: Lacks) -> list[JSON]:
-    allowed = set(chosen_names(choice))
+    """Functions by their name, Anthropic's own tools by their type."""
+    allowed, types = set(chosen_names(choice)), {tool.get("type") for tool in given}
     for place, tool in enumerate(choice.allowed_tools.tools):
         if not isinstance(tool, NamedToolChoice):
-            lacks.note(f"tool_choice.allowed_tools.tools[{place}].type")
-    return [tool for tool in given if tool.get("name") in allowed]
+            allowed.add(tool.type)
+            if tool.type not in types:
+                lacks.note(f"tool_choice.allowed_tools.tools[{place}].type")
+    return [tool for tool in given if tool.get("type", tool.get("name")) in allowed]
 
 
 def _called(turns: Sequence[JSON]) -> list[JSON]:
