@@ -22,7 +22,7 @@ from tests.conformance.vendors.hosted import (
     TOGETHER,
 )
 from tests.conformance.vendors.native import Native
-from tests.conformance.vendors.oracle import ORACLE
+from tests.conformance.vendors.oracle import ORACLE, ORACLE_COHERE
 from tests.conformance.vendors.servers import HF_ENDPOINT, HF_SERVERLESS, LLAMA_CPP, OLLAMA, TGI, VLLM
 from tests.conformance.vendors.vendor import Vendor
 from tests.conformance.vendors.watsonx import WATSONX
@@ -30,5 +30,5 @@ from tests.conformance.vendors.watsonx import WATSONX
 HOSTED = (OPENAI, LLAMA, GROQ, CEREBRAS, TOGETHER, FIREWORKS, SAMBANOVA, DATABRICKS, NVIDIA, RUNPOD)
 SERVERS = (VLLM, OLLAMA, LLAMA_CPP, TGI, HF_ENDPOINT, HF_SERVERLESS)
 CLOUDS = (AZURE, AZURE_DATED, VERTEX_MAAS, LLAMA_STACK, PASSTHROUGH, WATSONX, ORACLE)
-NATIVES: tuple[Native, ...] = (ANTHROPIC, ANTHROPIC_ADAPTIVE, ANTHROPIC_COMPATIBLE, GEMINI, VERTEX)
+NATIVES: tuple[Native, ...] = (ANTHROPIC, ANTHROPIC_ADAPTIVE, ANTHROPIC_COMPATIBLE, GEMINI, VERTEX, ORACLE_COHERE)
 VENDORS: tuple[Vendor, ...] = (*HOSTED, *SERVERS, *CLOUDS, *NATIVES)

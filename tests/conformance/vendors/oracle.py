@@ -1,10 +1,23 @@
-"""Oracle's OCI Generative AI: OpenAI's dialect for chats, Oracle's own for embeddings, rankings and lists."""
+"""Oracle's OCI Generative AI: OpenAI's dialect for chats, its own for Cohere's models, embeddings and rankings."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from tests.conformance.vendors.native import needed, only
-from tests.conformance.vendors.vendor import CHAT, EMBEDDINGS, JSON, RERANK, Asking, NotUnderstood, Ranking, Vendor
+from tests.conformance.vendors.native import Native, call, needed, only, schema, tool
+from tests.conformance.vendors.vendor import (
+    CHAT,
+    EMBEDDINGS,
+    JSON,
+    RERANK,
+    USAGE,
+    Answer,
+    Asking,
+    NotUnderstood,
+    Ranking,
+    Vendor,
+)
 
 COMPARTMENT = "ocid1.compartment.oc1..aaaa"
 ACTIONS = "/20231130/actions"
@@ -53,4 +66,156 @@ ORACLE = Oracle(
     unknown_model=(404, {"code": "404", "message": "Entity with key unknown not found"}),
     too_many=(429, {"code": "429", "message": "Too many requests"}),
     failure=(500, {"code": "InternalServerError", "message": "An internal error occurred."}),
+)
+
+
+COHERE_CHAT = (
+    *(
+        "apiFormat",
+        "message",
+        "chatHistory",
+        "toolResults",
+        "tools",
+        "maxTokens",
+        "temperature",
+        "topP",
+        "topK",
+        "seed",
+    ),
+    *("frequencyPenalty", "presencePenalty", "stopSequences", "isStream", "streamOptions", "responseFormat"),
+)
+JSON_TYPES = {
+    "str": "string",
+    "int": "integer",
+    "float": "number",
+    "bool": "boolean",
+    "list": "array",
+    "dict": "object",
+}
+
+
+@dataclass(frozen=True)
+class Cohere(Native):
+    def asking(self, path: str, query: Mapping[str, str]) -> Asking | None:
+        if path == f"{ACTIONS}/chat":
+            return Asking(CHAT)
+        return Asking(RERANK) if path == f"{ACTIONS}/rerankText" else None
+
+    def question(self, operation: str, body: JSON) -> JSON:
+        if operation == RERANK:
+            return ORACLE.question(operation, body)
+        only(body, "compartmentId", "servingMode", "chatRequest")
+        if body["compartmentId"] != COMPARTMENT:
+            raise NotUnderstood("compartmentId may not be null")
+        asked = only(body["chatRequest"], *COHERE_CHAT)
+        if asked["apiFormat"] != "COHERE":
+            raise NotUnderstood("Chat request type does not match serving model.")
+        found: JSON = {"model": body["servingMode"]["modelId"], "messages": list(_turns(asked))}
+        names = {
+            "maxTokens": "max_tokens",
+            "temperature": "temperature",
+            "topP": "top_p",
+            "stopSequences": "stop",
+            "isStream": "stream",
+        }
+        found |= {ours: asked[own] for own, ours in names.items() if own in asked}
+        if "tools" in asked:
+            found["tools"] = [_tool(one) for one in asked["tools"]]
+        if "responseFormat" in asked:
+            form = only(asked["responseFormat"], "type", "schema")
+            found["response_format"] = schema(form["schema"]) if "schema" in form else {"type": "json_object"}
+        return found
+
+    def whole(self, answer: Answer) -> JSON:
+        said = {"apiFormat": "COHERE", "text": answer.text, **_calls(answer), **self._ending(answer)}
+        return {"modelId": answer.model, "modelVersion": "1.7", "chatResponse": said}
+
+    def events(self, answer: Answer) -> list[JSON]:
+        """The last one says everything once more."""
+        words = [{"apiFormat": "COHERE", "text": word} for word in answer.words]
+        calls = [{"apiFormat": "COHERE", "text": "", **_calls(answer)}] if answer.calls else []
+        last = {"apiFormat": "COHERE", "text": answer.text, **_calls(answer), "chatHistory": []}
+        return [{"apiFormat": "COHERE", "text": ""}, *words, *calls, last | self._ending(answer)]
+
+    def _ending(self, answer: Answer) -> JSON:
+        usage = {"promptTokens": USAGE["prompt_tokens"], "completionTokens": USAGE["completion_tokens"]}
+        return {"finishReason": self._reason(answer), "usage": usage | {"totalTokens": USAGE["total_tokens"]}}
+
+
+def _calls(answer: Answer) -> JSON:
+    calls = [
+        {"name": one["function"]["name"], "parameters": json.loads(one["function"]["arguments"])}
+        for one in answer.calls
+    ]
+    return {"toolCalls": calls} if calls else {}
+
+
+def _turns(asked: JSON) -> Iterator[JSON]:
+    """Calls have no ids: each is known by its place, and a result by what it says was called."""
+    made: list[JSON] = []
+    for turn in asked["chatHistory"]:
+        match turn["role"]:
+            case "SYSTEM" | "USER":
+                yield {"role": turn["role"].lower(), "content": only(turn, "role", "message")["message"]}
+            case "CHATBOT":
+                only(turn, "role", "message", "toolCalls")
+                calls = [call(f"call_{len(made) + n}", **_made(one)) for n, one in enumerate(turn.get("toolCalls", ()))]
+                made += calls
+                said = {"content": turn["message"]} if turn["message"] else {}
+                yield {"role": "assistant", **said, **({"tool_calls": calls} if calls else {})}
+            case "TOOL":
+                yield from _results(only(turn, "role", "toolResults")["toolResults"], made)
+            case role:
+                raise NotUnderstood(role)
+    yield from _results(asked.get("toolResults", ()), made)
+    if asked["message"]:
+        yield {"role": "user", "content": asked["message"]}
+
+
+def _made(one: JSON) -> JSON:
+    return {"name": only(one, "name", "parameters")["name"], "arguments": needed(one, "parameters", dict)}
+
+
+def _results(results: Any, made: list[JSON]) -> Iterator[JSON]:
+    for result in results:
+        only(result, "call", "outputs")
+        whose = call("", **_made(result["call"]))["function"]
+        identifier = next(one["id"] for one in made if one["function"] == whose)
+        [output] = result["outputs"]
+        yield {"role": "tool", "tool_call_id": identifier, "content": output["output"]}
+
+
+def _tool(given: JSON) -> JSON:
+    only(given, "name", "description", "parameterDefinitions")
+    properties = {}
+    required = []
+    for name, definition in given["parameterDefinitions"].items():
+        only(definition, "description", "type", "isRequired")
+        properties[name] = {"type": JSON_TYPES[definition["type"]]}
+        if definition["isRequired"]:
+            required.append(name)
+    parameters = {"type": "object", "properties": properties} | ({"required": required} if required else {})
+    return tool(given["name"], parameters if properties else None)
+
+
+ORACLE_COHERE = Cohere(
+    "remote::oci",
+    "https://docs.oracle.com/en-us/iaas/api/#/en/generative-ai-inference/20231130/datatypes/CohereChatRequest; of its "
+    "streams, whose last event repeats the answer: https://github.com/oracle/langchain-oracle",
+    variant="-cohere",
+    config={"oci_compartment_id": COMPARTMENT},
+    address="",
+    model="cohere.command-sky",
+    reasons={"stop": "COMPLETE", "length": "MAX_TOKENS", "tool_calls": "COMPLETE", "content_filter": "ERROR_TOXIC"},
+    headers={"CompartmentId": COMPARTMENT},
+    ranking=ORACLE.ranking,
+    chooses=False,
+    sees=False,
+    told={"/20231130/models": {"items": [LISTED | {"displayName": "cohere.command-sky"}]}},
+    unauthorized=ORACLE.unauthorized,
+    unknown_model=ORACLE.unknown_model,
+    too_many=ORACLE.too_many,
+    failure=ORACLE.failure,
+    broken={"code": "500", "message": "It ran out of memory."},
+    nonsense=({}, {"message": "x"}, {"text": 7}, {"toolCalls": "x"}, {"finishReason": 7}, {"chatResponse": 1}),
 )

@@ -135,6 +135,7 @@ class Vendor:
     contrary         whether it may stream where a whole answer is asked for, and the other way round
     thinks           whether it reasons where it is asked to
     chooses          whether it reads which tool must be called
+    sees             whether it reads images
     nonsense         events and answers that mean nothing, beside those that mean nothing in any dialect
     """
 
@@ -182,6 +183,7 @@ class Vendor:
     contrary: bool = True
     thinks: bool = False
     chooses: bool = True
+    sees: bool = True
     nonsense: tuple[JSON, ...] = ()
 
     # What a class for another dialect may say otherwise: native.py.

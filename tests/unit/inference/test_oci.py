@@ -4,6 +4,7 @@ import asyncio
 import base64
 import hashlib
 import re
+import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -295,6 +296,12 @@ async def test_a_signer_is_made_once_for_all_who_wait_and_anew_after_a_failure()
     assert made == [1]
     assert await signatures(outgoing) == {"authorization": "Signature", "date": "now"}
     assert made == [2]
+
+
+async def test_without_oracles_package_it_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "oci.auth.signers", None)
+    with pytest.raises(ImportError, match="oci"):
+        await OCI("oci", OCIConfig(oci_compartment_id=COMPARTMENT)).start()
 
 
 async def test_without_a_compartment_it_does_not_start() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
+from hypothesis import given
 from pydantic import ValidationError
 
 from apps.inference.providers.remote.watsonx import WatsonX
@@ -20,6 +21,9 @@ from llamastack.errors import (
     UpstreamError,
     UpstreamRejected,
 )
+from tests.conformance.vendors.vendor import CHAT as CHAT_OPERATION
+from tests.conformance.vendors.watsonx import WATSONX
+from tests.conversations import meaning, requests
 from tests.unit.inference.scripted import (
     CALL,
     Line,
@@ -72,6 +76,14 @@ def bodied(request: ChatCompletionRequest, **config: Any) -> dict[str, Any]:
     provider = WatsonX("watsonx", WatsonXConfig.model_validate({"project_id": "p1", **config}))
     body: dict[str, Any] = provider.translated(request).body
     return {name: value for name, value in body.items() if name not in ("model_id", "project_id", "messages")}
+
+
+@given(requests(without=("user", "parallel_tool_calls")))
+def test_a_conversation_there_and_back_keeps_its_meaning(asked: dict[str, Any]) -> None:
+    sent = (
+        WatsonX("watsonx", WatsonXConfig(project_id="p1")).translated(ChatCompletionRequest.model_validate(asked)).body
+    )
+    assert meaning(WATSONX.question(CHAT_OPERATION, sent)) == meaning(asked)
 
 
 async def test_a_chat_has_the_model_the_project_and_a_token_for_the_key() -> None:

@@ -1,4 +1,4 @@
-"""Oracle's OCI Generative AI: chats by its OpenAI-compatible API, and what that lacks by its own.
+"""Oracle's OCI Generative AI: chats by its OpenAI-compatible API, and by its own what that lacks, Cohere's models too.
 
 Format: https://docs.oracle.com/en-us/iaas/Content/generative-ai/chat-completions-api.htm (chats; OGX and Oracle's older
 clients ask /20231130/actions/v1 for them), https://docs.oracle.com/en-us/iaas/api/#/en/generative-ai-inference/20231130
@@ -18,11 +18,19 @@ from pydantic import Field, SecretStr
 from apps.inference.protocol import CompletionReply
 from apps.inference.providers import reranking, vectors
 from apps.inference.providers.remote.embedding_models import dimension
+from apps.inference.providers.remote.oci import cohere
 from apps.inference.providers.remote.oci.signing import AuthType, imported, signatures
 from apps.inference.providers.remote.openai_compatible import OpenAICompatible, OpenAICompatibleConfig
-from apps.inference.providers.remote.translation import JSON, Request, parsed
+from apps.inference.providers.remote.translation import JSON, Request, Translation, parsed
 from apps.inference.providers.unsupported import REMEDY, to_drop
-from apps.inference.schemas import CompletionRequest, EmbeddingRequest, EmbeddingResponse, RerankRequest, RerankResponse
+from apps.inference.schemas import (
+    ChatCompletionRequest,
+    CompletionRequest,
+    EmbeddingRequest,
+    EmbeddingResponse,
+    RerankRequest,
+    RerankResponse,
+)
 from apps.registry.schemas import ModelType, ProviderModel
 from llamastack.call import Call
 from llamastack.egress import Signer
@@ -103,6 +111,19 @@ class OCI(OpenAICompatible):
             return f"{quote(request.model, safe='')}/v1/{operation}"
         return f"{DOOR}/{operation}"
 
+    def translated(self, request: ChatCompletionRequest) -> Translation:
+        if not cohere.is_cohere(request.model):
+            return super().translated(request)
+        asked = cohere.chat_request(request, self.config, self.upstream)
+        return cohere.Chatted(request, f"{NATIVE}/chat", self.charged(request, {"chatRequest": asked}))
+
+    def charged(self, request: Request, body: JSON) -> JSON:
+        """As Oracle's own API takes it: with the compartment, and what serves the model."""
+        serving = {"servingType": "ON_DEMAND", "modelId": request.model}
+        if request.model.startswith(DEDICATED):
+            serving = {"servingType": "DEDICATED", "endpointId": request.model}
+        return {"compartmentId": self.config.oci_compartment_id, "servingMode": serving, **body}
+
     async def post_completion(self, call: Call, request: CompletionRequest) -> CompletionReply:
         if not request.model.startswith(DEDICATED):
             raise NotSupported(f"{self.upstream} completes text on dedicated clusters alone: send a chat completion.")
@@ -145,11 +166,9 @@ class OCI(OpenAICompatible):
 
     async def _native(self, call: Call, operation: str, request: Request, body: JSON, content: str) -> JSON:
         """The answer of Oracle's own API to a call, whose `content` is a list."""
-        serving = {"servingType": "ON_DEMAND", "modelId": request.model}
-        if request.model.startswith(DEDICATED):
-            serving = {"servingType": "DEDICATED", "endpointId": request.model}
-        whole = {"compartmentId": self.config.oci_compartment_id, "servingMode": serving, **body}
-        answer = await self.egress.post(f"{NATIVE}/{operation}", whole, await self.call_headers(call))
+        answer = await self.egress.post(
+            f"{NATIVE}/{operation}", self.charged(request, body), await self.call_headers(call)
+        )
         if not isinstance(answer, dict) or not isinstance(answer.get(content), list):
             raise UpstreamError(f"{self.upstream} answered {operation} without a list of '{content}'.")
         return answer

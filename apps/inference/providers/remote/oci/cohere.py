@@ -1,0 +1,274 @@
+"""Chats with Cohere's models on OCI, which its OpenAI-compatible API does not serve: /20231130/actions/chat.
+
+Format: https://docs.oracle.com/en-us/iaas/api/#/en/generative-ai-inference/20231130/datatypes/CohereChatRequest, and
+Oracle's own package (oci.generative_ai_inference.models: CohereChatRequest, CohereChatResponse). A conversation is the
+message that is to be answered, the history before it, and the results of calls that were made last. Calls have no ids,
+so that they are told apart by what was called.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from apps.inference.dialect import Malformed
+from apps.inference.providers.remote.translation import JSON, Request, Translation
+from apps.inference.providers.unsupported import REMEDY, GeneratesConfig, to_drop
+from apps.inference.schemas import ChatCompletionRequest, Message, ToolCall
+from apps.inference.schemas.tools import AllowedToolsChoice, chosen_names
+from llamastack.errors import BadRequest, UnsupportedParameter
+from llamastack.ids import new_id
+
+# OpenAI's fields and Cohere's own, each by its name there.
+NAMES: Mapping[str, str] = {
+    "temperature": "temperature",
+    "top_p": "topP",
+    "frequency_penalty": "frequencyPenalty",
+    "presence_penalty": "presencePenalty",
+    "seed": "seed",
+    "top_k": "topK",
+    "documents": "documents",
+    "safety_mode": "safetyMode",
+    "citation_quality": "citationQuality",
+    "max_input_tokens": "maxInputTokens",
+    "prompt_truncation": "promptTruncation",
+}
+ELSEWHERE = frozenset(
+    {
+        *("model", "messages", "stream", "stream_options", "max_tokens", "max_completion_tokens", "stop"),
+        *("tools", "tool_choice", "response_format"),
+    }
+)
+# Values that ask for nothing else than leaving the field out does.
+NEUTRAL: Mapping[str, tuple[Any, ...]] = {
+    "logit_bias": ({},),
+    "logprobs": (False,),
+    "n": (1,),
+    "parallel_tool_calls": (True,),
+    "top_logprobs": (0,),
+}
+TYPES = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "array": "list", "object": "dict"}
+# Of Oracle's words for why an answer ended; those that are not here are the dialect's to read.
+REASONS = {"ERROR_TOXIC": "content_filter", "ERROR_LIMIT": "length", "USER_CANCEL": "error"}
+TEXT_ALONE = "Cohere's models read text alone here: leave it out."
+
+
+def is_cohere(model: str) -> bool:
+    """Whether a model is asked so; those that see are not."""
+    return model.startswith("cohere.command") and "vision" not in model
+
+
+def chat_request(request: ChatCompletionRequest, config: GeneratesConfig, upstream: str) -> JSON:
+    """`chatRequest`. Raises UnsupportedParameter for what it has no field for."""
+    given = request.model_dump(exclude_unset=True)
+    dropped = to_drop(_refusals(given, request, upstream), config)
+    body = {NAMES[n]: v for n, v in given.items() if n in NAMES and n not in dropped and v is not None}
+    body |= {"apiFormat": "COHERE", **_spoken(request.messages, upstream), **_tools(request)}
+    if request.limit is not None:
+        body["maxTokens"] = request.limit
+    if request.stop:
+        body["stopSequences"] = [request.stop] if isinstance(request.stop, str) else request.stop
+    if request.stream:
+        body |= {"isStream": True, "streamOptions": {"isIncludeUsage": True}}
+    if "response_format" not in dropped:
+        body |= _form(given.get("response_format"))
+    return body
+
+
+def _refusals(given: JSON, request: ChatCompletionRequest, upstream: str) -> Iterator[UnsupportedParameter]:
+    for name, value in given.items():
+        known = name in NAMES or name in ELSEWHERE
+        if not known and value is not None and value not in NEUTRAL.get(name, ()):
+            yield UnsupportedParameter(name, upstream, REMEDY)
+    if request.tool_choice not in (None, "auto", "none") and _allowed(request) is None:
+        yield UnsupportedParameter("tool_choice", upstream, "Cohere's models choose themselves here: leave it out.")
+    if any(tool["type"] != "function" for tool in given.get("tools") or ()):
+        yield UnsupportedParameter("tools", upstream, "It calls functions alone: leave other tools out.")
+    if (given.get("response_format") or {}).get("type", "text") not in ("text", "json_object", "json_schema"):
+        yield UnsupportedParameter("response_format", upstream, REMEDY)
+
+
+def _allowed(request: ChatCompletionRequest) -> set[str] | None:
+    """The functions that may be called, where not all that are given may be."""
+    choice = request.tool_choice
+    if not isinstance(choice, AllowedToolsChoice) or choice.allowed_tools.mode != "auto":
+        return None
+    return set(chosen_names(choice))
+
+
+def _form(wanted: JSON | None) -> JSON:
+    if wanted is None or wanted["type"] == "text":
+        return {}
+    schema = (wanted.get("json_schema") or {}).get("schema")
+    return {"responseFormat": {"type": "JSON_OBJECT"} | ({"schema": schema} if schema else {})}
+
+
+def _tools(request: ChatCompletionRequest) -> JSON:
+    if request.tool_choice == "none" or not request.functions:
+        return {}
+    allowed = _allowed(request)
+    return {
+        "tools": [
+            {
+                "name": function.name,
+                "description": function.description or function.name,
+                "parameterDefinitions": _parameters(function.parameters or {}),
+            }
+            for function in request.functions
+            if allowed is None or function.name in allowed
+        ]
+    }
+
+
+def _parameters(schema: JSON) -> JSON:
+    """Of a JSON Schema, which Cohere does not read, its types; what else it says of a parameter is told in words."""
+    required = schema.get("required", [])
+    properties = schema.get("properties", {}).items()
+    return {
+        name: _parameter(of if isinstance(of, dict) else {}) | {"isRequired": name in required}
+        for name, of in properties
+    }
+
+
+def _parameter(of: JSON) -> JSON:
+    kind = of.get("type")
+    known = TYPES.get(kind) if isinstance(kind, str) else None
+    silent = ("description", "type") if known else ("description",)
+    more = {field: value for field, value in of.items() if field not in silent}
+    words = [str(of.get("description", "")), f"JSON Schema: {json.dumps(more)}" if more else ""]
+    return {"description": " ".join(filter(None, words)), "type": known or "str"}
+
+
+def _spoken(messages: list[Message], upstream: str) -> JSON:
+    """What is to be answered, and what was said before."""
+    called = {call.id: call for turn in messages for call in turn.tool_calls or () if isinstance(call, ToolCall)}
+    last = len(messages)
+    while last and messages[last - 1].role == "tool":
+        last -= 1
+    results = [_result(turn, called, place, upstream) for place, turn in enumerate(messages[last:], last)]
+    if results:
+        return {"message": "", "chatHistory": _history(messages[:last], called, upstream), "toolResults": results}
+    if messages[-1].role != "user":
+        raise BadRequest("Cohere's models answer a user or the results of tools: end with one.", param="messages")
+    asked = _text(messages[-1], len(messages) - 1, upstream)
+    return {"message": asked, "chatHistory": _history(messages[:-1], called, upstream)}
+
+
+def _history(messages: list[Message], called: Mapping[str, ToolCall], upstream: str) -> list[JSON]:
+    history: list[JSON] = []
+    for place, turn in enumerate(messages):
+        match turn.role:
+            case "tool":
+                result = _result(turn, called, place, upstream)
+                if history and history[-1]["role"] == "TOOL":
+                    history[-1]["toolResults"].append(result)
+                else:
+                    history.append({"role": "TOOL", "toolResults": [result]})
+            case "assistant":
+                said = {"role": "CHATBOT", "message": _text(turn, place, upstream)}
+                calls = [_called(call) for call in turn.tool_calls or () if isinstance(call, ToolCall)]
+                history.append(said | ({"toolCalls": calls} if calls else {}))
+            case "system" | "developer":
+                history.append({"role": "SYSTEM", "message": _text(turn, place, upstream)})
+            case "user":
+                history.append({"role": "USER", "message": _text(turn, place, upstream)})
+            case role:
+                raise UnsupportedParameter(f"messages[{place}].role", upstream, f"It knows no '{role}'.")
+    return history
+
+
+def _result(turn: Message, called: Mapping[str, ToolCall], place: int, upstream: str) -> JSON:
+    call = called.get(turn.tool_call_id or "")
+    if call is None:
+        raise UnsupportedParameter(f"messages[{place}].tool_call_id", upstream, "It takes results of functions alone.")
+    return {"call": _called(call), "outputs": [{"output": _text(turn, place, upstream)}]}
+
+
+def _called(call: ToolCall) -> JSON:
+    try:
+        arguments = json.loads(call.function.arguments or "{}")
+    except ValueError:
+        arguments = None
+    if not isinstance(arguments, dict):
+        raise BadRequest(f"The arguments of the call '{call.id}' are no JSON object.", param="messages")
+    return {"name": call.function.name, "parameters": arguments}
+
+
+def _text(turn: Message, place: int, upstream: str) -> str:
+    if not isinstance(turn.content, list):
+        return turn.content or ""
+    for index, part in enumerate(turn.content):
+        if part.type not in ("text", "refusal"):
+            raise UnsupportedParameter(f"messages[{place}].content[{index}]", upstream, TEXT_ALONE)
+    parts = [part.model_dump() for part in turn.content]
+    return "\n".join(str(part.get("text", part.get("refusal", ""))) for part in parts)
+
+
+class Chatted(Translation):
+    """A stream's last event repeats the whole answer, of which only what has not come is passed on."""
+
+    def __init__(self, request: Request, path: str, body: JSON) -> None:
+        super().__init__(request, path, body)
+        self.calls = 0
+        self.said = False
+
+    def is_reply(self, answer: JSON) -> bool:
+        return not {"chatResponse", "text", "toolCalls", "finishReason"}.isdisjoint(answer)
+
+    def whole(self, answer: JSON) -> JSON:
+        said = answer.get("chatResponse")
+        if not isinstance(said, dict):
+            raise Malformed("'chatResponse' is no object")
+        message = {"role": "assistant", "content": said.get("text"), "tool_calls": self._calls(said)}
+        choice = {"index": 0, "message": message, **_ended(said)}
+        head = {"model": answer.get("modelId"), "model_version": answer.get("modelVersion")}
+        return head | _more(said) | {"choices": [choice], "usage": _usage(said)}
+
+    def chunks(self, event: JSON) -> Iterable[JSON]:
+        if "chatResponse" in event:  # which is all of it
+            return (self.whole(event),)
+        last = event.get("finishReason") is not None
+        delta: JSON = {}
+        if event.get("text") and not (last and self.said):
+            self.said = True
+            delta["content"] = event["text"]
+        if event.get("toolCalls") and not (last and self.calls):
+            delta["tool_calls"] = self._calls(event)
+        choice = {"index": 0, "delta": delta, **_ended(event)}
+        return ({**_more(event), "choices": [choice], "usage": _usage(event)},)
+
+    def _calls(self, said: JSON) -> list[JSON]:
+        calls = said.get("toolCalls") or []
+        if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
+            raise Malformed("'toolCalls' is no list of objects")
+        first, self.calls = self.calls, self.calls + len(calls)
+        return [
+            {
+                "index": first + place,
+                "id": new_id("call_"),
+                "type": "function",
+                "function": {"name": call.get("name"), "arguments": call.get("parameters") or {}},
+            }
+            for place, call in enumerate(calls)
+        ]
+
+
+def _ended(said: JSON) -> JSON:
+    reason = said.get("finishReason")
+    if not isinstance(reason, str | None):
+        raise Malformed("a 'finishReason' is no text")
+    ours = REASONS.get(reason or "")
+    return {"finish_reason": reason} if ours is None else {"finish_reason": ours, "native_finish_reason": reason}
+
+
+def _more(said: JSON) -> JSON:
+    """What Cohere tells beside the answer."""
+    return {name: said[name] for name in ("citations", "documents") if said.get(name)}
+
+
+def _usage(said: JSON) -> JSON | None:
+    usage = said.get("usage")
+    if usage is None:
+        return None
+    if not isinstance(usage, dict):
+        raise Malformed("'usage' is no object")
+    return {"prompt_tokens": usage.get("promptTokens"), "completion_tokens": usage.get("completionTokens")}
