@@ -162,6 +162,11 @@ class ProviderPool:
         running = self._running.get(key)
         return running is None or await running.starts_soon(seconds)
 
+    def refuses(self, key: int) -> bool:
+        """Whether a provider would fail any call at once."""
+        running = self._running.get(key)
+        return running is None or running.failed or (running.started.done() and running.provider.refuses)
+
     def refreshes(self, key: int) -> bool:
         running = self._running.get(key)
         return running is not None and running.provider.refreshes

@@ -99,6 +99,11 @@ class Provider:
         """Whether what it serves may change while it runs, so that it is to be asked again from time to time."""
         return False
 
+    @property
+    def refuses(self) -> bool:
+        """Whether it would fail any call at once, as while its upstream is left alone."""
+        return False
+
     async def start(self) -> None:
         """Open connections, load models. Raises StackError where it cannot serve."""
 

@@ -32,8 +32,10 @@ class Homes:
     async def answer(self, ask: Callable[[Place], Awaitable[T]]) -> T:
         """What the first home answers that does. Where none does, the error of the last one."""
         failed: list[StackError] = []
-        for place in self.places[:-1]:
+        for number, place in enumerate(self.places, 1):
             try:
+                if all(self.pool.refuses(other.provider.key) for other in self.places[number:]):
+                    return await ask(place)
                 with replaceable():
                     await self._refuse_unstarted(place)
                     return await ask(place)
@@ -42,12 +44,9 @@ class Homes:
                     raise
                 logger.info("%s did not answer %s: %s", place, self.call.request_id, error.message)
                 failed.append(error)
-        try:
-            return await ask(self.places[-1])
-        except StackError as error:
-            if not failed or not self._moves_on(error, self.places[-1]):
-                raise
-            raise last_of([*failed, error]) from error
+        if len(failed) == 1:
+            raise failed[0]
+        raise last_of(failed) from failed[-1]
 
     async def _refuse_unstarted(self, place: Place) -> None:
         """Who loads a model for minutes is waited for where nobody else is there."""

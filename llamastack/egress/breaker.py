@@ -40,6 +40,11 @@ class Breaker:
     def is_open(self) -> bool:
         return self.next_probe is not None
 
+    @property
+    def refuses(self) -> bool:
+        """Whether a call would not be let through now."""
+        return self.next_probe is not None and self.next_probe > self.clock()
+
     def admit(self) -> Admitted:
         """Raises Unavailable where the upstream is left alone.
 

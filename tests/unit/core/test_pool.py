@@ -53,6 +53,13 @@ async def test_a_start_that_takes_a_moment_is_waited_for_however_it_ends(pool: P
     assert await pool.starts_soon(key, 0)
 
 
+async def test_whoever_has_failed_to_start_would_fail_a_call_at_once(pool: ProviderPool) -> None:
+    assert [pool.refuses(key) for key in (0, 1, 99)] == [False, False, True]
+    Slow.may.set()
+    await asyncio.gather(pool.starts_soon(0, 60), pool.starts_soon(1, 60))
+    assert [pool.refuses(key) for key in (0, 1)] == [False, True]
+
+
 async def test_a_start_that_has_taken_longer_is_not(pool: ProviderPool) -> None:
     assert not await pool.starts_soon(0, 0.01)
     assert not await pool.starts_soon(0, 0)

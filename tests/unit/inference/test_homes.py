@@ -58,6 +58,7 @@ class Fake:
     asked: list[Any] = field(default_factory=list)
     patient: list[bool] = field(default_factory=list)
     started: bool = True
+    refuses: bool = False
     closed: int = 0
     held: asyncio.Event | None = None
 
@@ -124,6 +125,9 @@ class Registry:
 
     async def starts_soon(self, key: int) -> bool:
         return self.fakes[key].started
+
+    def refuses(self, key: int) -> bool:
+        return self.fakes[key].refuses
 
     def reads(self, key: int) -> list[str]:
         return [f"{self.fakes[key].name}_api_key"]
@@ -252,6 +256,15 @@ async def test_only_the_last_home_may_be_waited_for(stream: bool) -> None:
     alone = Fake("a")
     await said(service(alone), new_call(), stream=stream)
     assert alone.patient == [True]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_the_last_that_would_be_asked_at_all_may_be_waited_for(stream: bool) -> None:
+    gone = UpstreamError("gone")
+    fakes = [Fake("a", gone), Fake("b", gone), Fake("c", Unavailable("left alone"), refuses=True)]
+    with pytest.raises(Unavailable, match="left alone"):
+        await said(service(*fakes), new_call(), stream=stream)
+    assert [fake.patient for fake in fakes] == [[False], [True], [True]]
 
 
 async def test_a_home_that_is_still_starting_is_waited_for_only_as_the_last() -> None:

@@ -99,6 +99,10 @@ class Vendor(Provider, ABC):
     def refreshes(self) -> bool:
         return self.config.refresh_models
 
+    @property
+    def refuses(self) -> bool:
+        return bool(self.egresses) and self.egress.breaker.refuses
+
     async def start(self) -> None:
         self.network = await opened(self.network_config())
         self.egress = self.open_egress(self.url(), sent(self.network, self.headers()))

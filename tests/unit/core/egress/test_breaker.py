@@ -124,3 +124,15 @@ def test_calls_that_began_before_it_opened_do_not_close_it_nor_count(breaker: Br
     assert breaker.is_open
     assert breaker.failures == FAILURES
     refusal(breaker)
+
+
+def test_it_tells_whether_a_call_would_be_let_through_and_lets_none_through(breaker: Breaker, clock: Clock) -> None:
+    fail(breaker, FAILURES - 1)
+    assert not breaker.refuses
+    fail(breaker, 1)
+    assert breaker.refuses
+    clock.now += FIRST_PAUSE
+    assert not breaker.refuses
+    assert not breaker.refuses
+    breaker.admit()
+    assert breaker.refuses
