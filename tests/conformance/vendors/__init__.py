@@ -8,7 +8,7 @@ script.py    the upstream
 
 from tests.conformance.vendors.anthropic import ANTHROPIC, ANTHROPIC_ADAPTIVE, ANTHROPIC_COMPATIBLE
 from tests.conformance.vendors.clouds import AZURE, AZURE_DATED, LLAMA_STACK, PASSTHROUGH, VERTEX_MAAS
-from tests.conformance.vendors.google import GEMINI, VERTEX
+from tests.conformance.vendors.google import GEMINI, VERTEX, VERTEX_CLAUDE
 from tests.conformance.vendors.hosted import (
     CEREBRAS,
     DATABRICKS,
@@ -30,5 +30,13 @@ from tests.conformance.vendors.watsonx import WATSONX
 HOSTED = (OPENAI, LLAMA, GROQ, CEREBRAS, TOGETHER, FIREWORKS, SAMBANOVA, DATABRICKS, NVIDIA, RUNPOD)
 SERVERS = (VLLM, OLLAMA, LLAMA_CPP, TGI, HF_ENDPOINT, HF_SERVERLESS)
 CLOUDS = (AZURE, AZURE_DATED, VERTEX_MAAS, LLAMA_STACK, PASSTHROUGH, WATSONX, ORACLE)
-NATIVES: tuple[Native, ...] = (ANTHROPIC, ANTHROPIC_ADAPTIVE, ANTHROPIC_COMPATIBLE, GEMINI, VERTEX, ORACLE_COHERE)
+NATIVES: tuple[Native, ...] = (
+    ANTHROPIC,
+    ANTHROPIC_ADAPTIVE,
+    ANTHROPIC_COMPATIBLE,
+    GEMINI,
+    VERTEX,
+    VERTEX_CLAUDE,
+    ORACLE_COHERE,
+)
 VENDORS: tuple[Vendor, ...] = (*HOSTED, *SERVERS, *CLOUDS, *NATIVES)

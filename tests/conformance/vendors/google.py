@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.conformance.vendors.anthropic import ANTHROPIC, Messages
 from tests.conformance.vendors.native import Native, call, content, image, image_at, needed, only, schema, text, tool
 from tests.conformance.vendors.vendor import CHAT, EMBEDDINGS, JSON, USAGE, Answer, Asking, NotUnderstood
 
@@ -109,6 +110,22 @@ class Predicts(Generates):
     def vectors(self, body: JSON, vectors: list[list[float]]) -> JSON:
         counted = {"truncated": False, "token_count": 1}
         return {"predictions": [{"embeddings": {"values": vector, "statistics": counted}} for vector in vectors]}
+
+
+@dataclass(frozen=True)
+class Claude(Messages):
+    """Anthropic's models on Vertex AI: their dialect, with the model in the path and the version in the body."""
+
+    def asking(self, path: str, query: Mapping[str, str]) -> Asking | None:
+        found = re.fullmatch(f"{self.prefix}/publishers/anthropic/models/([^/:]+):(rawPredict|streamRawPredict)", path)
+        if found is None or query:
+            return None
+        return Asking(CHAT, f"anthropic/{found[1]}", found[2] == "streamRawPredict")
+
+    def question(self, operation: str, body: JSON) -> JSON:
+        if body.get("anthropic_version") != "vertex-2023-10-16" or "model" in body:
+            raise NotUnderstood("anthropic_version: Field required; model: Extra inputs are not permitted")
+        return super().question(operation, {name: body[name] for name in body if name != "anthropic_version"})
 
 
 def text_of(said: str) -> JSON:
@@ -293,4 +310,25 @@ VERTEX = Predicts(
     too_many=GEMINI.too_many,
     failure=GEMINI.failure,
     broken=GEMINI.broken,
+)
+
+CLAUDE_MODEL = "anthropic/claude-sonnet-4-5-sky"
+VERTEX_CLAUDE = Claude(
+    "remote::vertexai",
+    "https://platform.claude.com/docs/en/build-with-claude/claude-on-vertex-ai",
+    variant="-claude",
+    prefix=VERTEX.prefix,
+    config={"project": "p", "location": "us-central1", "allowed_models": [CLAUDE_MODEL]},
+    model=CLAUDE_MODEL,
+    beginning=ANTHROPIC.beginning,
+    reasons=ANTHROPIC.reasons,
+    extras=ANTHROPIC.extras,
+    thinks=True,
+    places=ANTHROPIC.places,
+    novelties=ANTHROPIC.novelties,
+    unauthorized=VERTEX.unauthorized,
+    unknown_model=VERTEX.unknown_model,
+    too_many=VERTEX.too_many,
+    failure=ANTHROPIC.failure,
+    broken=ANTHROPIC.broken,
 )

@@ -248,6 +248,14 @@ def test_a_refusal_is_what_the_model_said() -> None:
         ({"role": "assistant", "content": "x", "audio": {"id": "a"}}, "messages[0].audio"),
         ({"role": "assistant", "tool_calls": [{"id": "c", "type": "custom"}]}, "messages[0].tool_calls[0].type"),
         (
+            {"role": "assistant", "tool_calls": [CALL | {"function": CALL["function"] | {"mood": "bright"}}]},
+            "messages[0].tool_calls[0].function.mood",
+        ),
+        (
+            {"role": "user", "content": [{"type": "file", "file": {"file_id": "gs://b/a.pdf", "mood": "bright"}}]},
+            "messages[0].content[0].file.mood",
+        ),
+        (
             {"role": "user", "content": [{"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}}]},
             "messages[0].content[0].cache_control",
         ),
@@ -314,6 +322,7 @@ def test_googles_own_fields_come_in_all_the_ways_that_its_openai_door_takes_them
         ({"google": {"who_knows": 1}}, "google.who_knows"),
         ({"extra_body": {"other": 1}}, "extra_body"),
         ({"frobnicate": 0}, "frobnicate"),
+        ({"response_format": {"type": "text", "strict": None}, "min_p": 0.1}, "min_p"),
         ({"service_tier": "flex"}, "service_tier"),
         ({"stream": True, "stream_options": {"include_obfuscation": True}}, "stream_options.include_obfuscation"),
     ],
@@ -335,6 +344,15 @@ def test_contradictions_and_what_is_no_object_are_told() -> None:
 def test_what_asks_for_nothing_is_not_sent() -> None:
     nothing = {"service_tier": "auto", "modalities": ["text"], "verbosity": None, "parallel_tool_calls": True, "n": 1}
     assert body(**nothing, logit_bias={}, response_format={"type": "text"}, stop=[], presence_penalty=0.0) == body()
+
+
+def test_a_format_has_no_more_than_google_knows() -> None:
+    with pytest.raises(UnsupportedParameter) as told:
+        body(response_format={"type": "json_object", "schema": {"type": "object"}})
+    assert told.value.param == "response_format.schema"
+    with pytest.raises(UnsupportedParameter) as told:
+        body(tools=[TOOL | {"mood": "bright", "cache_control": None}])
+    assert told.value.param == "tools[0].mood"
 
 
 def test_a_schema_has_the_description_that_was_given_beside_it() -> None:

@@ -28,6 +28,8 @@ KINDS = {
 }
 # Files that were uploaded to the Gemini API, and videos on YouTube: Google knows their kind.
 KNOWN_TO_GOOGLE = ("https://generativelanguage.googleapis.com/", "https://www.youtube.com/", "https://youtu.be/")
+# What the parts of other kinds have. A file's name tells its kind, and no more: Google's parts have none.
+FIELDS = {"input_audio": {"data", "format"}, "file": {"file_data", "file_id", "filename", "format"}}
 ADDRESSES = ("https://", "http://", "gs://")
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from apps.inference.schemas import ChatCompletionRequest
-from apps.inference.schemas.generation import JsonSchemaFormat, PlainFormat
+from apps.inference.schemas.generation import OtherFormat, PlainFormat
 from apps.inference.schemas.tools import AllowedToolsChoice, FunctionTool, NamedToolChoice, OtherTool, chosen_names
 from llamastack.errors import BadRequest
 
@@ -105,9 +105,12 @@ def _format(request: ChatCompletionRequest, refuse: Refuse) -> JSON:
     wanted = request.response_format
     if wanted is None or wanted.type == "text":
         return {}
+    for name, value in (wanted.model_extra or {}).items() if not isinstance(wanted, OtherFormat) else ():
+        if value is not None:
+            refuse(f"response_format.{name}")
     if isinstance(wanted, PlainFormat):
         return {"responseMimeType": "application/json"}
-    if not isinstance(wanted, JsonSchemaFormat):
+    if isinstance(wanted, OtherFormat):
         refuse("response_format")
         return {}
     schema = wanted.json_schema.json_schema
@@ -177,9 +180,10 @@ def tooling(request: ChatCompletionRequest, refuse: Refuse) -> JSON:
 
 
 def _function(tool: FunctionTool, where: str, refuse: Refuse) -> JSON:
-    for name in (*(tool.model_extra or ()), *(tool.function.model_extra or ())):
-        refuse(f"{where}.{name}")
     function = tool.function
+    for name, value in ((tool.model_extra or {}) | (function.model_extra or {})).items():
+        if value is not None:
+            refuse(f"{where}.{name}")
     declared: JSON = {"name": function.name}
     if function.description:
         declared["description"] = function.description

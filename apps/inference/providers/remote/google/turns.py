@@ -89,6 +89,9 @@ class Turns:
             return media.image(part, where) | signature_of(part.model_extra)
         if part.type == "refusal":
             return {"text": str((part.model_extra or {}).get("refusal"))}
+        inner = (part.model_extra or {}).get(part.type)
+        for name in inner.keys() - media.FIELDS[part.type] if isinstance(inner, dict) else ():
+            self.refuse(f"{where}.{part.type}.{name}")
         return media.other(part, where)
 
     def _assistant(self, message: Message, where: str) -> None:
@@ -119,6 +122,7 @@ class Turns:
                 self.refuse(f"{where}[{place}].type")
                 continue
             self._unknown(call, f"{where}[{place}]", {"extra_content", "index"})
+            self._unknown(call.function, f"{where}[{place}].function")
             self.names[call.id] = call.function.name
             args = arguments(call.function.arguments, f"{where}[{place}].function.arguments")
             told = {"id": call.id, "name": call.function.name, "args": args}

@@ -1,6 +1,6 @@
-"""Google's Vertex AI: Google's own models in their own dialect, those of other publishers in OpenAI's.
+"""Google's Vertex AI: Google's own models in their own dialect, Claude in Anthropic's, the others in OpenAI's.
 
-Formats: the package google, and for the others https://cloud.google.com/vertex-ai/generative-ai/docs/maas/overview.
+Formats: the package google, claude.py, and for the others https://cloud.google.com/vertex-ai/generative-ai/docs/maas/overview.
 Models are `publisher/name`, as `google/gemini-2.5-flash`; they come from `allowed_models` or from the Model Garden's
 list (https://cloud.google.com/vertex-ai/docs/reference/rest/v1beta1/publishers.models/list).
 """
@@ -17,6 +17,7 @@ from apps.inference.providers.remote.google.embeddings import Embeds
 from apps.inference.providers.remote.tokens import Tokens
 from apps.inference.providers.remote.translation import JSON, Request, Translation, parsed
 from apps.inference.providers.remote.vendor import VendorConfig
+from apps.inference.providers.remote.vertexai.claude import Claude
 from apps.inference.providers.remote.vertexai.credentials import default_credentials
 from apps.inference.schemas import ChatCompletionRequest, EmbeddingRequest, EmbeddingResponse
 from llamastack.call import Call
@@ -28,6 +29,7 @@ from llamastack.errors import BadRequest
 Project = Annotated[str, Field(pattern=r"^[a-z0-9][\w.:-]*$")]
 Location = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
 GOOGLE = "google/"
+ANTHROPIC = "anthropic/"
 NAME = re.compile(r"[\w.@-]+")
 ENDPOINTS = "endpoints/"  # where a tuned model is served
 DOOR = "endpoints/openapi"  # of the API that speaks OpenAI's dialect; 0.3.5's and OGX's addresses end so
@@ -97,22 +99,30 @@ class VertexAI(Google):
 
     def translated(self, request: ChatCompletionRequest) -> Translation:
         own = self.by_publisher(request.model)
-        return super().translated(request) if own is None else door(request, "chat/completions", own)
+        if own is None:
+            return super().translated(request)
+        if own.startswith(ANTHROPIC):
+            return Claude(request, self._checked(own.removeprefix(ANTHROPIC)), self.upstream, self.config)
+        return door(request, "chat/completions", own)
 
     def by_publisher(self, model: str) -> str | None:
-        """The name of another publisher's model, or of an open one of Google's, at the API in OpenAI's dialect."""
+        """`publisher/name` of another publisher's model, or of an open one of Google's; None of Google's own."""
         publisher, _, name = _short(model).partition("/")
         if not name or f"{publisher}/" == ENDPOINTS or (f"{publisher}/" == GOOGLE and not name.endswith("-maas")):
             return None
         return f"{publisher}/{name}"
 
+    def _checked(self, name: str) -> str:
+        """A name that becomes a part of a path."""
+        if not NAME.fullmatch(name):
+            raise self.no_model(name)
+        return name
+
     def resource(self, model: str) -> str:
         """Named as Google's APIs do, `gemini-…` or `publishers/google/models/gemini-…`, a tuned one by its endpoint."""
         name = _short(model).removeprefix(GOOGLE)
-        tuned = name.startswith(ENDPOINTS)
-        if not NAME.fullmatch(name.removeprefix(ENDPOINTS)):
-            raise self.no_model(model)
-        return name if tuned else f"publishers/google/models/{name}"
+        bare = self._checked(name.removeprefix(ENDPOINTS))
+        return name if bare != name else f"publishers/google/models/{bare}"
 
     async def post_embedding(self, call: Call, request: EmbeddingRequest) -> EmbeddingResponse:
         if (own := self.by_publisher(request.model)) is None:
