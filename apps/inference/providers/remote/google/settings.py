@@ -105,14 +105,14 @@ def _format(request: ChatCompletionRequest, refuse: Refuse) -> JSON:
     wanted = request.response_format
     if wanted is None or wanted.type == "text":
         return {}
-    for name, value in (wanted.model_extra or {}).items() if not isinstance(wanted, OtherFormat) else ():
+    if isinstance(wanted, OtherFormat):
+        refuse("response_format")
+        return {}
+    for name, value in (wanted.model_extra or {}).items():
         if value is not None:
             refuse(f"response_format.{name}")
     if isinstance(wanted, PlainFormat):
         return {"responseMimeType": "application/json"}
-    if isinstance(wanted, OtherFormat):
-        refuse("response_format")
-        return {}
     schema = wanted.json_schema.json_schema
     if schema is None:
         return {"responseMimeType": "application/json"}
