@@ -15,7 +15,7 @@ from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 
 from apps.access.admin import TenantAdmin
-from apps.registry import service
+from apps.registry import homes, service
 from apps.registry.effective import provider_record, shown_model
 from apps.registry.facts import facts_of_row, provider_types
 from apps.registry.filters import EnabledFilter, ProviderFilter, TypeFilter
@@ -146,6 +146,8 @@ class ProviderAdmin(ResourceAdmin):
         if not change:
             self.take(request, obj)
         service.edit_provider(obj, form.changes, form.cleaned_data["enabled"], form.resets)
+        if not obj.enabled and (told := homes.stranded(obj, service.discovered_on(obj))):
+            messages.warning(request, f"{told}.")
 
     def delete_model(self, request: HttpRequest, obj: Provider) -> None:
         service.delete_provider(obj)
@@ -218,7 +220,11 @@ class ModelAdminPage(ResourceAdmin):
 
     @admin.display(description="Provider")
     def provider(self, row: Model) -> str:
-        return str(shown_model(row).get("provider_id", ""))
+        """Of several homes the first, and how many more there are."""
+        shown = shown_model(row)
+        several = sorted(shown["homes"] or (), key=lambda home: home["order"])
+        named = shown.get("provider_id") or (several[0]["model"] if several else "")
+        return f"{named} + {len(several) - 1}" if len(several) > 1 else str(named)
 
     @admin.display(description="Provider's name")
     def provider_model(self, row: Model) -> str:
@@ -262,7 +268,7 @@ class ModelAdminPage(ResourceAdmin):
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         about = ["identifier", *(["origin_badge", "notes"] if obj else [])]
-        served = ["provider_id", "provider_model_id", "model_type", *(["known_facts"] if obj else []), "metadata"]
+        served = ["homes", "affinity", "model_type", *(["known_facts"] if obj else []), "metadata"]
         return [
             (None, {"fields": [*about, "aliases", "default", "enabled"]}),
             ("Where it is served", {"fields": served}),
@@ -275,6 +281,8 @@ class ModelAdminPage(ResourceAdmin):
         if not change:
             self.take(request, obj)
         service.edit_model(obj, form.changes)
+        if not obj.enabled and (told := homes.stranded(None, [obj])):
+            messages.warning(request, f"{told}.")
 
     def delete_model(self, request: HttpRequest, obj: Model) -> None:
         service.delete_model(obj)

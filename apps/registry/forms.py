@@ -1,5 +1,6 @@
 """The forms of the registry's rows. What they may not become is the service's to say, before anything is saved."""
 
+import re
 from copy import copy
 from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
@@ -12,13 +13,15 @@ from pydantic import ValidationError
 from apps.registry import service
 from apps.registry.effective import MODEL_DEFAULTS, opened_config, shown_model
 from apps.registry.fields import Json, Lines, form_field, secret_field, text_field
-from apps.registry.models import Model, Provider, patch_between
+from apps.registry.home_table import PLAIN, PROVIDER, HomesField, is_plain, kept
+from apps.registry.models import Model, Provider, from_environment, patch_between
 from apps.registry.origins import Names, Setting, class_of, edited_section, fields_of, held_at, refuse_locked
 from apps.registry.schemas import ModelType
 from apps.registry.secrets import at, unmasked
 from llamastack.admin import Select, Switch
 from llamastack.apis import Api
 from llamastack.config import ConfigError
+from llamastack.config.homes import AFFINITY_FORM, LONGEST_AFFINITY
 from llamastack.errors import StackError
 
 if TYPE_CHECKING:
@@ -171,14 +174,27 @@ def _config_field(setting: Setting) -> forms.Field:
     return field
 
 
+HOMES = (
+    "Who serves it. Lines of the lowest order are asked first, among equals one by weight; where it fails, another. "
+    "Its name there, empty, is the same as ours; of another model here, it is that model's identifier."
+)
+
+
 class ModelForm(ModelBase):
     """A model's names, where it is served, and what is known of it. Only what was changed is saved."""
 
     providers: ClassVar[QuerySet[Provider]]
 
     identifier = text_field(True, max_length=255, help_text="The name that callers send as `model`. It stays as it is.")
-    provider_id = forms.ChoiceField(label="Provider", widget=Select)
-    provider_model_id = text_field(max_length=1024, help_text="The provider's own name; empty: the same as ours.")
+    homes = HomesField()
+    affinity = text_field(
+        validators=[RegexValidator(AFFINITY_FORM, "Name one field of a request, such as user or metadata.session.")],
+        max_length=LONGEST_AFFINITY,
+        help_text=(
+            "The field of a request whose value keeps its calls at one home, so that prompts cached there are found: "
+            "user, safety_identifier or metadata.… (empty: prompt_cache_key)."
+        ),
+    )
     model_type = forms.ChoiceField(
         label="Type", choices=[(kind, kind) for kind in get_args(ModelType)], widget=Select, initial="llm"
     )
@@ -201,21 +217,36 @@ class ModelForm(ModelBase):
         model = Model
         fields = ("identifier",)
 
+    class Media:
+        js = (forms.Script("registry/homes.js", defer=True),)
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.before = shown_model(self.instance) if self.instance.pk else {}
         self.initial.update(self.before)
         if self.instance.pk:
             del self.fields["identifier"]
-        self.fields["provider_id"] = forms.ChoiceField(label="Provider", choices=self._providers(), widget=Select)
+        self.fields["homes"] = self._homes()
+        self.initial["homes"] = self._listed()
 
-    def _providers(self) -> list[tuple[str, str]]:
-        """The providers there are, and the one that this model names even if it is gone."""
+    def _homes(self) -> HomesField:
         served = dict(self.providers.filter(api=Api.inference).values_list("identifier", "provider_type"))
-        present = {name: f"{name} ({kind})" for name, kind in served.items()}
-        named = self.before.get("provider_id")
-        missing = {named: f"{named} (not registered)"} if named and named not in present else {}
-        return [*missing.items(), *present.items()]
+        named = {home["provider_id"] for home in self._listed() if "provider_id" in home}
+        gone = dict.fromkeys(sorted(named - served.keys()), "not registered")
+        places = [(f"{PROVIDER}{name}", f"{name} ({kind})") for name, kind in (served | gone).items()]
+        locked = {"homes", "provider_id", "provider_model_id"} & from_environment(self.instance.declared).keys()
+        told = "Set by the environment: change it there. " if locked else ""
+        return HomesField(places, disabled=bool(locked), help_text=told + HOMES)
+
+    def _listed(self) -> list[dict[str, Any]]:
+        """The homes as they are; a new model has the only provider there is."""
+        if self.before:
+            name = self.before["provider_model_id"]
+            named = {"provider_model_id": name} if name else {}
+            only = {"provider_id": self.before.get("provider_id", ""), **named, **PLAIN}
+            return list(self.before["homes"] or ([only] if only["provider_id"] else []))
+        providers = list(self.providers.filter(api=Api.inference).values_list("identifier", flat=True)[:2])
+        return [{"provider_id": providers[0], **PLAIN}] if len(providers) == 1 else []
 
     def clean_aliases(self) -> list[str]:
         return list(dict.fromkeys(self.cleaned_data["aliases"] or []))
@@ -233,16 +264,26 @@ class ModelForm(ModelBase):
             try:
                 service.changed_model(copy(self.instance), self.changes)
             except StackError as error:
-                named = (error.param or "").partition(".")[0]
-                self.add_error(named if named in self.fields else None, error.message)
+                self._complain(error)
         return cleaned
+
+    def _complain(self, error: StackError) -> None:
+        """At its field; of a home with the number of its line."""
+        place, message = error.param or "", error.message
+        named = "homes" if place in ("provider_id", "provider_model_id") else re.split(r"[.\[]", place)[0]
+        if index := re.match(r"homes\[(\d+)\]", place):
+            number, _ = kept(self["homes"].data)[int(index[1])]
+            message = f"Home {number}: " + message.removeprefix(f"'{place}': ")
+        self.add_error(named if named in self.fields else None, message)
 
     @property
     def changes(self) -> dict[str, Any]:
-        """What differs from before, as a patch."""
+        """What differs from before, as a patch. One home without a weight is the provider that serves a model."""
+        wanted = dict(self.cleaned_data)
+        if not self.before.get("homes") and is_plain(wanted["homes"]):
+            wanted |= {"provider_model_id": None, **wanted["homes"][0], "homes": None}
         fields = ("provider_id", *MODEL_DEFAULTS)
-        wanted = {name: self.cleaned_data[name] for name in fields if name in self.cleaned_data}
-        return service.model_changes(self.instance, wanted)
+        return service.model_changes(self.instance, {name: wanted[name] for name in fields if name in wanted})
 
 
 def model_form(providers: QuerySet[Provider]) -> type[ModelForm]:

@@ -179,11 +179,16 @@ def _all_gone(homes: list[ModelHome] | None, provider: Provider | None, models: 
     )
 
 
+def stranded(provider: Provider | None, models: Iterable[Model]) -> str:
+    """A sentence about the models that live nowhere else, or nothing."""
+    names = left_without(provider, models)
+    told = ", ".join(repr(name) for name in names[:NAMED]) + (" …" if len(names) > NAMED else "")
+    return f"It is the only home of {told}: give what is named another home" if names else ""
+
+
 def refuse_to_strand(provider: Provider | None, models: Iterable[Model]) -> None:
-    """A model whose last home would be deleted is given another one, or is deleted, first."""
-    if names := left_without(provider, models):
-        told = ", ".join(repr(name) for name in names[:NAMED]) + (" …" if len(names) > NAMED else "")
-        raise Conflict(f"It is the only home of {told}: give what is named another home, or delete it, first.")
+    if told := stranded(provider, models):
+        raise Conflict(f"{told}, or delete it, first.")
 
 
 def warn_of_faults() -> None:

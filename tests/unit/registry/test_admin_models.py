@@ -7,6 +7,7 @@ from apps.registry.models import Model, Origin, Provider
 from llamastack.config import ModelEntry, StackConfig
 from llamastack.config.sections import RegisteredResources
 from llamastack.db import db
+from llamastack.snapshot import Home
 from llamastack.stack import LlamaStack
 from tests.unit.pages import Browser
 
@@ -27,7 +28,7 @@ def names(running: LlamaStack) -> list[str]:
 
 
 async def test_an_added_model_answers_at_once(browser: Browser, sky: Provider, running: LlamaStack) -> None:
-    page = await browser.submit(ADD, identifier="blue", provider_model_id="sky-1", aliases="azure\nazure\n\ncyan")
+    page = await browser.submit(ADD, identifier="blue", **{"homes-1-name": "sky-1"}, aliases="azure\nazure\n\ncyan")
     assert "was added successfully" in page.text
     blue = running.live.snapshot.model("default", "cyan")
     assert blue is not None
@@ -53,7 +54,18 @@ async def test_only_what_was_changed_is_laid_over_a_discovered_model(browser: Br
         ({"model_type": "embedding"}, "needs &#x27;embedding_dimension&#x27;"),
         ({"metadata": "[1]"}, "This is not a JSON object"),
         ({"metadata": "{"}, "This is not JSON"),
-        ({"provider_id": "nobody"}, "Select a valid choice"),
+        ({"homes-1-place": "provider:nobody"}, "Home 1: Select a valid choice"),
+        ({"homes-1-place": ""}, "A model needs at least one home"),
+        ({"homes-1-remove": "on"}, "A model needs at least one home"),
+        ({"homes-1-weight": "heavy"}, "Home 1: its weight is a whole number"),
+        ({"homes-1-weight": "0"}, "Home 1: Input should be greater than or equal to 1"),
+        ({"homes-1-order": "101"}, "Home 1: Input should be less than or equal to 100"),
+        ({"homes-2-place": "model:"}, "Home 2: "),
+        ({"homes-2-place": "model:", "homes-2-name": "nobody"}, "Home 2: there is no model &#x27;nobody&#x27;"),
+        ({"homes-2-place": "model:", "homes-2-name": "new"}, "Home 2: &#x27;new&#x27; is this model itself"),
+        ({"homes-2-place": "provider:sky"}, "Home 2: the same as homes[0]"),
+        ({"homes-2-name": "sky-1"}, "Home 2: choose a provider"),
+        ({"affinity": "two words"}, "Name one field of a request"),
         ({"identifier": ""}, "This field is required"),
     ],
 )
@@ -134,3 +146,61 @@ async def test_models_are_filtered_by_what_holds(browser: Browser, sky: Provider
     page = (await browser.open(f"{LIST}?{query}")).text
     everything = ["sky/sky-1", "sky/sky-2", "mini", "plain"]
     assert [name for name in everything if f">{name}</a>" in page] == shown
+
+
+SECOND = {"homes-2-place": "provider:sky", "homes-2-name": "sky-2", "homes-2-weight": "3", "homes-2-order": "1"}
+
+
+async def test_a_second_home_is_added_by_the_empty_line_and_taken_away_again(
+    browser: Browser, sky: Provider, running: LlamaStack
+) -> None:
+    await browser.submit(ADD, identifier="blue", **{"homes-1-name": "sky-1"})
+    page = await browser.submit(await page_of("blue"), affinity="user", **SECOND)
+    assert "was changed successfully" in page.text
+    homes = [{"provider_id": "sky", "provider_model_id": "sky-1"}]
+    second = {"provider_id": "sky", "provider_model_id": "sky-2", "weight": 3, "order": 1}
+    assert (await stored("blue")).override["homes"] == [*homes, second]
+    blue = running.live.snapshot.model("default", "blue")
+    assert blue is not None
+    assert (blue.homes, blue.affinity) == ((Home("sky", "sky-1"), Home("sky", "sky-2", weight=3.0, order=1)), "user")
+    assert "sky + 1" in (await browser.open(LIST)).text
+    unchanged = (await stored("blue")).override
+    await browser.submit(await page_of("blue"))
+    assert (await stored("blue")).override == unchanged
+    await browser.submit(await page_of("blue"), **{"homes-1-remove": "on"})
+    assert (await stored("blue")).override["homes"] == [second]
+
+
+async def test_a_circle_is_refused_at_the_homes_of_the_form(browser: Browser, sky: Provider) -> None:
+    await db(service.edit_model, Model(identifier="outer"), {"homes": [{"model": "sky/sky-1"}]})
+    page = await browser.submit(await page_of("sky/sky-1"), **{"homes-2-place": "model:", "homes-2-name": "outer"})
+    assert "Home 2: sky/sky-1 -&gt; outer -&gt; sky/sky-1 goes round in a circle" in page.text
+    assert 'value="outer"' in page.text
+    assert not (await stored("sky/sky-1")).override
+
+
+async def test_homes_of_the_environment_are_read_only(
+    browser: Browser, sky: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BEST", "sky-1")
+    homes = [{"provider_id": "sky", "provider_model_id": "${env.BEST}"}, {"provider_id": "lost"}]
+    row = Model(identifier="mine", origin=Origin.yaml, declared={"homes": homes})
+    await db(row.save)
+    page = await browser.open(await page_of("mine"))
+    assert "Set by the environment: change it there." in page.text
+    assert "lost (not registered)" in page.text
+    await browser.submit(await page_of("mine"), aliases="own", **{"homes-1-name": "sky-2"})
+    assert (await stored("mine")).override == {"aliases": ["own"]}
+
+
+async def test_what_is_disabled_or_deleted_tells_whom_it_leaves_without_a_home(browser: Browser, sky: Provider) -> None:
+    await db(service.edit_model, Model(identifier="outer"), {"homes": [{"model": "sky/sky-1"}]})
+    page = await browser.submit(await page_of("sky/sky-1"), enabled=None)
+    assert "It is the only home of &#x27;outer&#x27;" in page.text
+    assert not (await stored("sky/sky-1")).enabled
+    address = f"/admin/registry/provider/{sky.pk}/"
+    page = await browser.submit(f"{address}delete/")
+    assert "It is the only home of &#x27;outer&#x27;" in page.text
+    assert (await browser.open(f"{address}change/")).status_code == 200
+    page = await browser.submit(f"{address}change/", enabled=None)
+    assert "was changed successfully" in page.text

@@ -185,7 +185,7 @@ async def test_the_admin_refuses_a_bad_value_at_its_field(browser: Browser, sky:
 async def test_the_admin_shows_context_and_prices_with_who_says_so(
     client: httpx.AsyncClient, browser: Browser, sky: Provider
 ) -> None:
-    await browser.submit("/admin/registry/model/add/", identifier="mine", provider_model_id="gpt-4o")
+    await browser.submit("/admin/registry/model/add/", identifier="mine", **{"homes-1-name": "gpt-4o"})
     listed = (await browser.open("/admin/registry/model/")).text
     assert "128,000" in listed
     assert "2.5 / 10" in listed
