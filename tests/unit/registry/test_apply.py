@@ -37,13 +37,13 @@ def test_a_literal_secret_is_encrypted(apply: Any) -> None:
 
 
 def test_a_number_of_more_than_64_bits_stops_no_other_provider(apply: Any) -> None:
-    apply([{"provider_id": "later", "provider_type": "remote::watsonx", "config": {"seed": 2**70}}])
+    apply([{"provider_id": "later", "provider_type": "remote::thegrid", "config": {"seed": 2**70}}])
     assert provider_record(Provider.objects.get()).config == {"seed": 2**70}
 
 
 def test_secrets_further_down_are_told_by_their_names(apply: Any) -> None:
     store = {"type": "postgres", "password": "hunter2", "hosts": [{"api_key": "hunter2"}]}
-    given = [{"provider_id": "later", "provider_type": "remote::watsonx", "config": {"kvstore": store}}]
+    given = [{"provider_id": "later", "provider_type": "remote::thegrid", "config": {"kvstore": store}}]
     apply(given)
     row = Provider.objects.get()
     assert "hunter2" not in str(row.declared)

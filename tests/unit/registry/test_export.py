@@ -112,7 +112,7 @@ def test_a_literal_secret_becomes_a_variable_that_is_named(apply: Any) -> None:
 
 def test_secrets_further_down_in_addresses_and_in_other_sections_go_too(apply: Any) -> None:
     store = {"type": "postgres", "password": "hunter2", "hosts": [{"api_key": "hunter2"}]}
-    later = {"provider_id": "later", "provider_type": "remote::watsonx", "config": {"kvstore": store}}
+    later = {"provider_id": "later", "provider_type": "remote::thegrid", "config": {"kvstore": store}}
     backend = {"type": "kv_postgres", "user": "u", "password": "hunter2"}
     addressed = openai("at", base_url="http://user:hunter2@127.0.0.1:9/v1")
     made = exported(apply([later, addressed], storage={"backends": {"kv": backend}}))

@@ -184,7 +184,7 @@ async def test_the_log_says_once_that_a_provider_has_begun_to_fail(
 
 
 async def test_a_provider_type_that_is_not_built_is_unavailable(client: httpx.AsyncClient, running: LlamaStack) -> None:
-    row = await db(add_provider, "later", "remote::watsonx", api_key="secret")
+    row = await db(add_provider, "later", "remote::thegrid", api_key="secret")
     await serve_as(row, running, "granite")
     response = await client.post(URL, json={"model": "granite", "messages": HELLO})
     assert (response.status_code, "not built yet" in response.text) == (503, True)

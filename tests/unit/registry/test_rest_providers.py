@@ -248,7 +248,7 @@ async def test_a_provider_of_a_type_that_is_not_built_is_shown_and_can_be_disabl
     client: httpx.AsyncClient, running: LlamaStack
 ) -> None:
     written = {"url": "http://x", "api_token": SECRET}
-    entry = ProviderEntry(api="inference", provider_id="later", provider_type="remote::watsonx", declared=written)
+    entry = ProviderEntry(api="inference", provider_id="later", provider_type="remote::thegrid", declared=written)
     await db(service.apply, StackConfig(image_name="test", providers={"inference": [entry]}))
     address = f"{PROVIDERS}/inference/later"
     shown = await client.get(address)
