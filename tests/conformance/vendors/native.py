@@ -19,14 +19,10 @@ vectors     vectors as it writes them, where `offers` has EMBEDDINGS; `question`
 
 The table says the rest as for any vendor: where the format is from, `reasons` (its word for each of OpenAI's finish
 reasons: `stop`, `length`, `tool_calls`, `content_filter`; replies keep it as `native_finish_reason`), the errors,
-`told` or `elsewhere` (its list of models: `model` alone), `thinks`, `several`, `nonsense`. Where `several` is false,
-n = 2 must be the error that says so; where `contrary` is, an answer of the other kind must be an error. Some are
-of native dialects alone:
+`told` or `elsewhere` (its list of models: `model` alone), `thinks`, `several`, `nonsense`, `places`. Where `several` is
+false, n = 2 must be the error that says so. Two fields are of native dialects alone:
 
 asks        what `tests.conversations.requests` is told of it: whether an image may be an address, and so on
-places      where in its body each field of a request is found, as dotted paths of what changes with it: "stop" at
-            ("stop_sequences",). A field that is not here must be the error that names provider and field
-            (test_native_fields.py has a value for each)
 novelties   events that a newer server may send between the others, and that change nothing
 
 It joins NATIVES in __init__.py when its provider is built, and runs all of test_vendors.py and test_native_*.py from
@@ -54,7 +50,6 @@ class Native(Vendor, ABC):
     usage: Usage = "always"
     embedding_usage: JSON | None = None
     nonsense: tuple[JSON, ...] = ({}, {"message": "It ran out of memory."}, {"type": 7})
-    places: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     novelties: tuple[JSON, ...] = ()
     asks: Mapping[str, Any] = field(default_factory=dict)
 

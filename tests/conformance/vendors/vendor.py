@@ -136,6 +136,9 @@ class Vendor:
     thinks           whether it reasons where it is asked to
     chooses          whether it reads which tool must be called
     sees             whether it reads images
+    places           where in its body each field of a chat is found, as dotted paths of what changes with it: "stop" at
+                     ("stop_sequences",). A field that is not here must be the error that names provider and field
+                     (test_native_fields.py has a value for each). Empty where fields are passed as they are
     nonsense         events and answers that mean nothing, beside those that mean nothing in any dialect
     """
 
@@ -184,6 +187,7 @@ class Vendor:
     thinks: bool = False
     chooses: bool = True
     sees: bool = True
+    places: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     nonsense: tuple[JSON, ...] = ()
 
     # What a class for another dialect may say otherwise: native.py.

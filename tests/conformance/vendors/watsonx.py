@@ -36,6 +36,7 @@ CHATS = (
     *("stop", "temperature", "top_p", "response_format", "logprobs", "top_logprobs", "frequency_penalty"),
     *("presence_penalty", "logit_bias", "reasoning_effort", "include_reasoning", "time_limit"),
 )
+AS_OPENAI = set(CHATS) - {"messages", "tool_choice_option", "include_reasoning", "time_limit"}
 REASONS = {"stop": "eos_token", "length": "max_tokens"}
 LISTED = {"model_id": "ibm/sky", "functions": [{"id": "text_chat"}, {"id": "text_generation"}]}
 IDENTITY = "/identity/token"
@@ -130,6 +131,13 @@ WATSONX = WatsonX(
     head={"model_version": "4.0.0", "created_at": "2025-06-12T13:47:35.541Z"},
     noise=b"id: 1\nevent: message\n",
     usage="always",
+    places={
+        **{name: (name,) for name in CHATS if name in AS_OPENAI},
+        "tool_choice": ("tool_choice_option",),
+        # Messages and tools are OpenAI's there, and are passed with all that is in them.
+        **dict.fromkeys(("messages.content.input_audio", "messages.content.mood", "messages.mood"), ("messages",)),
+        **dict.fromkeys(("messages.name", "tools.mood", "tools.function.mood"), ("messages", "tools")),
+    },
     done=False,
     developer=False,
     ranking=Ranking("/ml/v1/text/rerank", "inputs", score="score"),
