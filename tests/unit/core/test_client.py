@@ -99,6 +99,14 @@ def test_a_stream_is_read_while_it_goes_on(client: LlamaStackAsLibraryClient) ->
     assert said[1:6] == [*WORDS, "more "]
 
 
+def test_a_header_says_who_served_a_call(client: LlamaStackAsLibraryClient) -> None:
+    chats = client.as_openai(**FAST).chat.completions.with_raw_response
+    for asked in ({}, {"stream": True}):
+        answer: Any = chats.create(model="sky-1", messages=QUESTION, **asked)
+        assert answer.headers["x-llamastack-served-by"] == "sky/sky-1"
+        answer.http_response.close()
+
+
 # --- errors keep their types ---
 
 
