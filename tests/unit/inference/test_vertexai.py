@@ -1,5 +1,6 @@
 """Google's Vertex AI: addresses, tokens, and whose models are asked in which dialect."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from apps.inference.providers.remote.vertexai import VertexAI
 from apps.inference.providers.remote.vertexai.provider import VertexAIConfig
 from llamastack.egress import Egress
 from llamastack.errors import BadRequest, NotFound, UnsupportedParameter, UpstreamError
+from llamastack.providers import ProviderUnavailable
 from tests.unit.inference.scripted import (
     CALL,
     Asked,
@@ -32,6 +34,7 @@ from tests.unit.inference.test_google_credentials import TOKEN, service_account
 
 HOST = "/us-central1-aiplatform.googleapis.com"
 BASE = f"{HOST}/v1/projects/sky/locations/us-central1"
+EUROPE = "/aiplatform.eu.rep.googleapis.com/v1/projects/sky/locations/eu"
 GLOBAL = "/aiplatform.googleapis.com/v1/projects/sky/locations/global"
 MODELS = "publishers/google/models"
 CHAT = f"POST {BASE}/{MODELS}/sky:generateContent"
@@ -61,7 +64,7 @@ def vertex(vendor: Vendor, **config: Any) -> Vertex:
 
 
 @pytest.mark.parametrize("name", ["access_token", "auth_credential", "api_key"])
-@pytest.mark.parametrize(("location", "base"), [("us-central1", BASE), ("global", GLOBAL)])
+@pytest.mark.parametrize(("location", "base"), [("us-central1", BASE), ("eu", EUROPE), ("global", GLOBAL)])
 async def test_project_and_location_make_its_address(name: str, location: str, base: str) -> None:
     async with scripted({f"POST {base}/{MODELS}/gemini-2.5-flash:generateContent": blue()}) as vendor:
         async with started(vertex(vendor, location=location, **{name: "ya29"})) as provider:
@@ -118,6 +121,24 @@ async def test_the_models_of_other_publishers_are_asked_in_openais_dialect(name:
     assert (first["model"], first["logit_bias"], first["messages"][0]["role"]) == (there, {"5": 1.0}, "system")
 
 
+async def test_claude_is_asked_in_anthropics_dialect() -> None:
+    model = "publishers/anthropic/models/claude-sonnet-4-5@20250929"
+    message = {"type": "message", "role": "assistant", "model": "claude-sonnet-4-5", "stop_reason": "end_turn"}
+    answer = message | {
+        "content": [{"type": "text", "text": "Blue."}],
+        "usage": {"input_tokens": 1, "output_tokens": 1},
+    }
+    async with scripted({f"POST {BASE}/{model}:rawPredict": answer}) as vendor:
+        async with started(vertex(vendor, access_token="t")) as provider:
+            reply = await provider.post_chat_completion(CALL, chat(model="anthropic/claude-sonnet-4-5@20250929"))
+            with pytest.raises(NotFound, match="no model"):
+                await provider.post_chat_completion(CALL, chat(model="anthropic/claude:x"))
+    assert reply.choices[0].message.content == "Blue."
+    [asked] = vendor.asked
+    assert asked.body["anthropic_version"] == "vertex-2023-10-16"
+    assert "model" not in asked.body
+
+
 async def test_vectors_come_from_where_each_model_gives_them() -> None:
     predicted = {"predictions": [{"embeddings": {"values": [0.5], "statistics": {"token_count": 2.0}}}]}
     single = {"embedding": {"values": [0.25]}, "usageMetadata": {"promptTokenCount": 3}}
@@ -160,6 +181,18 @@ def key_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "key.json"
     path.write_bytes(orjson.dumps(service_account("https://oauth2.googleapis.com")))
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(path))
+
+
+@pytest.mark.usefixtures("key_file")
+async def test_google_auth_is_needed_for_key_files_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "google.auth", None)
+    monkeypatch.setitem(sys.modules, "google.auth.exceptions", None)
+    async with scripted({CHAT: blue()}) as vendor:
+        async with started(vertex(vendor, access_token="t")) as provider:
+            await provider.post_chat_completion(CALL, chat())
+        with pytest.raises(ProviderUnavailable, match=r"Install requirements/google\.txt, or give the provider"):
+            async with started(vertex(vendor)):
+                pass
 
 
 @pytest.mark.usefixtures("key_file")

@@ -33,6 +33,7 @@ ANTHROPIC = "anthropic/"
 NAME = re.compile(r"[\w.@-]+")
 ENDPOINTS = "endpoints/"  # where a tuned model is served
 DOOR = "endpoints/openapi"  # of the API that speaks OpenAI's dialect; 0.3.5's and OGX's addresses end so
+CONTINENTS = frozenset({"us", "eu"})
 PAGE_SIZE = 200
 
 
@@ -44,7 +45,7 @@ class VertexAIConfig(VendorConfig):
     base_url: str = Field("", description="In place of the address that project and location make")
     api_key: SecretStr | None = Field(None, description="An access token; empty for Application Default Credentials")
     project: Project = Field(description="The Google Cloud project that is charged")
-    location: Location = Field("us-central1", description="A region, or global")
+    location: Location = Field("us-central1", description="A region, us, eu, or global")
     allowed_models: list[str] | None = Field(
         None, description="Those to offer, as google/gemini-2.5-flash, one a line; Google's own where empty"
     )
@@ -158,6 +159,12 @@ def door(request: Request, operation: str, model: str) -> Translation:
 
 
 def host(location: str) -> str:
+    """Of a region, of all of them, or of those of a continent, which keep data there.
+
+    https://docs.cloud.google.com/vertex-ai/generative-ai/docs/learn/locations
+    """
+    if location in CONTINENTS:
+        return f"https://aiplatform.{location}.rep.googleapis.com"
     region = "" if location == "global" else f"{location}-"
     return f"https://{region}aiplatform.googleapis.com"
 
