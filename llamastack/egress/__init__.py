@@ -7,6 +7,7 @@ Transport    transport.py   one exchange of bytes, as aiohttp makes it
 Signing      signing.py     headers that depend on what is sent
 Recorder     recorder.py    stands in for it, and records or replays (llamastack/recording)
 parse        addresses.py   a URL that a caller names, read strictly; and which addresses it may lead to
+events       frames.py      Amazon's binary event streams
 Guard        guard.py       connections to such addresses alone as were checked
 Fetcher      fetch.py       a file at such a URL, within limits
 Retries      retries.py     which call is made again, when, and how many of all

@@ -11,9 +11,11 @@ from typing import Any
 import orjson
 from yarl import URL
 
+from llamastack.egress import frames
 from llamastack.egress.bodies import MAX_REPLY_BYTES, MAX_STREAM_BYTES, after, capped, error_body, never_silent
 from llamastack.egress.breaker import Admitted, Breaker
 from llamastack.egress.failures import FAILURES, Asked, BrokenOff, Nonsense, Refusal, in_short, is_outage, meaning
+from llamastack.egress.frames import FRAMES
 from llamastack.egress.recorder import with_recording
 from llamastack.egress.retries import Retries
 from llamastack.egress.routes import Network
@@ -90,8 +92,14 @@ class Egress:
 
         Raises where the stream ends without it or carries an error: a cut stream is never a short answer. With `done`
         false it may lack `[DONE]`, and the caller checks that all has come. Closing the iterator closes the connection.
+        Amazon's frames (frames.py) have no `[DONE]` either; theirs is a frame's object under the name of its event.
         """
         async with self._exchange("POST", path, body, headers, streamed=True) as reply:
+            if reply.media_type == FRAMES:
+                async with aclosing(_framed(capped(reply.pieces, self.max_stream_bytes), reply)) as events:
+                    async for event in events:
+                        yield event
+                return
             if reply.media_type not in ("", EVENT_STREAM):
                 yield _event(await self._read(reply), reply)
                 return
@@ -124,6 +132,8 @@ class Egress:
     ) -> Any:
         async with self._exchange(method, path, body, headers) as reply:
             data = await self._read(reply)
+            if reply.media_type == FRAMES:
+                return [event async for event in _framed(_at_once(data), reply)]
             if reply.media_type == EVENT_STREAM:
                 return [event async for event in _events(_at_once(data), reply, done)]
             return _parsed(data, reply)
@@ -261,6 +271,16 @@ def _event(data: bytes | bytearray, reply: Reply) -> dict[str, Any]:
     if event.get("error") or event.get("object") == "error":  # the latter is vLLM's before 0.10
         raise BrokenOff(event)
     return event
+
+
+async def _framed(pieces: AsyncIterator[bytes], reply: Reply) -> AsyncGenerator[dict[str, Any], None]:
+    """Where a frame tells a failure, that is what an answer of its status would be."""
+    try:
+        async with aclosing(frames.events(pieces)) as events:
+            async for event in events:
+                yield event
+    except frames.FrameFailure as failure:
+        raise Refusal(replace(reply, status=failure.status), failure.body) from failure
 
 
 async def _at_once(data: bytes | bytearray) -> AsyncIterator[bytes]:

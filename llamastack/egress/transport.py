@@ -1,5 +1,6 @@
 """One exchange of bytes with an upstream: the seam under everything that leaves the server."""
 
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ CONNECT_SECONDS = 5.0
 FIRST_BYTE_SECONDS = 60.0
 IDLE_SECONDS = 60.0
 TOTAL_SECONDS = 600.0
+QUOTED = re.compile(r"https?://(?:[A-Za-z0-9:/?#\[\]@!$&'()*+,;=._~-]|%[0-9A-F]{2})+")  # RFC 3986, 2
 READ_AHEAD_BYTES = 2**18  # of a body, also when it is unpacked: what nobody reads stops the upstream
 
 
@@ -95,7 +97,7 @@ class LiveTransport:
         tunnel = URL(outgoing.url).scheme == "https"
         request = self._open().request(
             outgoing.method,
-            outgoing.url,
+            written(outgoing.url),
             data=outgoing.body,
             headers=outgoing.headers if tunnel else {**outgoing.headers, **route.credentials},
             timeout=aiohttp.ClientTimeout(connect=self.timeouts.connect),
@@ -126,6 +128,11 @@ class LiveTransport:
         if not self.network.keepalive:
             return aiohttp.TCPConnector(limit=0, resolver=self._names, force_close=True)
         return aiohttp.TCPConnector(limit=0, resolver=self._names, keepalive_timeout=self.network.keepalive)
+
+
+def written(url: str) -> URL:
+    """An address that needs no quoting as it is: a signature is one of `%3A`, which yarl would send as a colon."""
+    return URL(url, encoded=True) if "%" in url and QUOTED.fullmatch(url) else URL(url)
 
 
 def text(head: str) -> str:

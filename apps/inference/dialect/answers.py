@@ -21,10 +21,13 @@ FINISH_REASONS = {
     "stop_token": "stop",
     "max_length": "length",
     "max_tokens": "length",
+    "model_context_window_exceeded": "length",
     "model_length": "length",
     "tool_call": "tool_calls",
     "tool_use": "tool_calls",
     "blocklist": "content_filter",
+    "content_filtered": "content_filter",
+    "guardrail_intervened": "content_filter",
     "image_prohibited_content": "content_filter",
     "image_recitation": "content_filter",
     "image_safety": "content_filter",
@@ -36,11 +39,14 @@ FINISH_REASONS = {
     "spii": "content_filter",
 }
 # An answer that ended so is none. vLLM: `abort`, `error`; DeepSeek:
-# https://api-docs.deepseek.com/api/create-chat-completion (`insufficient_system_resource`); the others are Gemini's.
+# https://api-docs.deepseek.com/api/create-chat-completion (`insufficient_system_resource`); Bedrock:
+# https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html (`malformed_model_output`,
+# `malformed_tool_use`); the others are Gemini's.
 FAILURES = frozenset(
     {
         *("abort", "error", "insufficient_system_resource", "malformed_function_call", "malformed_response"),
-        *("missing_thought_signature", "too_many_tool_calls", "unexpected_tool_call"),
+        *("malformed_model_output", "malformed_tool_use", "missing_thought_signature", "too_many_tool_calls"),
+        "unexpected_tool_call",
     }
 )
 

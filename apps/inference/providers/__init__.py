@@ -25,6 +25,9 @@ PROVIDERS = {
     "inline::transformers": ENGINE,  # OGX's name of an engine in this process
     "remote::anthropic": ProviderSpec(f"{REMOTE}.anthropic.Anthropic"),
     "remote::azure": ProviderSpec(f"{REMOTE}.azure.Azure"),
+    "remote::bedrock": ProviderSpec(
+        f"{REMOTE}.bedrock.Bedrock", pip_packages=("botocore",), requirements="requirements/aws.txt"
+    ),
     "remote::cerebras": ProviderSpec(f"{REMOTE}.cerebras.Cerebras"),
     "remote::databricks": ProviderSpec(f"{REMOTE}.databricks.Databricks"),
     "remote::fireworks": ProviderSpec(f"{REMOTE}.fireworks.Fireworks"),

@@ -50,6 +50,16 @@ def keyed(vendor: str, **config: Any) -> dict[str, Any]:
 # Of each type what 0.3.5 writes, what OGX writes, and where a chat goes.
 WRITTEN: dict[str, tuple[dict[str, Any] | None, dict[str, Any] | None, str]] = {
     "anthropic": (keyed("ANTHROPIC"), keyed("ANTHROPIC"), "https://api.anthropic.com"),
+    "bedrock": (
+        {},
+        {
+            "aws_bedrock_bearer_token": "${env.AWS_BEDROCK_BEARER_TOKEN:=}",
+            "region_name": "${env.AWS_DEFAULT_REGION:=us-east-2}",
+            "aws_role_arn": "${env.AWS_ROLE_ARN:=}",
+            "aws_web_identity_token_file": "${env.AWS_WEB_IDENTITY_TOKEN_FILE:=}",
+        },
+        "https://bedrock-runtime.us-east-2.amazonaws.com",
+    ),
     "cerebras": (keyed("CEREBRAS", base_url="https://api.cerebras.ai"), keyed("CEREBRAS", base_url=CEREBRAS), CEREBRAS),
     "databricks": (
         {"url": "${env.DATABRICKS_HOST:=}", "api_token": "${env.DATABRICKS_TOKEN:=}"},

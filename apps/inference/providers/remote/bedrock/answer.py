@@ -1,0 +1,232 @@
+"""What Converse answers, whole or streamed, as OpenAI would.
+
+Format: https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html#API_runtime_Converse_ResponseSyntax,
+…/API_runtime_ConverseStreamOutput.html (its events).
+"""
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+
+from apps.inference.dialect import Malformed
+from apps.inference.providers.remote.bedrock.lacks import JSON
+from apps.inference.providers.remote.bedrock.request import body
+from apps.inference.providers.remote.translation import Translation
+from apps.inference.providers.unsupported import GeneratesConfig
+from apps.inference.schemas import ChatCompletionRequest
+
+FAILED = frozenset({"message", "Message", "error"})  # what an answer says that is none
+
+
+class Converse(Translation):
+    """One conversation. Where a tool's input is the answer (`tools.py`), what is said beside it is left out."""
+
+    def __init__(self, request: ChatCompletionRequest, upstream: str, config: GeneratesConfig) -> None:
+        made, self.answer_tool = body(request, upstream, config)
+        operation = "converse-stream" if request.stream else "converse"
+        # As botocore writes it, down to the colons: a signature is one of the path as it is sent.
+        super().__init__(request, f"model/{quote(request.model, safe='')}/{operation}", made)
+        self.model = request.model
+        self.calls: dict[int, int] = {}  # the index of each tool call, by that of its block
+        self.answering: set[int] = set()  # blocks whose input is the answer
+        self.empty: set[int] = set()  # calls that have no input so far
+        self.thoughts: dict[int, JSON] = {}  # reasoning with its signature, of blocks that have not ended
+
+    def is_reply(self, answer: JSON) -> bool:
+        """Events of other names may come to be, and say nothing here."""
+        return "output" in answer or not FAILED & answer.keys()
+
+    def whole(self, answer: JSON) -> JSON:
+        content = _objects(_object(_object(answer, "output"), "message"), "content")
+        said, answered, thought, thoughts, calls = "", "", "", [], []
+        for block in content:
+            said += _text_of(block)
+            if "reasoningContent" in block:
+                thoughts.append(_thinking(_object(block, "reasoningContent")))
+                thought += thoughts[-1].get("thinking", "")
+            if "toolUse" in block:
+                use = _object(block, "toolUse")
+                if use.get("name") == self.answer_tool:
+                    answered += _written(use.get("input"))
+                else:
+                    calls.append(_call(use))
+        if self.answer_tool and not calls:
+            said = answered or said
+        message: JSON = {"role": "assistant", "content": said if said or not calls else None}
+        message |= {"reasoning_content": thought} if thought else {}
+        message |= {"thinking_blocks": thoughts} if thoughts else {}
+        message |= {"tool_calls": calls} if calls else {}
+        ended = self._ended(answer, called=bool(calls))
+        choice = {"index": 0, "message": message | _refusal(answer), **ended}
+        return self._head(answer) | {"choices": [choice], "usage": usage(answer.get("usage"))}
+
+    def chunks(self, event: JSON) -> Iterator[JSON]:
+        if "output" in event:
+            yield self.whole(event)
+            return
+        for name, said in event.items():
+            if not isinstance(said, dict):
+                raise Malformed(f"'{name}' is no object")
+            match name:
+                case "messageStart":
+                    yield _chunk({"role": "assistant", "content": ""})
+                case "contentBlockStart":
+                    yield from self._started(_index(said), _object(said, "start"))
+                case "contentBlockDelta":
+                    yield from self._added(_index(said), _object(said, "delta"))
+                case "contentBlockStop":
+                    yield from self._stopped(_index(said))
+                case "messageStop":
+                    yield self._head(said) | _chunk({}, **self._ended(said, called=bool(self.calls)))
+                case "metadata":
+                    yield self._head(said) | {"choices": [], "usage": usage(said.get("usage"))}
+
+    def _started(self, block: int, start: JSON) -> Iterator[JSON]:
+        if "toolUse" not in start:
+            return
+        use = _object(start, "toolUse")
+        self.empty.add(block)
+        if use.get("name") == self.answer_tool:
+            self.answering.add(block)
+            return
+        self.calls[block] = len(self.calls)
+        function = {"name": _str(use, "name"), "arguments": ""}
+        begun = {"index": self.calls[block], "id": _str(use, "toolUseId"), "type": "function", "function": function}
+        yield _chunk({"tool_calls": [begun]})
+
+    def _added(self, block: int, delta: JSON) -> Iterator[JSON]:
+        if "text" in delta and not self.answer_tool:
+            yield _chunk({"content": _str(delta, "text")})
+        elif "toolUse" in delta:
+            yield from self._input(block, _str(_object(delta, "toolUse"), "input"))
+        elif "reasoningContent" in delta:
+            yield from self._thought(block, _object(delta, "reasoningContent"))
+
+    def _input(self, block: int, piece: str) -> Iterator[JSON]:
+        if not piece:
+            return
+        self.empty.discard(block)
+        if block in self.answering:
+            yield _chunk({"content": piece})
+        elif block in self.calls:
+            yield _chunk({"tool_calls": [{"index": self.calls[block], "function": {"arguments": piece}}]})
+        else:
+            raise Malformed("an input belongs to no tool call")
+
+    def _thought(self, block: int, delta: JSON) -> Iterator[JSON]:
+        """A piece of reasoning is told at once; the block with its signature, once it has ended."""
+        if "redactedContent" in delta:
+            whole = self.thoughts.setdefault(block, {"type": "redacted_thinking", "data": ""})
+            whole["data"] = whole.get("data", "") + _str(delta, "redactedContent")
+            return
+        whole = self.thoughts.setdefault(block, {"type": "thinking", "thinking": ""})
+        if delta.get("signature"):
+            whole["signature"] = whole.get("signature", "") + _str(delta, "signature")
+        if delta.get("text"):
+            whole["thinking"] = whole.get("thinking", "") + _str(delta, "text")
+            yield _chunk({"reasoning_content": delta["text"]})
+
+    def _stopped(self, block: int) -> Iterator[JSON]:
+        """A call without input is one with no arguments: `{}`."""
+        if block in self.thoughts:
+            yield _chunk({"thinking_blocks": [self.thoughts.pop(block)]})
+        if block in self.empty:
+            yield from self._input(block, "{}")
+
+    def _ended(self, said: JSON, *, called: bool) -> JSON:
+        """In Bedrock's own word, which the dialect reads; of an answer that was a tool's input, in OpenAI's."""
+        reason = _str(said, "stopReason")
+        if reason == "tool_use" and self.answer_tool and not called:
+            reason = "stop"
+        return {"finish_reason": reason}
+
+    def _head(self, said: JSON) -> JSON:
+        """What Bedrock tells of the call beside its answer."""
+        tier = said.get("serviceTier")
+        told = {name: said[name] for name in ("trace", "additionalModelResponseFields") if said.get(name)}
+        return {"model": self.model, **told} | ({"service_tier": tier.get("type")} if isinstance(tier, dict) else {})
+
+
+def usage(told: Any) -> JSON | None:
+    """Bedrock counts what came from a cache, and what went into one, apart from the other tokens."""
+    if not isinstance(told, dict):
+        return None
+    read, written = _count(told, "cacheReadInputTokens"), _count(told, "cacheWriteInputTokens")
+    prompt, made = _count(told, "inputTokens") + read + written, _count(told, "outputTokens")
+    counted: JSON = {"prompt_tokens": prompt, "completion_tokens": made, "total_tokens": prompt + made}
+    if read or written:
+        counted["prompt_tokens_details"] = {"cached_tokens": read, "cache_creation_tokens": written}
+    return counted
+
+
+def _chunk(delta: JSON, **ended: Any) -> JSON:
+    return {"choices": [{"index": 0, "delta": delta, **ended}]}
+
+
+def _text_of(block: JSON) -> str:
+    if "citationsContent" in block:
+        return "".join(_str(part, "text") for part in _objects(_object(block, "citationsContent"), "content"))
+    return _str(block, "text") if "text" in block else ""
+
+
+def _thinking(content: JSON) -> JSON:
+    if "redactedContent" in content:
+        return {"type": "redacted_thinking", "data": _str(content, "redactedContent")}
+    told = _object(content, "reasoningText")
+    signature = {"signature": _str(told, "signature")} if told.get("signature") else {}
+    return {"type": "thinking", "thinking": _str(told, "text"), **signature}
+
+
+def _call(use: JSON) -> JSON:
+    function = {"name": _str(use, "name"), "arguments": _written(use.get("input"))}
+    return {"id": _str(use, "toolUseId"), "type": "function", "function": function}
+
+
+def _written(given: Any) -> str:
+    return orjson.dumps({} if given is None else given).decode()
+
+
+def _refusal(answer: JSON) -> JSON:
+    """Why a guardrail stepped in, where Bedrock was asked for its trace."""
+    trace = answer.get("trace")
+    guardrail = trace.get("guardrail") if isinstance(trace, dict) else None
+    reason = guardrail.get("actionReason") if isinstance(guardrail, dict) else None
+    stepped_in = answer.get("stopReason") == "guardrail_intervened"
+    return {"refusal": reason} if isinstance(reason, str) and reason and stepped_in else {}
+
+
+def _object(holder: JSON, name: str) -> JSON:
+    found = holder.get(name)
+    if not isinstance(found, dict):
+        raise Malformed(f"'{name}' is no object")
+    return found
+
+
+def _objects(holder: JSON, name: str) -> list[JSON]:
+    found = holder.get(name)
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise Malformed(f"'{name}' is no list of objects")
+    return found
+
+
+def _str(holder: JSON, name: str) -> str:
+    found = holder.get(name)
+    if not isinstance(found, str):
+        raise Malformed(f"'{name}' is no text")
+    return found
+
+
+def _count(holder: JSON, name: str) -> int:
+    found = holder.get(name) or 0
+    if not isinstance(found, int):
+        raise Malformed(f"'{name}' is no number")
+    return found
+
+
+def _index(said: JSON) -> int:
+    found = said.get("contentBlockIndex")
+    if not isinstance(found, int):
+        raise Malformed("'contentBlockIndex' is no number")
+    return found

@@ -1,0 +1,162 @@
+"""A chat completion of OpenAI's as the body of Converse and of ConverseStream.
+
+Format: https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from apps.inference.providers.remote.bedrock.conversation import Conversation
+from apps.inference.providers.remote.bedrock.families import Family, family
+from apps.inference.providers.remote.bedrock.lacks import JSON, Lacks
+from apps.inference.providers.remote.bedrock.tools import tooling
+from apps.inference.providers.unsupported import GeneratesConfig, to_drop
+from apps.inference.schemas import ChatCompletionRequest
+from llamastack.errors import BadRequest
+
+# What Converse has no field for, with the values that ask for nothing.
+UNKNOWN: Mapping[str, tuple[Any, ...]] = {
+    "n": (1,),
+    "seed": (),
+    "logprobs": (False,),
+    "top_logprobs": (0,),
+    "frequency_penalty": (0,),
+    "presence_penalty": (0,),
+    "logit_bias": ({},),
+    "parallel_tool_calls": (True,),
+}
+# Converse's own fields, which a request may have beside OpenAI's.
+OWN: Mapping[str, type] = {
+    "additionalModelRequestFields": dict,
+    "additionalModelResponseFieldPaths": list,
+    "guardrailConfig": dict,
+    "performanceConfig": dict,
+    "promptVariables": dict,
+    "requestMetadata": dict,
+}
+BEYOND = (*OWN, "top_k", "thinking", "service_tier", "safety_identifier")
+TIERS = ("default", "flex", "priority", "reserved")
+USER = re.compile(r"[a-zA-Z0-9\s:_@$#=/+,\-.]{1,256}")
+MOST_HEAT = 1  # where OpenAI's temperature goes to 2
+# Tokens to think with, of models that are told them; fewer are refused. The answer needs some of the limit too.
+BUDGETS = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16_384, "xhigh": 32_768}
+LEAST_BUDGET = 1024
+ADAPTIVE = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh", "max": "max"}
+NOVA = {"minimal": "low", "low": "low", "medium": "medium", "high": "high"}
+
+
+def body(request: ChatCompletionRequest, upstream: str, config: GeneratesConfig) -> tuple[JSON, str | None]:
+    """The body, and the name of the tool whose input is the answer. Raises UnsupportedParameter."""
+    lacks, own = Lacks(upstream), family(request.model)
+    for name, neutral in UNKNOWN.items():
+        value = getattr(request, name)
+        if value is not None and value not in neutral:
+            lacks.note(name)
+    lacks.beyond(request.model_extra, BEYOND, "")
+    if request.stream_options:
+        lacks.beyond(request.stream_options.model_extra, ("include_obfuscation",), "stream_options.")
+    talk = Conversation(request.messages, lacks)
+    tools = tooling(request, talk.called, own, lacks)
+    made: JSON = {"messages": talk.turns, **tools.body, **_own(request)}
+    if talk.system:
+        made["system"] = talk.system
+    if inference := _inference(request, lacks):
+        made["inferenceConfig"] = inference
+    _reason(request, own, lacks, made)
+    _extras(request, own, lacks, made)
+    to_drop(lacks, config)
+    return made, tools.answer
+
+
+def _own(request: ChatCompletionRequest) -> JSON:
+    found: JSON = {}
+    extra = request.model_extra or {}
+    for name, kind in OWN.items():
+        if extra.get(name):
+            if not isinstance(extra[name], kind):
+                raise BadRequest(f"'{name}' is to be {'a list' if kind is list else 'an object'}.", param=name)
+            # What comes from the client stays as it is; the model's fields are added to.
+            found[name] = dict(extra[name]) if kind is dict else extra[name]
+    return found
+
+
+def _inference(request: ChatCompletionRequest, lacks: Lacks) -> JSON:
+    made: JSON = {}
+    if request.limit is not None:
+        made["maxTokens"] = request.limit
+    if request.temperature is not None and request.temperature > MOST_HEAT:
+        lacks.note("temperature", f"It goes to {MOST_HEAT} on Amazon Bedrock.")
+    elif request.temperature is not None:
+        made["temperature"] = request.temperature
+    if request.top_p is not None:
+        made["topP"] = request.top_p
+    if request.stop:
+        made["stopSequences"] = [request.stop] if isinstance(request.stop, str) else request.stop
+    return made
+
+
+def _reason(request: ChatCompletionRequest, own: Family, lacks: Lacks, made: JSON) -> None:
+    """How much to reason: in the words of each family."""
+    thinking, effort = (request.model_extra or {}).get("thinking"), request.reasoning_effort
+    if thinking is not None and not own.claude:
+        lacks.note("thinking")
+    elif thinking is not None:
+        _more(made)["thinking"] = thinking
+    if effort is None or (effort == "none" and own.reasons in ("", "budget", "adaptive")):
+        return
+    if own.reasons == "effort":
+        _more(made)["reasoning_effort"] = effort
+    elif own.reasons == "nova" and effort in NOVA:
+        _more(made)["reasoningConfig"] = {"type": "enabled", "maxReasoningEffort": NOVA[effort]}
+    elif own.reasons == "nova" and effort == "none":
+        _more(made)["reasoningConfig"] = {"type": "disabled"}
+    elif own.reasons == "adaptive" and effort in ADAPTIVE:
+        _more(made).setdefault("thinking", {"type": "adaptive", "display": "summarized"})
+        made["outputConfig"] = made.get("outputConfig", {}) | {"effort": ADAPTIVE[effort]}
+    elif own.reasons == "budget" and effort in BUDGETS:
+        _budget(request, BUDGETS[effort], lacks, made)
+    else:
+        lacks.note("reasoning_effort")
+
+
+def _budget(request: ChatCompletionRequest, budget: int, lacks: Lacks, made: JSON) -> None:
+    if request.limit is not None and request.limit <= LEAST_BUDGET:
+        lacks.note("reasoning_effort", f"Allow more than {LEAST_BUDGET} tokens: the model is to think with as many.")
+        return
+    within = budget if request.limit is None else min(budget, request.limit - 1)
+    _more(made).setdefault("thinking", {"type": "enabled", "budget_tokens": within})
+
+
+def _extras(request: ChatCompletionRequest, own: Family, lacks: Lacks, made: JSON) -> None:
+    extra = request.model_extra or {}
+    if extra.get("top_k") is not None:
+        _top_k(extra["top_k"], own, lacks, made)
+    tier = extra.get("service_tier")
+    if tier in TIERS:
+        made["serviceTier"] = {"type": tier}
+    elif tier not in (None, "auto"):
+        lacks.note("service_tier")
+    for name, who in (("user", request.user), ("safety_identifier", extra.get("safety_identifier"))):
+        if who and isinstance(who, str) and USER.fullmatch(who):
+            made["requestMetadata"] = {name: who} | made.get("requestMetadata", {})
+        elif who:
+            lacks.note(name)
+
+
+def _top_k(top_k: Any, own: Family, lacks: Lacks, made: JSON) -> None:
+    if not own.top_k:
+        lacks.note("top_k")
+        return
+    *groups, name = own.top_k
+    place = _more(made)
+    for group in groups:
+        place[group] = dict(place.get(group) or {})
+        place = place[group]
+    place[name] = top_k
+
+
+def _more(made: JSON) -> JSON:
+    """What the model knows beyond Converse."""
+    more: JSON = made.setdefault("additionalModelRequestFields", {})
+    return more
