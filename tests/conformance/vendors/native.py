@@ -70,7 +70,7 @@ class Native(Vendor, ABC):
         return with_more(event)
 
 
-OPEN = ("args", "arguments", "input")  # objects whose fields are the model's
+OPEN = ("args", "arguments", "input", "parameters")  # objects whose fields are the model's
 
 
 def with_more(value: Any) -> Any:

@@ -14,7 +14,7 @@ from apps.inference.dialect import Malformed
 from apps.inference.providers.remote.translation import JSON, Request, Translation
 from apps.inference.providers.unsupported import REMEDY, GeneratesConfig, to_drop
 from apps.inference.schemas import ChatCompletionRequest, Message, ToolCall
-from apps.inference.schemas.tools import AllowedToolsChoice, chosen_names
+from apps.inference.schemas.tools import AllowedToolsChoice, FunctionTool, chosen_names
 from llamastack.errors import BadRequest, UnsupportedParameter
 from llamastack.ids import new_id
 
@@ -46,6 +46,7 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "parallel_tool_calls": (True,),
     "top_logprobs": (0,),
 }
+NOTHING: tuple[Any, ...] = (None, [], {}, "", False)
 TYPES = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "array": "list", "object": "dict"}
 # Of Oracle's words for why an answer ended; those that are not here are the dialect's to read.
 REASONS = {"ERROR_TOXIC": "content_filter", "ERROR_LIMIT": "length", "USER_CANCEL": "error"}
@@ -79,12 +80,34 @@ def _refusals(given: JSON, request: ChatCompletionRequest, upstream: str) -> Ite
         known = name in NAMES or name in ELSEWHERE
         if not known and value is not None and value not in NEUTRAL.get(name, ()):
             yield UnsupportedParameter(name, upstream, REMEDY)
+    for name in _beyond(request):
+        yield UnsupportedParameter(name, upstream, REMEDY)
     if request.tool_choice not in (None, "auto", "none") and _allowed(request) is None:
         yield UnsupportedParameter("tool_choice", upstream, "Cohere's models choose themselves here: leave it out.")
     if any(tool["type"] != "function" for tool in given.get("tools") or ()):
         yield UnsupportedParameter("tools", upstream, "It calls functions alone: leave other tools out.")
     if (given.get("response_format") or {}).get("type", "text") not in ("text", "json_object", "json_schema"):
         yield UnsupportedParameter("response_format", upstream, REMEDY)
+
+
+def _beyond(request: ChatCompletionRequest) -> Iterator[str]:
+    """The fields that say something, inside of messages and tools, and that Cohere has none for."""
+    for place, message in enumerate(request.messages):
+        where = f"messages[{place}]"
+        if message.name and message.role != "tool":  # a tool's is that of its call
+            yield f"{where}.name"
+        yield from _said(where, message.model_extra)
+        for index, part in enumerate(message.content if isinstance(message.content, list) else ()):
+            if part.type == "text":
+                yield from _said(f"{where}.content[{index}]", part.model_extra)
+    for place, tool in enumerate(request.tools or ()):
+        if isinstance(tool, FunctionTool):
+            yield from _said(f"tools[{place}]", tool.model_extra)
+            yield from _said(f"tools[{place}].function", tool.function.model_extra)
+
+
+def _said(where: str, extra: JSON | None) -> Iterator[str]:
+    return (f"{where}.{name}" for name, value in (extra or {}).items() if value not in NOTHING)
 
 
 def _allowed(request: ChatCompletionRequest) -> set[str] | None:
