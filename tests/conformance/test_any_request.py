@@ -99,6 +99,14 @@ GOOD: dict[str, list[dict[str, Any]]] = {
             "metadata": {},
         },
         {"model_id": "made/too", "model_type": "embedding", "metadata": {"embedding_dimension": 4}},
+        {
+            "model_id": "made/of/several",
+            "homes": [
+                {"provider_id": "openai", "provider_model_id": "sky-1", "weight": 3},
+                {"model": "openai/sky-2", "order": 1},
+            ],
+            "affinity": "metadata.session",
+        },
     ],
 }
 # What JSON can say and programs forget: numbers of any size, NUL, halves of surrogate pairs, marks that join.
