@@ -26,7 +26,7 @@ class Echo:
     """A provider, and all that the service needs of the registry and of the pool of providers."""
 
     provider = None
-    provider_model_id = _echo.MODEL
+    provider_model_id = name = _echo.MODEL
 
     @property
     def pool(self) -> "Echo":
