@@ -28,10 +28,11 @@ CACHED, THOUGHT = 2, 1
 
 @dataclass(frozen=True)
 class Generates(Native):
-    """`embeds` is the operation that gives vectors, `resources` is where the models are."""
+    """`embeds` is the operation that gives vectors, `resources` is where the models are; `ids`: calls may have them."""
 
     embeds: str = "batchEmbedContents"
     resources: str = "models"
+    ids: bool = True
 
     def asking(self, path: str, query: Mapping[str, str]) -> Asking | None:
         found = re.fullmatch(f"{self.prefix}/{self.resources}/([^/:]+):([a-zA-Z]+)", path)
@@ -53,6 +54,8 @@ class Generates(Native):
         said = only(body.get("systemInstruction", {}), "parts").get("parts", [])
         asked: JSON = {"messages": [{"role": "system", "content": content(map(_part, said))}] if said else []}
         asked["messages"] += [turn for turns in body["contents"] for turn in _turns(turns)]
+        if not self.ids:
+            _number(asked["messages"])
         return asked | _config(only(body.get("generationConfig", {}), *CONFIG)) | _tools(body)
 
     def _texts(self, body: JSON) -> Iterator[str]:
@@ -100,6 +103,7 @@ class Predicts(Generates):
     """Vertex AI's embeddings come from where all its models predict."""
 
     embeds: str = "predict"
+    ids: bool = False
     resources: str = "publishers/google/models"
     embedding_usage: JSON | None = field(default_factory=lambda: {"prompt_tokens": 3, "total_tokens": 3})
 
@@ -155,9 +159,24 @@ def _turns(said: JSON) -> Iterator[JSON]:
         only(result, "id", "name", "response", "parts")
         told = needed(result, "response", dict)
         output = told["output"] if told.keys() == {"output"} else json.dumps(told)
-        yield {"role": "tool", "tool_call_id": result["id"], "content": output}
+        yield {"role": "tool", "tool_call_id": result.get("id"), "content": output}
     if rest := [part for part in parts if "functionResponse" not in part]:
         yield {"role": "user", "content": content(map(_part, rest))}
+
+
+def _number(messages: list[JSON]) -> None:
+    """Ids for calls and results that have none, and may not have any: they are told apart by their order."""
+    waiting: list[str] = []
+    for place, message in enumerate(messages):
+        for number, one in enumerate(message.get("tool_calls") or ()):
+            if one["id"] is not None:
+                raise NotUnderstood('Unknown name "id" at function_call: Cannot find field.')
+            one["id"] = f"made_{place}_{number}"
+            waiting.append(one["id"])
+        if message["role"] == "tool":
+            if message["tool_call_id"] is not None:
+                raise NotUnderstood('Unknown name "id" at function_response: Cannot find field.')
+            message["tool_call_id"] = waiting.pop(0)
 
 
 def _model(parts: list[JSON]) -> JSON:
@@ -167,7 +186,7 @@ def _model(parts: list[JSON]) -> JSON:
     made = [only(part, "functionCall", "thoughtSignature")["functionCall"] for part in parts if "functionCall" in part]
     if made:
         turn["tool_calls"] = [
-            call(only(one, "id", "name", "args")["id"], one["name"], needed(one, "args", dict)) for one in made
+            call(only(one, "id", "name", "args").get("id"), one["name"], needed(one, "args", dict)) for one in made
         ]
     return turn
 

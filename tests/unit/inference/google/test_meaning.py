@@ -10,7 +10,7 @@ from apps.inference.dialect import ChatStream, mended
 from apps.inference.providers.remote.google import GenerateContent
 from apps.inference.providers.unsupported import GeneratesConfig
 from apps.inference.schemas import ChatCompletion, ChatCompletionRequest
-from tests.conformance.vendors.google import GEMINI
+from tests.conformance.vendors.google import GEMINI, VERTEX
 from tests.conformance.vendors.vendor import CHAT, Answer
 from tests.conversations import OBJECTS, TEXTS, meaning, requests
 
@@ -29,6 +29,14 @@ def test_what_is_asked_means_the_same_in_googles_words(body: dict[str, Any]) -> 
     asked = translated(body)
     assert meaning(GEMINI.question(CHAT, asked.body)) == meaning(body)
     assert asked.request == ChatCompletionRequest.model_validate(body)  # which has not been changed
+
+
+@given(requests(without=WITHOUT, model="gemini-2.5-flash"))
+def test_without_ids_results_are_told_apart_by_their_order(body: dict[str, Any]) -> None:
+    """As models before Gemini 3 are asked on Vertex AI."""
+    request = ChatCompletionRequest.model_validate(body)
+    asked = GenerateContent(request, "models/x", "Provider 'vertexai'", GeneratesConfig(), older_ids=False)
+    assert meaning(VERTEX.question(CHAT, asked.body)) == meaning(body)
 
 
 @st.composite

@@ -129,7 +129,7 @@ def test_the_highest_detail_that_an_image_asks_for_is_that_of_all(details: list[
     assert found == (None if resolution is None else {"mediaResolution": resolution})
 
 
-def test_results_of_parallel_calls_are_one_turn_and_name_their_functions() -> None:
+def test_results_of_parallel_calls_are_one_turn_in_the_order_of_the_calls_whose_functions_they_name() -> None:
     calls = [CALL, CALL | {"id": "c2", "function": {"name": "g", "arguments": ""}}]
     results = [
         {"role": "tool", "tool_call_id": "c2", "content": '{"b": [1]}'},
@@ -150,12 +150,23 @@ def test_results_of_parallel_calls_are_one_turn_and_name_their_functions() -> No
         {
             "role": "user",
             "parts": [
-                {"functionResponse": {"id": "c2", "name": "g", "response": {"b": [1]}}},
                 {"functionResponse": {"id": "c1", "name": "f", "response": {"output": "[1]"}}},
+                {"functionResponse": {"id": "c2", "name": "g", "response": {"b": [1]}}},
             ],
         },
     ]
     assert contents[3] == {"role": "user", "parts": [{"text": "Hi"}]}
+
+
+@pytest.mark.parametrize(
+    ("model", "older_ids", "sent"), [("gemini-2.5-flash", False, False), ("gemini-3-pro", False, True)]
+)
+def test_ids_of_calls_go_where_they_are_known(model: str, older_ids: bool, sent: bool) -> None:
+    turns = [*CALLED, {"role": "tool", "tool_call_id": "c1", "content": "1"}]
+    request = ChatCompletionRequest.model_validate({"model": model, "messages": turns})
+    made = GenerateContent(request, f"models/{model}", "Provider 'x'", GeneratesConfig(), older_ids=older_ids)
+    [called], [result] = (turn["parts"] for turn in made.body["contents"][1:])
+    assert [("id" in called["functionCall"]), ("id" in result["functionResponse"])] == [sent, sent]
 
 
 def test_an_image_that_a_tool_gives_stands_beside_its_text() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from apps.inference.dialect import Malformed
 from apps.inference.dialect.answers import index_of, objects
 from apps.inference.providers.remote.google import answers
-from apps.inference.providers.remote.google.settings import generation, settings
+from apps.inference.providers.remote.google.settings import NEWER, generation, settings
 from apps.inference.providers.remote.google.turns import Turns
 from apps.inference.providers.remote.translation import JSON, Translation
 from apps.inference.providers.unsupported import REMEDY, GeneratesConfig, to_drop
@@ -14,15 +14,27 @@ from llamastack.errors import UnsupportedParameter
 
 
 class GenerateContent(Translation):
-    """`resource` is the model's address below the API's: models/gemini-2.5-flash. `upstream` names it in errors."""
+    """`resource` is the model's address below the API's: models/gemini-2.5-flash. `upstream` names it in errors.
 
-    def __init__(self, request: ChatCompletionRequest, resource: str, upstream: str, config: GeneratesConfig) -> None:
+    `older_ids`: models before Gemini 3 take the ids of calls as well.
+    """
+
+    def __init__(
+        self,
+        request: ChatCompletionRequest,
+        resource: str,
+        upstream: str,
+        config: GeneratesConfig,
+        *,
+        older_ids: bool = True,
+    ) -> None:
         self.refused: list[UnsupportedParameter] = []
         self.upstream = upstream
         self.choices = request.choices
         self.called: dict[int, int] = {}  # how many calls each choice of a stream has made
         method = "streamGenerateContent?alt=sse" if request.stream else "generateContent"
-        body = self._body(request, signed=(generation(resource) or 0) >= 3)
+        newer = (generation(resource) or 0) >= NEWER
+        body = self._body(request, Turns(self._refuse, signed=newer, ids=newer or older_ids))
         to_drop(self.refused, config)
         super().__init__(request, f"{resource}:{method}", body)
 
@@ -32,8 +44,7 @@ class GenerateContent(Translation):
     def _refuse(self, name: str) -> None:
         self.refused.append(UnsupportedParameter(name, self.upstream, REMEDY))
 
-    def _body(self, request: ChatCompletionRequest, *, signed: bool) -> JSON:
-        turns = Turns(self._refuse, signed=signed)
+    def _body(self, request: ChatCompletionRequest, turns: Turns) -> JSON:
         for place, message in enumerate(request.messages):
             turns.add(message, f"messages[{place}]")
         body = settings(request, self._refuse, turns.details)

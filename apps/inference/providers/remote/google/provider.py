@@ -3,6 +3,7 @@
 import asyncio
 from abc import abstractmethod
 from collections.abc import Iterator
+from typing import ClassVar
 from urllib.parse import urlencode
 
 from apps.inference.providers.remote.google import embeddings
@@ -19,8 +20,13 @@ AT_ONCE = 8  # calls for the vectors of one request
 
 
 class Google(Vendor):
+    """`older_ids`: its models before Gemini 3 take the ids of tool calls as well."""
+
+    older_ids: ClassVar[bool] = True
+
     def translated(self, request: ChatCompletionRequest) -> Translation:
-        return GenerateContent(request, self.resource(request.model), self.upstream, self.config)
+        resource = self.resource(request.model)
+        return GenerateContent(request, resource, self.upstream, self.config, older_ids=self.older_ids)
 
     @abstractmethod
     def resource(self, model: str) -> str:

@@ -51,7 +51,7 @@ TOOLS = {
 }
 BUDGETS = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24576}  # tokens
 LEVELS = frozenset({"minimal", "low", "medium", "high"})
-NEWER = 3
+NEWER = 3  # the first generation whose thinking has levels, and whose calls are signed
 GENERATION = re.compile(r"gemini-(\d+)")
 RESOLUTIONS = {"low": "MEDIA_RESOLUTION_LOW", "high": "MEDIA_RESOLUTION_HIGH"}
 

@@ -6,6 +6,7 @@ instruction, wherever they stood. Of thought signatures: https://ai.google.dev/g
 https://ai.google.dev/gemini-api/docs/openai (`extra_content`).
 """
 
+from bisect import bisect
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -28,16 +29,20 @@ NOTHING: tuple[object, ...] = (None, "", [], {}, False)
 class Turns:
     """Collects the messages of one request. `refuse` is told what Google has no word for; it is then left out.
 
-    `signed`: the model takes no call of a tool without a signature.
+    `signed`: the model takes no call of a tool without a signature. `ids`: it takes the ids of calls; without them
+    results are told apart by their order.
     """
 
-    def __init__(self, refuse: Callable[[str], None], *, signed: bool) -> None:
+    def __init__(self, refuse: Callable[[str], None], *, signed: bool, ids: bool) -> None:
         self.refuse = refuse
         self.signed = signed
+        self.ids = ids
         self.contents: list[JSON] = []
         self.system: list[JSON] = []
-        self.names: dict[str, str] = {}  # of the functions that were called, by the ids of the calls
+        self.called: dict[str, tuple[int, str]] = {}  # of each call by its id the place, and its function's name
+        self.calls = 0
         self.results: list[JSON] | None = None  # of the calls of one turn
+        self.places: list[int] = []  # of these calls among all
         self.details: set[str] = set()  # in which images are to be seen
 
     def add(self, message: Message, where: str) -> None:
@@ -123,10 +128,11 @@ class Turns:
                 continue
             self._unknown(call, f"{where}[{place}]", {"extra_content", "index"})
             self._unknown(call.function, f"{where}[{place}].function")
-            self.names[call.id] = call.function.name
+            self.calls += 1
+            self.called[call.id] = self.calls, call.function.name
             args = arguments(call.function.arguments, f"{where}[{place}].function.arguments")
-            told = {"id": call.id, "name": call.function.name, "args": args}
-            yield {"functionCall": told} | signature_of(call.model_extra)
+            told = {"name": call.function.name, "args": args}
+            yield {"functionCall": {"id": call.id} | told if self.ids else told} | signature_of(call.model_extra)
 
     def _old_call(self, beyond: JSON, where: str) -> Iterator[JSON]:
         """The one call that OpenAI's messages had before they had tools."""
@@ -139,19 +145,21 @@ class Turns:
 
     def _result(self, message: Message, where: str) -> None:
         self._unknown(message, where)
-        known = self.names.get(message.tool_call_id or "")
+        place, known = self.called.get(message.tool_call_id or "", (self.calls, None))
         if (name := known or message.name) is None:
             return  # of a call that was refused, and left out
         parts = list(self._parts(message.content, f"{where}.content"))
         told: JSON = {"name": name, "response": response("\n".join(part["text"] for part in parts if "text" in part))}
-        if message.tool_call_id is not None:
+        if message.tool_call_id is not None and self.ids:
             told = {"id": message.tool_call_id} | told
         if seen := [part for part in parts if "text" not in part]:
             told["parts"] = seen
         if self.results is None:
-            self.results = []
+            self.results, self.places = [], []
             self.contents.append({"role": "user", "parts": self.results})
-        self.results.append({"functionResponse": told})
+        at = bisect(self.places, place)
+        self.places.insert(at, place)
+        self.results.insert(at, {"functionResponse": told})
 
 
 def response(text: str) -> JSON:

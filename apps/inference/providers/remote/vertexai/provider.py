@@ -62,6 +62,7 @@ class VertexAI(Google):
     config_class = VertexAIConfig
     config: VertexAIConfig
     data_key = "vertex_access_token"
+    older_ids = False  # an unknown field there: https://github.com/vercel/ai/issues/15664
 
     tokens: Tokens | None = None
 
