@@ -196,7 +196,7 @@ async def test_entra_id_issues_a_token_for_the_applications_secret() -> None:
         "GET /openai/v1/models": {"data": []},
     }
     async with scripted(script) as server:
-        async with started(azure(base_url=server.url, authority=server.url, **ENTRA)) as provider:
+        async with started(azure(base_url=server.url, authority_host=server.url, **ENTRA)) as provider:
             await provider.post_chat_completion(CALL, chat())
             assert (await provider.health()).ok
             await provider.post_chat_completion(with_data(azure_api_key="theirs"), chat())
@@ -215,7 +215,7 @@ async def test_entra_id_issues_a_token_for_the_applications_secret() -> None:
 async def test_a_secret_that_entra_id_refuses_is_not_the_callers_fault() -> None:
     error = {"error": "invalid_client", "error_description": "AADSTS7000215: Invalid client secret provided."}
     async with scripted({TOKEN: Status(401, error)}) as server:
-        async with started(azure(base_url=server.url, authority=server.url, **ENTRA)) as provider:
+        async with started(azure(base_url=server.url, authority_host=server.url, **ENTRA)) as provider:
             with pytest.raises(UpstreamError, match="No access token was issued") as refused:
                 await provider.post_chat_completion(CALL, chat())
             health = await provider.health()
@@ -249,6 +249,7 @@ async def test_without_names_no_model_is_offered() -> None:
         ({"base_url": "https://a", "api_type": "openai"}, "azure_ad"),
         ({"base_url": "https://a", "tenant_id": "contoso", "client_id": "app"}, "belong together"),
         ({"base_url": "https://a", "tenant_id": "a/b"}, "tenant_id"),
+        ({"base_url": "https://a", "authority_host": "login.microsoftonline.com"}, "no address of a server"),
         ({"base_url": "https://a", "api_key": "k"} | {k: v for k, v in ENTRA.items() if v}, "and not both"),
     ],
 )

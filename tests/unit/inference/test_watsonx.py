@@ -464,6 +464,7 @@ async def test_an_older_names_time_is_the_networks() -> None:
         ({"project_id": "p", "space_id": "s"}, "and not both"),
         ({"project_id": "a/b"}, "project_id"),
         ({"url": "x"}, "no address"),
+        ({"iam_url": "iam.cloud.ibm.com"}, "no address"),
         ({"timeout": 0}, "timeout"),
     ],
 )

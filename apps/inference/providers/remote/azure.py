@@ -17,7 +17,7 @@ from urllib.parse import quote
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from apps.inference.providers.remote.openai_compatible import OpenAICompatible, OpenAICompatibleConfig
-from apps.inference.providers.remote.tokens import FromForm, Tokens
+from apps.inference.providers.remote.tokens import FromForm, Tokens, TokenServer
 from apps.inference.providers.remote.translation import JSON, Request, Translation
 from apps.registry.schemas import ProviderModel
 from llamastack.call import Call
@@ -72,7 +72,7 @@ class AzureConfig(OpenAICompatibleConfig):
     )
     client_id: str | None = Field(None, description="The application that is registered there")
     client_secret: SecretStr | None = Field(None, description="The application's secret")
-    authority: str = Field("https://login.microsoftonline.com", description="Who issues the tokens, in this cloud")
+    authority_host: TokenServer = Field("https://login.microsoftonline.com", description="Who issues the tokens")
     scope: str = Field("https://cognitiveservices.azure.com/.default", description="What the tokens are for")
     allowed_models: list[str] | None = Field(None, description=FINE_PRINT)
 
@@ -114,7 +114,7 @@ class Azure(OpenAICompatible):
             form = {"grant_type": "client_credentials", "client_id": self.config.client_id or ""}
             form |= {"client_secret": secret.get_secret_value(), "scope": self.config.scope}
             path = f"{self.config.tenant_id}/oauth2/v2.0/token"
-            self.tokens = Tokens(FromForm(self.open_egress(self.config.authority), path, form))
+            self.tokens = Tokens(FromForm(self.open_egress(self.config.authority_host), path, form))
 
     @property
     def dated(self) -> bool:

@@ -4,11 +4,12 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 from urllib.parse import urlencode
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
+from apps.inference.providers.remote.vendor import is_http
 from llamastack.egress import Egress
 from llamastack.errors import StackError, UpstreamError
 from llamastack.providers import ProviderUnavailable
@@ -18,6 +19,16 @@ RENEW_BEFORE = 225.0  # seconds; Google's metadata server has a new token 300 s 
 AGAIN_AFTER = 20.0  # seconds between two tries to renew a token that still holds
 ISSUE_SECONDS = 15.0
 logger = logging.getLogger(__name__)
+
+
+def an_address(url: str) -> str:
+    if not is_http(url):
+        raise ValueError("this is no address of a server: write https://host, and its path")
+    return url
+
+
+# A field of it is called …_url or …_host: so the registry knows that secrets go there (apps/registry/secrets.py).
+TokenServer = Annotated[str, AfterValidator(an_address)]
 
 
 class Issued(BaseModel):

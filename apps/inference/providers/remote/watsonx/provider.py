@@ -17,7 +17,7 @@ from pydantic import Field, SecretStr, StringConstraints, model_validator
 from apps.inference.dialect import TextStream
 from apps.inference.protocol import CompletionReply
 from apps.inference.providers import reranking, vectors
-from apps.inference.providers.remote.tokens import FromForm, Issued, Tokens
+from apps.inference.providers.remote.tokens import FromForm, Issued, Tokens, TokenServer
 from apps.inference.providers.remote.translation import JSON, Request, Translation, parsed
 from apps.inference.providers.remote.vendor import Vendor, VendorConfig
 from apps.inference.providers.remote.watsonx import request as requests
@@ -65,7 +65,7 @@ class WatsonXConfig(VendorConfig):
     api_key: SecretStr | None = Field(None, description="An API key of IBM Cloud; its tokens are asked for")
     project_id: Project | None = Field(None, description="The project that is charged")
     space_id: Project | None = Field(None, description="The deployment space that is charged, in place of a project")
-    iam_url: str = Field(IAM, description="Who issues tokens for the key")
+    iam_url: TokenServer = Field(IAM, description="Who issues tokens for the key")
     username: str | None = Field(None, description="On Cloud Pak for Data: the user whose key api_key is")
     timeout: int | None = Field(None, ge=1, description="An older name of network.timeout.read")
 
