@@ -314,7 +314,7 @@ def _format_meant(wanted: JSON | None) -> JSON:
 
 
 def plain_schema(schema: Any) -> Any:
-    """A schema without what vendors demand, or what says nothing: closed objects, empty lists of properties."""
+    """A schema without what vendors demand, or what says nothing: closed objects, empty lists, the order of names."""
     if schema is None:
         return {"type": "object"}
     if isinstance(schema, list):
@@ -323,7 +323,7 @@ def plain_schema(schema: Any) -> Any:
         return schema
     closed = schema.get("additionalProperties") is False
     return {
-        name: plain_schema(value)
+        name: sorted(value) if name == "required" and isinstance(value, list) else plain_schema(value)
         for name, value in schema.items()
         if not (closed and name == "additionalProperties") and not (name in EMPTY and not value)
     }

@@ -151,15 +151,15 @@ def _calls(answer: Answer) -> JSON:
 
 
 def _turns(asked: JSON) -> Iterator[JSON]:
-    """Calls have no ids: each is known by its place, and a result by what it says was called."""
+    """Calls have no ids: each is known by its place, and a result is that of the first such call which has none yet."""
     made: list[JSON] = []
-    for turn in asked["chatHistory"]:
+    for number, turn in enumerate(asked["chatHistory"]):
         match turn["role"]:
             case "SYSTEM" | "USER":
                 yield {"role": turn["role"].lower(), "content": only(turn, "role", "message")["message"]}
             case "CHATBOT":
                 only(turn, "role", "message", "toolCalls")
-                calls = [call(f"call_{len(made) + n}", **_made(one)) for n, one in enumerate(turn.get("toolCalls", ()))]
+                calls = [call(f"call_{number}_{n}", **_made(one)) for n, one in enumerate(turn.get("toolCalls", ()))]
                 made += calls
                 said = {"content": turn["message"]} if turn["message"] else {}
                 yield {"role": "assistant", **said, **({"tool_calls": calls} if calls else {})}
@@ -180,22 +180,27 @@ def _results(results: Any, made: list[JSON]) -> Iterator[JSON]:
     for result in results:
         only(result, "call", "outputs")
         whose = call("", **_made(result["call"]))["function"]
-        identifier = next(one["id"] for one in made if one["function"] == whose)
+        first = next(one for one in made if one["function"] == whose)
+        made.remove(first)
         [output] = result["outputs"]
-        yield {"role": "tool", "tool_call_id": identifier, "content": output["output"]}
+        yield {"role": "tool", "tool_call_id": first["id"], "content": output["output"]}
 
 
 def _tool(given: JSON) -> JSON:
     only(given, "name", "description", "parameterDefinitions")
-    properties = {}
-    required = []
-    for name, definition in given["parameterDefinitions"].items():
-        only(definition, "description", "type", "isRequired")
-        properties[name] = {"type": JSON_TYPES[definition["type"]]}
-        if definition["isRequired"]:
-            required.append(name)
-    parameters = {"type": "object", "properties": properties} | ({"required": required} if required else {})
-    return tool(given["name"], parameters if properties else None)
+    definitions = given["parameterDefinitions"]
+    parameters = {"type": "object", "properties": {name: _property(one) for name, one in definitions.items()}}
+    required = [name for name, one in definitions.items() if one["isRequired"]]
+    described = None if given["description"] == given["name"] else given["description"]
+    return tool(given["name"], parameters | {"required": required} if required else parameters, described)
+
+
+def _property(definition: JSON) -> JSON:
+    """A type, and in words what else a schema says."""
+    only(definition, "description", "type", "isRequired")
+    words, _, more = definition["description"].partition("JSON Schema: ")
+    told = {"description": words.strip()} if words else {}
+    return {"type": JSON_TYPES[definition["type"]], **told, **json.loads(more or "{}")}
 
 
 ORACLE_COHERE = Cohere(

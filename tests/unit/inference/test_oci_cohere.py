@@ -40,7 +40,7 @@ def body(request: ChatCompletionRequest, **config: Any) -> dict[str, Any]:
     return chat_request(request, GeneratesConfig(**config), "Provider 'oci'")
 
 
-@given(requests(images=False, without=("tools", "user", "reasoning_effort")))
+@given(requests(images=False, without=("tool_choice", "parallel_tool_calls", "user", "reasoning_effort")))
 def test_a_conversation_there_and_back_keeps_its_meaning(asked: dict[str, Any]) -> None:
     sent = {
         "compartmentId": COMPARTMENT,

@@ -8,6 +8,7 @@ so that they are told apart by what was called.
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
 from typing import Any
 
 from apps.inference.dialect import Malformed
@@ -50,6 +51,7 @@ NOTHING: tuple[Any, ...] = (None, [], {}, "", False)
 TYPES = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "array": "list", "object": "dict"}
 # Of Oracle's words for why an answer ended; those that are not here are the dialect's to read.
 REASONS = {"ERROR_TOXIC": "content_filter", "ERROR_LIMIT": "length", "USER_CANCEL": "error"}
+Turn = tuple[int, Message]  # with its place in the request
 TEXT_ALONE = "Cohere's models read text alone here: leave it out."
 
 
@@ -164,21 +166,33 @@ def _parameter(of: JSON) -> JSON:
 def _spoken(messages: list[Message], upstream: str) -> JSON:
     """What is to be answered, and what was said before."""
     called = {call.id: call for turn in messages for call in turn.tool_calls or () if isinstance(call, ToolCall)}
-    last = len(messages)
-    while last and messages[last - 1].role == "tool":
+    turns = _ordered(messages, called)
+    last = len(turns)
+    while last and turns[last - 1][1].role == "tool":
         last -= 1
-    results = [_result(turn, called, place, upstream) for place, turn in enumerate(messages[last:], last)]
+    results = [_result(turn, called, place, upstream) for place, turn in turns[last:]]
     if results:
-        return {"message": "", "chatHistory": _history(messages[:last], called, upstream), "toolResults": results}
+        return {"message": "", "chatHistory": _history(turns[:last], called, upstream), "toolResults": results}
     if messages[-1].role != "user":
         raise BadRequest("Cohere's models answer a user or the results of tools: end with one.", param="messages")
     asked = _text(messages[-1], len(messages) - 1, upstream)
-    return {"message": asked, "chatHistory": _history(messages[:-1], called, upstream)}
+    return {"message": asked, "chatHistory": _history(turns[:-1], called, upstream)}
 
 
-def _history(messages: list[Message], called: Mapping[str, ToolCall], upstream: str) -> list[JSON]:
+def _ordered(messages: list[Message], called: Mapping[str, ToolCall]) -> list[Turn]:
+    """Each with its place; results in the order of their calls, which alone tells those of equal calls apart."""
+    order = {identifier: number for number, identifier in enumerate(called)}
+
+    def of_call(turn: Turn) -> int:
+        return order.get(turn[1].tool_call_id or "", -1) if turn[1].role == "tool" else -1
+
+    runs = groupby(enumerate(messages), key=lambda turn: turn[1].role == "tool")
+    return [turn for _, run in runs for turn in sorted(run, key=of_call)]
+
+
+def _history(turns: list[Turn], called: Mapping[str, ToolCall], upstream: str) -> list[JSON]:
     history: list[JSON] = []
-    for place, turn in enumerate(messages):
+    for place, turn in turns:
         match turn.role:
             case "tool":
                 result = _result(turn, called, place, upstream)
