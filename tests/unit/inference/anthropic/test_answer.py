@@ -169,6 +169,14 @@ def test_what_is_no_message_is_malformed(wrong: JSON) -> None:
         completion(message(text("A")) | wrong, MODEL, None)
 
 
+def test_arguments_of_a_depth_that_nobody_writes_are_malformed() -> None:
+    deep: Any = {}
+    for _ in range(1000):
+        deep = {"a": deep}
+    with pytest.raises(Malformed, match="cannot be written"):
+        completion(message(use("look", **deep)), MODEL, None)
+
+
 def test_an_answer_that_ended_in_an_error_is_none() -> None:
     with pytest.raises(AnswerFailed):
         completion(message(text("A"), stop_reason="error"), MODEL, None)

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import orjson
 import pytest
 from anthropic.types import Message, RawMessageStreamEvent
 from pydantic import TypeAdapter
@@ -46,7 +47,7 @@ def begins(whole: JSON) -> tuple[JSON, list[JSON]]:
             ]
             return thought("", ""), [*said, {"type": "signature_delta", "signature": whole["signature"]}]
         case "tool_use" | "server_tool_use":
-            written = json.dumps(whole["input"], separators=(",", ":")) if whole["input"] else ""
+            written = orjson.dumps(whole["input"]).decode() if whole["input"] else ""
             pieces = [{"type": "input_json_delta", "partial_json": part} for part in ("", written[:3], written[3:])]
             return whole | {"input": {}}, pieces
     return whole, []

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from apps.inference.dialect import JSON, AnswerFailed, Malformed
+from apps.inference.dialect.answers import objects
 
 REASONS = {
     "end_turn": "stop",
@@ -55,6 +56,8 @@ def end(answer: JSON, *, called: bool) -> JSON:
     `called`: functions are called. A call of the tool whose input is the answer is none.
     """
     native = answer.get("stop_reason")
+    if not isinstance(native, str | None):
+        raise Malformed("a 'stop_reason' is no text")
     if native is None:
         return {"finish_reason": None}
     if native == "error":
@@ -78,8 +81,8 @@ def usage(counted: Any) -> JSON:
     """Anthropic counts the tokens of a prompt that a cache held, or took, apart from the others."""
     if not isinstance(counted, dict) or not isinstance(counted.get("output_tokens"), int):
         return {}
-    read, made = counted.get("cache_read_input_tokens") or 0, counted.get("cache_creation_input_tokens") or 0
-    prompt, said = (counted.get("input_tokens") or 0) + read + made, counted["output_tokens"]
+    read, made = _tokens(counted, "cache_read_input_tokens"), _tokens(counted, "cache_creation_input_tokens")
+    prompt, said = _tokens(counted, "input_tokens") + read + made, counted["output_tokens"]
     told: JSON = {"prompt_tokens": prompt, "completion_tokens": said, "total_tokens": prompt + said}
     told["prompt_tokens_details"] = {"cached_tokens": read} | ({"cache_creation_tokens": made} if made else {})
     details = counted.get("output_tokens_details")
@@ -94,13 +97,20 @@ def usage(counted: Any) -> JSON:
 def thinking(block: JSON) -> JSON:
     """A block of thoughts as it has to come back."""
     names = ("thinking", "signature") if block["type"] == "thinking" else ("data",)
-    return {"type": block["type"]} | {name: block.get(name) or "" for name in names}
+    return {"type": block["type"]} | {name: text_in(block, name) for name in names}
 
 
 def call(block: JSON) -> JSON:
-    arguments = orjson.dumps(block.get("input") or {}).decode()
-    function = {"name": text_of(block, "name"), "arguments": arguments}
+    function = {"name": text_of(block, "name"), "arguments": arguments(block)}
     return {"id": text_of(block, "id"), "type": "function", "function": function}
+
+
+def arguments(block: JSON) -> str:
+    """The input of a call as text."""
+    try:
+        return orjson.dumps(block.get("input") or {}).decode()
+    except orjson.JSONEncodeError as error:  # a depth that JSON of this library has no room for
+        raise Malformed("the input of a call cannot be written as text") from error
 
 
 def text_of(block: JSON, name: str) -> str:
@@ -110,12 +120,24 @@ def text_of(block: JSON, name: str) -> str:
     return text
 
 
+def text_in(block: JSON, name: str) -> str:
+    """The same of what may be missing."""
+    return "" if block.get(name) is None else text_of(block, name)
+
+
 def annotation(citation: JSON, start: int, end: int) -> JSON | None:
     """A citation of a page of the web as OpenAI has it: `start` and `end` of the text that rests on it."""
     if not isinstance(citation.get("url"), str):
         return None
     cited = {"url": citation["url"], "title": citation.get("title") or "", "start_index": start, "end_index": end}
     return {"type": "url_citation", "url_citation": cited}
+
+
+def _tokens(counted: JSON, name: str) -> int:
+    count = counted.get(name)
+    if not isinstance(count, int | None):
+        raise Malformed(f"'{name}' is no number")
+    return count or 0
 
 
 def _message(content: list[JSON], answer_tool: str | None) -> JSON:
@@ -127,19 +149,19 @@ def _message(content: list[JSON], answer_tool: str | None) -> JSON:
         kind = block.get("type")
         if kind == "text":
             words = text_of(block, "text")
-            for citation in block.get("citations") or ():
+            for citation in objects(block.get("citations")):
                 cited.append(citation)
                 if (known := annotation(citation, length, length + len(words))) is not None:
                     annotations.append(known)
             said.append(words)
             length += len(words)
         elif kind == "tool_use" and answer_tool is not None and block.get("name") == answer_tool:
-            said.append(orjson.dumps(block.get("input") or {}).decode())
+            said.append(arguments(block))
         elif kind == "tool_use":
             calls.append(call(block))
         elif kind in THINKING:
             blocks.append(thinking(block))
-            thoughts.append(block.get("thinking") or "")
+            thoughts.append(text_in(block, "thinking"))
         else:
             verbatim = True
     message: JSON = {"role": "assistant", "content": "".join(said) if said or not calls else None, "refusal": None}

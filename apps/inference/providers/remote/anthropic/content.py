@@ -7,7 +7,7 @@ import base64
 from collections.abc import Iterable
 from typing import Any
 
-from apps.inference.providers.remote.anthropic.lacks import JSON, Lacks
+from apps.inference.providers.remote.anthropic.lacks import JSON, NOTHING, Lacks
 from apps.inference.schemas import ImagePart, TextPart
 from llamastack.errors import BadRequest
 
@@ -77,7 +77,7 @@ def _file(extra: JSON, where: str, lacks: Lacks) -> JSON | None:
     if not isinstance(file.get("file_data"), str):
         lacks.note(f"{name}.file_id", "Send the file itself, as 'file_data'.")
         return None
-    title = {"title": file["filename"]} if isinstance(file.get("filename"), str) and file["filename"] else {}
+    title = {"title": file["filename"]} if file.get("filename") not in NOTHING else {}
     marks = lacks.taken({key: value for key, value in extra.items() if key != "file"}, DOCUMENT, f"{where}.")
     return {"type": "document", "source": _document_source(file["file_data"], f"{name}.file_data")} | title | marks
 

@@ -118,7 +118,8 @@ def _thoughts(given: Any, where: str) -> list[JSON]:
 
 
 def _thought(item: Any, where: str) -> JSON:
-    fields = THINKING.get(item.get("type", "")) if isinstance(item, dict) else None
+    kind = item.get("type") if isinstance(item, dict) else None
+    fields = THINKING.get(kind) if isinstance(kind, str) else None
     if fields is None or not all(isinstance(item.get(name), str) for name in fields):
         raise BadRequest(
             f"'{where}' holds a block that no answer came with: each has type, thinking and signature, or the type "

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from apps.inference.providers.remote.anthropic.conversation import conversation
 from apps.inference.providers.remote.anthropic.families import family
-from apps.inference.providers.remote.anthropic.lacks import JSON, Lacks
+from apps.inference.providers.remote.anthropic.lacks import JSON, NOTHING, Lacks
 from apps.inference.providers.remote.anthropic.sampling import sample, think
 from apps.inference.providers.remote.anthropic.schemas import formatted
 from apps.inference.providers.remote.anthropic.tools import tools
@@ -86,12 +86,12 @@ def _identity(request: ChatCompletionRequest, extra: JSON, lacks: Lacks) -> JSON
     if user and newer and user != newer:
         raise BadRequest("Anthropic takes one id of a user: give 'user' or 'safety_identifier'.", param="user")
     user = user or newer
-    if isinstance(user, str) and user:
-        if len(user) > LONGEST_USER:
+    if user not in NOTHING:
+        if not isinstance(user, str) or len(user) > LONGEST_USER:
             raise BadRequest(f"Anthropic takes a 'user' of at most {LONGEST_USER} characters.", param="user")
         said["metadata"] = {"user_id": user}
     tier = extra.get("service_tier")
-    if tier in TIERS:
+    if isinstance(tier, str) and tier in TIERS:
         said["service_tier"] = TIERS[tier]
     elif tier is not None:
         lacks.note("service_tier")

@@ -35,7 +35,8 @@ class Block:
 
     def whole(self) -> JSON:
         """The block as it is in an answer that is not streamed."""
-        told = {name: (self.begun.get(name) or "") + self.text(name) for name in PIECES.values() if name in self.pieces}
+        pieces = [name for name in PIECES.values() if name in self.pieces]
+        told: JSON = {name: answer.text_in(self.begun, name) + self.text(name) for name in pieces}
         if written := self.text("input"):
             told["input"] = _read(written)
         return self.begun | told | ({"citations": self.citations} if self.citations else {})
@@ -105,7 +106,7 @@ class Events:
                 yield self._text(piece)
         elif kind == "citations_delta":
             block.citations.append(_object(delta, "citation"))
-        elif kind in PIECES:
+        elif isinstance(kind, str) and kind in PIECES:
             name = PIECES[kind]
             piece = answer.text_of(delta, name)
             block.add(name, piece)
@@ -126,10 +127,10 @@ class Events:
         if block.kind in answer.THINKING:
             yield self._said({"thinking_blocks": [answer.thinking(block.whole())]})
         elif block.kind == "tool_use" and not block.text("input"):
-            written = orjson.dumps(block.begun.get("input") or {}).decode()
+            written = answer.arguments(block.begun)
             yield self._text(written) if block.place is None else self._arguments(block.place, written)
         elif block.citations:
-            start = self.length - len(block.whole()["text"])
+            start = self.length - len(answer.text_in(block.whole(), "text"))
             known = [answer.annotation(citation, start, self.length) for citation in block.citations]
             annotations = [one for one in known if one is not None]
             cited: JSON = {"citations": block.citations}

@@ -11,6 +11,7 @@ from apps.inference.providers.remote.anthropic.families import Family
 from apps.inference.providers.remote.anthropic.lacks import JSON, Lacks
 from apps.inference.schemas import AllowedToolsChoice, ChatCompletionRequest, Function, NamedToolChoice, chosen_names
 from apps.inference.schemas.tools import FunctionTool
+from llamastack.errors import BadRequest
 
 # What Anthropic's tools have and OpenAI's have not. It may stand beside `function` or in it.
 OWN = ("cache_control", "eager_input_streaming", "allowed_callers", "defer_loading", "input_examples")
@@ -59,6 +60,8 @@ def _tool(tool: Any, place: int, lacks: Lacks) -> JSON | None:
         own = lacks.taken(tool.model_extra, OWN, f"{where}.")
         return _function(tool.function, where, lacks) | own
     made: JSON = tool.model_dump()
+    if not isinstance(made.get("name", ""), str):
+        raise BadRequest(f"'{where}.name' is no text.", param=f"{where}.name")
     if DATED.fullmatch(tool.type) or "input_schema" in made:
         return made
     lacks.note(f"{where}.type")
@@ -82,11 +85,12 @@ def _allowed(given: list[JSON], choice: AllowedToolsChoice, lacks: Lacks) -> lis
             allowed.add(tool.type)
             if tool.type not in types:
                 lacks.note(f"tool_choice.allowed_tools.tools[{place}].type")
-    return [tool for tool in given if tool.get("type", tool.get("name")) in allowed]
+    return [tool for tool in given if tool.get("name") in allowed or tool.get("type") in allowed]
 
 
 def _called(turns: Sequence[JSON]) -> list[JSON]:
-    names = {block["name"]: None for turn in turns for block in turn["content"] if block.get("type") == "tool_use"}
+    calls = [block for turn in turns for block in turn["content"] if block.get("type") == "tool_use"]
+    names = dict.fromkeys(name for call in calls if isinstance(name := call.get("name"), str))
     return [{"name": name, "input_schema": ANY_OBJECT} for name in names]
 
 
