@@ -10,8 +10,8 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString, mark_safe
 from django.views.decorators.http import require_POST
 
 from apps.access.admin import TenantAdmin
@@ -20,6 +20,7 @@ from apps.registry.effective import provider_record, shown_model
 from apps.registry.facts import facts_of_row, provider_types
 from apps.registry.filters import EnabledFilter, ProviderFilter, TypeFilter
 from apps.registry.forms import CONFIG, ModelForm, ProviderForm, model_form, named, provider_form
+from apps.registry.home_table import PLAIN
 from apps.registry.models import Model, Provider, Resource
 from apps.registry.origins import Setting, class_of, fields_of, settings_of
 from apps.registry.shown import (
@@ -229,6 +230,21 @@ class ModelAdminPage(ResourceAdmin):
     @admin.display(description="Provider's name")
     def provider_model(self, row: Model) -> str:
         return str(shown_model(row)["provider_model_id"] or row.identifier)
+
+    @admin.display(description="Homes")
+    def homes(self, row: Model) -> SafeString:
+        """For who may look at a model and not change it."""
+        only = {"provider_id": self.provider(row), "provider_model_id": self.provider_model(row), **PLAIN}
+        lines = [
+            (home.get("provider_id", "another model here"), home.get("model") or home.get("provider_model_id", row),
+             home["weight"], home["order"])
+            for home in shown_model(row)["homes"] or [only]
+        ]  # fmt: skip
+        return format_html_join(mark_safe("<br>"), "{}: {}, weight {}, order {}", lines)
+
+    @admin.display(description="Affinity")
+    def affinity(self, row: Model) -> str:
+        return str(shown_model(row)["affinity"] or "")
 
     def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
         """With the types of the providers, asked for once for all rows."""

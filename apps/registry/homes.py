@@ -104,13 +104,17 @@ def _refuse_for_others(model: Registered, known: Known) -> None:
 
 def known_to(row: Model) -> Known:
     """What the homes of a model may name: what is of its tenant and what all share, and the model itself."""
-    tenants = dict.fromkeys((SHARED_TENANT, row.tenant))
+    return _known(row.tenant, [*Model.objects.filter(tenant__in={row.tenant, SHARED_TENANT}).exclude(pk=row.pk), row])
+
+
+def _known(tenant: str, rows: Sequence[Model]) -> Known:
+    """As the names of these rows are known in a tenant, where its own win."""
+    tenants = dict.fromkeys((SHARED_TENANT, tenant))
     providers = Provider.objects.filter(api=Api.inference, tenant__in=tenants)
-    others = [*Model.objects.filter(tenant__in=tenants).exclude(pk=row.pk), row]
     names: dict[str, Registered] = {}
-    for tenant in tenants:  # the names of its own tenant win
-        models = [(_registered(other), model_fields(other)) for other in others if other.tenant == tenant]
-        names |= {alias: model for model, fields in models for alias in fields.get("aliases", ())}
+    for each in tenants:
+        models = [(_registered(row), model_fields(row).get("aliases", ())) for row in rows if row.tenant == each]
+        names |= {alias: model for model, aliases in models for alias in aliases}
         names |= {model.identifier: model for model, _ in models}
     return Known(set(providers.values_list("identifier", flat=True)), names)
 
@@ -193,8 +197,9 @@ def refuse_to_strand(provider: Provider | None, models: Iterable[Model]) -> None
 
 def warn_of_faults() -> None:
     """Tell of shared models that came by a wrong home together with edits made before, which no door could see."""
-    for row in Model.objects.filter(HAS_HOMES, tenant=SHARED_TENANT):
-        model, known = _registered(row), known_to(row)
-        later = Known(known.providers, known.models, {*known.providers})
-        for place, message in faults(model, model.homes, later):
-            logger.warning("Model '%s' passes over a home: %s: %s", row.identifier, spell(place), message)
+    rows = list(Model.objects.filter(tenant=SHARED_TENANT))
+    known = _known(SHARED_TENANT, rows)
+    known = Known(known.providers, known.models, later=known.providers)
+    for model in (known.models[row.identifier] for row in rows):
+        for place, message in faults(model, model.homes, known) if model.homes else ():
+            logger.warning("Model '%s' passes over a home: %s: %s", model.identifier, spell(place), message)

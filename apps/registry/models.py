@@ -99,7 +99,7 @@ class Provider(Resource):
 
 
 class Model(Resource):
-    """merged: {provider_id, provider_model_id, model_type, metadata, aliases, default, enabled}.
+    """merged: {provider_id, provider_model_id, homes, affinity, model_type, metadata, aliases, default, enabled}.
 
     `listed` is what its provider's listing says of one that is not discovered.
     """

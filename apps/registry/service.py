@@ -353,7 +353,8 @@ def discovered_on(provider: Provider) -> list[Model]:
 def record_listing(provider_key: int, listing: Iterable[ProviderModel]) -> int:
     """Register what a provider says it serves; returns how many models are new.
 
-    A discovered model that three listings lack is disabled, and enabled again when it returns.
+    A discovered model that three listings lack is disabled, unless it has a home elsewhere, and enabled again when it
+    returns.
     """
     SnapshotVersion.lock()  # two processes may list at once
     provider = Provider.objects.filter(pk=provider_key).first()
@@ -368,7 +369,7 @@ def record_listing(provider_key: int, listing: Iterable[ProviderModel]) -> int:
     ):
         name = row.declared.get("provider_model_id", row.identifier)
         known.add(name)
-        _seen(row, listed.get(name))
+        _seen(row, listed.get(name), homes.lives_elsewhere(row, provider.identifier))
     for row, name in _given_names_on(provider):
         _told(row, listed.get(name))
     return sum(_discovered(provider, model) for name, model in listed.items() if name not in known)
@@ -402,9 +403,9 @@ def _storable(model: ProviderModel) -> bool:
     return "\\u0000" not in model.model_dump_json()
 
 
-def _seen(row: Model, model: ProviderModel | None) -> None:
+def _seen(row: Model, model: ProviderModel | None, lives_elsewhere: bool) -> None:
     missed = 0 if model else row.missed + 1
-    gone = missed >= LISTINGS_UNTIL_GONE
+    gone = missed >= LISTINGS_UNTIL_GONE and not lives_elsewhere
     declared = row.declared if model is None else row.declared | {"metadata": model.metadata}
     if (missed, gone, declared) != (row.missed, row.gone, row.declared):
         row.missed, row.gone, row.declared = missed, gone, declared

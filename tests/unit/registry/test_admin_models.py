@@ -1,7 +1,9 @@
 """The admin's pages of models, by their real forms."""
 
 import pytest
+from django.contrib.auth.models import Permission
 
+from apps.access.models import User
 from apps.registry import service
 from apps.registry.models import Model, Origin, Provider
 from llamastack.config import ModelEntry, StackConfig
@@ -204,3 +206,17 @@ async def test_what_is_disabled_or_deleted_tells_whom_it_leaves_without_a_home(b
     assert (await browser.open(f"{address}change/")).status_code == 200
     page = await browser.submit(f"{address}change/", enabled=None)
     assert "was changed successfully" in page.text
+
+
+async def test_who_may_only_look_sees_the_homes(browser: Browser, sky: Provider) -> None:
+    homes = [{"provider_id": "sky", "weight": 3}, {"model": "sky/sky-2", "order": 1}]
+    await db(service.edit_model, await stored("sky/sky-1"), {"homes": homes, "affinity": "user"})
+
+    def restrict() -> None:
+        User.objects.update(is_superuser=False, is_staff=True)
+        User.objects.get().user_permissions.set(Permission.objects.filter(codename="view_model"))
+
+    await db(restrict)
+    page = (await browser.open(await page_of("sky/sky-1"))).text
+    assert "sky: sky/sky-1, weight 3, order 0<br>another model here: sky/sky-2, weight 1, order 1" in page
+    assert "sky: sky-2, weight 1, order 0" in (await browser.open(await page_of("sky/sky-2"))).text
