@@ -2,6 +2,7 @@
 
 import base64
 import struct
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,13 @@ async def test_the_environments_key_serves_where_the_config_says_nothing(monkeyp
     monkeypatch.setenv("AWS_BEARER_TOKEN_BEDROCK", "of-the-environment")
     assert await authorized() == "Bearer of-the-environment"
     assert (await authorized(**KEYS)).startswith("AWS4-HMAC-SHA256")
+
+
+async def test_without_botocore_a_key_serves_and_credentials_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "botocore.session", None)
+    assert await authorized(api_key="k") == "Bearer k"
+    with pytest.raises(ImportError, match="botocore"):
+        await authorized(**KEYS)
 
 
 async def test_without_key_and_credentials_callers_are_asked_for_theirs() -> None:

@@ -7,7 +7,6 @@ from pydantic import ValidationError
 
 from apps.inference.providers.remote.bedrock.config import BedrockConfig
 from apps.inference.providers.remote.bedrock.request import body
-from apps.inference.providers.remote.bedrock.tools import closed
 from apps.inference.schemas import ChatCompletionRequest
 from llamastack.errors import BadRequest, UnsupportedParameter
 from tests.bedrock import check
@@ -303,41 +302,29 @@ def test_elsewhere_the_answer_is_the_input_of_a_tool(model: str) -> None:
 
 def test_any_object_is_the_input_of_a_tool_too() -> None:
     config = made(response_format={"type": "json_object"})["toolConfig"]
-    assert config["tools"][0]["toolSpec"] == {"name": "answer", "inputSchema": {"json": {"type": "object"}}}
+    assert config["tools"][0]["toolSpec"] == {
+        "name": "answer",
+        "description": "Answers the user. Its input is the whole answer.",
+        "inputSchema": {"json": {"type": "object"}},
+    }
     assert "toolConfig" not in made(response_format={"type": "text"})
     assert refused(response_format={"type": "regex", "pattern": "a"}) == "response_format"
 
 
-def test_schemas_are_closed_within_and_not_where_they_are_joined() -> None:
-    inner = {"type": "object", "properties": {"type": {"type": "string"}}}
-    schema = {
-        "type": "object",
-        "properties": {
-            "items": {"type": "array", "items": inner},
-            "free": {"type": "object", "additionalProperties": True},
-        },
-        "$defs": {"one": {"anyOf": [inner, {"type": "null"}]}},
-        "allOf": [inner],
-    }
-    shut = inner | {"additionalProperties": False}
-    assert closed(schema) == {
-        "type": "object",
-        "properties": {
-            "items": {"type": "array", "items": shut},
-            "free": {"type": "object", "additionalProperties": True},
-        },
-        "$defs": {"one": {"anyOf": [shut, {"type": "null"}]}},
-        "allOf": [inner],
-        "additionalProperties": False,
-    }
+def test_a_schema_of_any_object_is_the_input_of_a_tool_too() -> None:
+    anything = {"type": "json_schema", "json_schema": {"name": "place", "schema": {"type": "object"}}}
+    assert made(response_format=anything)["toolConfig"]["toolChoice"] == {"tool": {"name": "place"}}
 
 
 def test_how_to_sample_and_when_to_stop() -> None:
-    sent = made(max_completion_tokens=9, temperature=0.5, top_p=0.25, stop="END")
+    sent = made(NOVA, max_completion_tokens=9, temperature=0.5, top_p=0.25, stop="END")
     assert sent["inferenceConfig"] == {"maxTokens": 9, "temperature": 0.5, "topP": 0.25, "stopSequences": ["END"]}
+    assert made(temperature=0.5)["inferenceConfig"] == {"temperature": 0.5}
     assert made(max_tokens=9, stop=["a", "b"])["inferenceConfig"] == {"maxTokens": 9, "stopSequences": ["a", "b"]}
     assert "inferenceConfig" not in made(stop=[])
-    assert refused(temperature=1.5) == "temperature"
+    assert refused(temperature=1.5) == refused(NOVA, temperature=1.5) == "temperature"
+    assert refused(temperature=0.5, top_p=0.25) == "top_p"
+    assert refused("anthropic.claude-opus-4-7-v1", temperature=0.5) == "temperature"
 
 
 @pytest.mark.parametrize(
@@ -434,8 +421,9 @@ def test_reasoning_is_asked_for_in_the_models_own_words(model: str, effort: str,
 
 def test_a_budget_of_reasoning_leaves_something_of_the_limit() -> None:
     thinking = made(reasoning_effort="high", max_tokens=2000)["additionalModelRequestFields"]["thinking"]
-    assert thinking["budget_tokens"] == 1999
-    assert refused(reasoning_effort="high", max_tokens=1000) == "reasoning_effort"
+    assert thinking["budget_tokens"] == 1024
+    assert wrong(reasoning_effort="high", max_tokens=1000) == "max_completion_tokens"
+    assert refused(reasoning_effort="high", tools=[WEATHER], tool_choice="required") == "reasoning_effort"
     assert refused(OLD_CLAUDE, reasoning_effort="high") == "reasoning_effort"
     own = {"type": "enabled", "budget_tokens": 4000}
     assert made(thinking=own)["additionalModelRequestFields"] == {"thinking": own}

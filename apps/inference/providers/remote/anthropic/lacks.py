@@ -1,4 +1,4 @@
-"""What of a request Anthropic's API cannot express, noted while it is translated."""
+"""What of a request a vendor's API cannot express, noted while it is translated: of Anthropic's and of Bedrock's."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -21,7 +21,7 @@ class Lacks(list[UnsupportedParameter]):
         self.append(UnsupportedParameter(name, self.upstream, remedy))
 
     def taken(self, extra: Mapping[str, Any] | None, known: Iterable[str], where: str) -> JSON:
-        """Of the fields that only vendors know those that Anthropic does; the others are noted, if they ask for
+        """Of the fields that only vendors know those that the vendor does; the others are noted, if they ask for
         anything. `where` goes before their names.
         """
         if not extra:

@@ -25,7 +25,7 @@ def formatted(body: JSON, asked: ResponseFormat | None, family: Family, lacks: L
         lacks.note("response_format")
         return None
     schema = asked.json_schema.json_schema if isinstance(asked, JsonSchemaFormat) else None
-    if schema and family.follows_schemas and not _any_object(schema):
+    if schema and family.follows_schemas and not any_object(schema):
         configure(body, "format", {"type": "json_schema", "schema": closed(schema)}, "response_format")
         return None
     if not family.can_be_forced:
@@ -64,7 +64,7 @@ def _by_tool(body: JSON, asked: Any, schema: JSON | None) -> str | None:
 
 
 def closed(schema: Any) -> Any:
-    """A schema whose objects take no other fields, which is all that Claude follows.
+    """A schema whose objects take no other fields, which is all that Claude follows, and others on Bedrock.
 
     It is what OpenAI demands of strict schemas, and what fits it fits the schema as it was given.
     """
@@ -85,5 +85,6 @@ def closed(schema: Any) -> Any:
     return made
 
 
-def _any_object(schema: JSON) -> bool:
+def any_object(schema: JSON) -> bool:
+    """Whether it says nothing of an object's fields, so that closing it would leave an empty one."""
     return schema.get("type") == "object" and not schema.get("properties")

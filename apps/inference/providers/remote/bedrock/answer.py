@@ -11,9 +11,8 @@ from urllib.parse import quote
 import orjson
 
 from apps.inference.dialect import Malformed
-from apps.inference.providers.remote.bedrock.lacks import JSON
 from apps.inference.providers.remote.bedrock.request import body
-from apps.inference.providers.remote.translation import Translation
+from apps.inference.providers.remote.translation import JSON, Translation
 from apps.inference.providers.unsupported import GeneratesConfig
 from apps.inference.schemas import ChatCompletionRequest
 

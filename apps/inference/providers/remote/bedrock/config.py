@@ -3,7 +3,7 @@
 import os
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from apps.inference.providers.remote.vendor import VendorConfig
 from llamastack.egress.network import NetworkConfig, Seconds, TimeoutConfig
@@ -75,6 +75,11 @@ class BedrockConfig(VendorConfig):
         if self.aws_web_identity_token_file and not self.aws_role_arn:
             raise ValueError("aws_web_identity_token_file needs aws_role_arn, the role that it is for")
         return self
+
+    @field_validator("models_url")
+    @classmethod
+    def lists_at_an_address(cls, value: str) -> str:
+        return cls.an_address(value) or ""
 
     @property
     def region(self) -> str:

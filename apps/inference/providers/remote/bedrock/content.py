@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from apps.inference.providers.remote.bedrock.lacks import JSON, Lacks
+from apps.inference.providers.remote.anthropic.lacks import JSON, Lacks
 from apps.inference.schemas import ImagePart, TextPart
 from llamastack.errors import BadRequest
 
@@ -53,12 +53,12 @@ class Content:
     def _block(self, part: Any, where: str) -> list[JSON]:
         extra = part.model_extra or {}
         if isinstance(part, TextPart):
-            self.lacks.beyond(extra, (MARK,), f"{where}.")
+            self.lacks.taken(extra, (MARK,), f"{where}.")
             return text(part.text)
         if isinstance(part, ImagePart):
-            self.lacks.beyond(extra, (MARK,), f"{where}.")
+            self.lacks.taken(extra, (MARK,), f"{where}.")
             return [self._image(part, f"{where}.image_url")]
-        self.lacks.beyond(extra, (MARK, part.type), f"{where}.")
+        self.lacks.taken(extra, (MARK, part.type), f"{where}.")
         if part.type == "refusal":
             return text(str(extra.get("refusal") or ""))
         inner = extra.get(part.type)
@@ -71,12 +71,12 @@ class Content:
     def _image(self, part: ImagePart, where: str) -> JSON:
         if part.image_url.detail not in (None, "auto"):
             self.lacks.note(f"{where}.detail")
-        self.lacks.beyond(part.image_url.model_extra, (), f"{where}.")
+        self.lacks.taken(part.image_url.model_extra, (), f"{where}.")
         media_type, data = data_url(part.image_url.url, f"{where}.url")
         return {"image": {"format": _format(IMAGES, media_type, f"{where}.url"), "source": {"bytes": data}}}
 
     def _sound(self, sound: JSON, where: str) -> JSON:
-        self.lacks.beyond(sound, ("data", "format"), f"{where}.")
+        self.lacks.taken(sound, ("data", "format"), f"{where}.")
         data, form = sound.get("data"), sound.get("format")
         if not isinstance(data, str) or not data:
             raise BadRequest(f"'{where}.data' is to be the sound as base64.", param=f"{where}.data")
@@ -85,7 +85,7 @@ class Content:
         return {"audio": {"format": form, "source": {"bytes": data}}}
 
     def _file(self, file: JSON, where: str) -> list[JSON]:
-        self.lacks.beyond(file, ("file_data", "filename", "file_id"), f"{where}.")
+        self.lacks.taken(file, ("file_data", "filename", "file_id"), f"{where}.")
         if not isinstance(file.get("file_data"), str):
             self.lacks.note(f"{where}.file_id", "Send the file itself, as 'file_data'.")
             return []

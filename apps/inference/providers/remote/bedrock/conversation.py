@@ -9,8 +9,8 @@ from typing import Any
 
 import orjson
 
+from apps.inference.providers.remote.anthropic.lacks import JSON, Lacks
 from apps.inference.providers.remote.bedrock.content import MARK, Content, cache_point, text
-from apps.inference.providers.remote.bedrock.lacks import JSON, Lacks
 from apps.inference.schemas import Message, ToolCall
 from llamastack.errors import BadRequest
 
@@ -33,7 +33,7 @@ class Conversation:
 
     def _add(self, message: Message, where: str) -> None:
         extra = message.model_extra or {}
-        self.lacks.beyond(extra, KNOWN.get(message.role, (MARK,)), f"{where}.")
+        self.lacks.taken(extra, KNOWN.get(message.role, (MARK,)), f"{where}.")
         if message.name and message.role != "tool":  # which tool answers, the call's id tells
             self.lacks.note(f"{where}.name")
         mark = cache_point(extra.get(MARK), f"{where}.{MARK}")
@@ -84,7 +84,7 @@ class Conversation:
 
     def _call(self, call: ToolCall, where: str) -> JSON:
         self.called[call.function.name] = None
-        self.lacks.beyond(call.model_extra, (), f"{where}.")
+        self.lacks.taken(call.model_extra, (), f"{where}.")
         given = arguments(call.function.arguments, f"{where}.function.arguments")
         return {"toolUse": {"toolUseId": tool_use_id(call.id), "name": call.function.name, "input": given}}
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
+from apps.inference.providers.remote.anthropic import families as claude
+
 # us.anthropic.claude-sonnet-4-5-20250929-v1:0; arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-pro-v1:0
 WHERE = r"(?:(?:us|eu|ap|apac|ca|sa|me|af|jp|au|global)(?:-[a-z]+)?\.)?"
 MODEL = re.compile(rf"(?:^|/){WHERE}(?P<maker>[a-z][a-z0-9-]*)\.(?P<name>[a-z][a-z0-9.-]*)")
-# claude-3-5-haiku-20241022; claude-opus-4-1-20250805, claude-sonnet-5
-CLAUDE = re.compile(r"claude-(?:[a-z]+-)?(?P<major>\d{1,2})(?:-(?P<minor>\d{1,2}))?(?!\d)")
 FOLLOWING = re.compile(
     r"claude|gpt-oss|qwen3|deepseek\.v3|deepseek-v3|gemma-3|minimax|kimi|nemotron"
     r"|mistral-large-3|ministral-3|magistral|voxtral"
@@ -29,14 +29,14 @@ NOVA_TOP_K = ("inferenceConfig", "topK")
 class Family:
     """`follows_schemas`: by itself, and not only in the input of a tool. `can_be_forced`: to call a tool.
 
-    `reasons` is how the effort of it is asked for: by a `budget` of tokens; `adaptive`, where the model finds that
-    itself; in the words of `nova`; or by an `effort`. `top_k` is where that stands among the model's own fields.
+    `reasons` is how the effort of it is asked for: in `nova`'s words, or by an `effort`; of Claude claude.py tells.
+    `top_k` is where that stands among the model's own fields.
     """
 
     claude: bool = False
     follows_schemas: bool = False
     can_be_forced: bool = True
-    reasons: Literal["", "budget", "adaptive", "nova", "effort"] = ""
+    reasons: Literal["", "nova", "effort"] = ""
     top_k: tuple[str, ...] = ()
 
 
@@ -59,13 +59,6 @@ def family(model: str) -> Family:
 
 
 def _claude(name: str, plain: Family) -> Family:
-    """A version that is not known yet is as the newest one."""
-    found = CLAUDE.search(name)
-    version = (int(found["major"]), int(found["minor"] or 0)) if found else (99, 0)
-    return replace(
-        plain,
-        claude=True,
-        follows_schemas=version >= (4, 5),
-        can_be_forced=version >= (3, 0),
-        reasons="" if version < (3, 7) else "budget" if version < (4, 6) else "adaptive",
-    )
+    """As Anthropic's own API has it."""
+    own = claude.family(name)
+    return replace(plain, claude=True, follows_schemas=own.follows_schemas, can_be_forced=own.can_be_forced)

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from apps.inference.providers import reranking
-from apps.inference.providers.remote.bedrock.lacks import JSON, Lacks
+from apps.inference.providers.remote.anthropic.lacks import JSON, Lacks
 from apps.inference.providers.unsupported import GeneratesConfig, to_drop
 from apps.inference.schemas import EmbeddingRequest, RerankRequest
 from llamastack.errors import BadRequest, NotSupported
@@ -87,7 +87,7 @@ def _given(request: EmbeddingRequest, lacks: Lacks, size: str | None, extras: tu
     elif request.dimensions is not None and size is not None:
         given[size] = request.dimensions
     extra = request.model_extra or {}
-    lacks.beyond(extra, [name for name, _ in extras], "")
+    lacks.taken(extra, [name for name, _ in extras], "")
     return given | {own: extra[name] for name, own in extras if extra.get(name) is not None}
 
 

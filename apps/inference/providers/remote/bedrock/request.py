@@ -7,9 +7,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from apps.inference.providers.remote.anthropic.lacks import JSON, Lacks
+from apps.inference.providers.remote.bedrock import claude
 from apps.inference.providers.remote.bedrock.conversation import Conversation
 from apps.inference.providers.remote.bedrock.families import Family, family
-from apps.inference.providers.remote.bedrock.lacks import JSON, Lacks
 from apps.inference.providers.remote.bedrock.tools import tooling
 from apps.inference.providers.unsupported import GeneratesConfig, to_drop
 from apps.inference.schemas import ChatCompletionRequest
@@ -39,10 +40,6 @@ BEYOND = (*OWN, "top_k", "thinking", "service_tier", "safety_identifier")
 TIERS = ("default", "flex", "priority", "reserved")
 USER = re.compile(r"[a-zA-Z0-9\s:_@$#=/+,\-.]{1,256}")
 MOST_HEAT = 1  # where OpenAI's temperature goes to 2
-# Tokens to think with, of models that are told them; fewer are refused. The answer needs some of the limit too.
-BUDGETS = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16_384, "xhigh": 32_768}
-LEAST_BUDGET = 1024
-ADAPTIVE = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh", "max": "max"}
 NOVA = {"minimal": "low", "low": "low", "medium": "medium", "high": "high"}
 
 
@@ -53,18 +50,19 @@ def body(request: ChatCompletionRequest, upstream: str, config: GeneratesConfig)
         value = getattr(request, name)
         if value is not None and value not in neutral:
             lacks.note(name)
-    lacks.beyond(request.model_extra, BEYOND, "")
+    lacks.taken(request.model_extra, BEYOND, "")
     if request.stream_options:
-        lacks.beyond(request.stream_options.model_extra, ("include_obfuscation",), "stream_options.")
+        lacks.taken(request.stream_options.model_extra, ("include_obfuscation",), "stream_options.")
     talk = Conversation(request.messages, lacks)
     tools = tooling(request, talk.called, own, lacks)
     made: JSON = {"messages": talk.turns, **tools.body, **_own(request)}
     if talk.system:
         made["system"] = talk.system
-    if inference := _inference(request, lacks):
-        made["inferenceConfig"] = inference
-    _reason(request, own, lacks, made)
+    made["inferenceConfig"] = _inference(request)
+    _sample(made, request, own, lacks)
     _extras(request, own, lacks, made)
+    if not made["inferenceConfig"]:
+        del made["inferenceConfig"]
     to_drop(lacks, config)
     return made, tools.answer
 
@@ -81,51 +79,42 @@ def _own(request: ChatCompletionRequest) -> JSON:
     return found
 
 
-def _inference(request: ChatCompletionRequest, lacks: Lacks) -> JSON:
+def _inference(request: ChatCompletionRequest) -> JSON:
     made: JSON = {}
     if request.limit is not None:
         made["maxTokens"] = request.limit
-    if request.temperature is not None and request.temperature > MOST_HEAT:
-        lacks.note("temperature", f"It goes to {MOST_HEAT} on Amazon Bedrock.")
-    elif request.temperature is not None:
-        made["temperature"] = request.temperature
-    if request.top_p is not None:
-        made["topP"] = request.top_p
     if request.stop:
         made["stopSequences"] = [request.stop] if isinstance(request.stop, str) else request.stop
     return made
 
 
-def _reason(request: ChatCompletionRequest, own: Family, lacks: Lacks, made: JSON) -> None:
-    """How much to reason: in the words of each family."""
-    thinking, effort = (request.model_extra or {}).get("thinking"), request.reasoning_effort
-    if thinking is not None and not own.claude:
-        lacks.note("thinking")
-    elif thinking is not None:
-        _more(made)["thinking"] = thinking
-    if effort is None or (effort == "none" and own.reasons in ("", "budget", "adaptive")):
+def _sample(made: JSON, request: ChatCompletionRequest, own: Family, lacks: Lacks) -> None:
+    """How to sample, and how much to reason: in the words of each family."""
+    if own.claude:
+        claude.ask(made, request, lacks)
         return
+    inference = made.setdefault("inferenceConfig", {})
+    if request.temperature is not None and request.temperature > MOST_HEAT:
+        lacks.note("temperature", f"It goes to {MOST_HEAT} on Amazon Bedrock.")
+    elif request.temperature is not None:
+        inference["temperature"] = request.temperature
+    if request.top_p is not None:
+        inference["topP"] = request.top_p
+    if (request.model_extra or {}).get("thinking") is not None:
+        lacks.note("thinking")
+    if request.reasoning_effort is not None:
+        _reason(made, request.reasoning_effort, own, lacks)
+
+
+def _reason(made: JSON, effort: str, own: Family, lacks: Lacks) -> None:
     if own.reasons == "effort":
         _more(made)["reasoning_effort"] = effort
     elif own.reasons == "nova" and effort in NOVA:
         _more(made)["reasoningConfig"] = {"type": "enabled", "maxReasoningEffort": NOVA[effort]}
     elif own.reasons == "nova" and effort == "none":
         _more(made)["reasoningConfig"] = {"type": "disabled"}
-    elif own.reasons == "adaptive" and effort in ADAPTIVE:
-        _more(made).setdefault("thinking", {"type": "adaptive", "display": "summarized"})
-        made["outputConfig"] = made.get("outputConfig", {}) | {"effort": ADAPTIVE[effort]}
-    elif own.reasons == "budget" and effort in BUDGETS:
-        _budget(request, BUDGETS[effort], lacks, made)
-    else:
+    elif effort != "none":
         lacks.note("reasoning_effort")
-
-
-def _budget(request: ChatCompletionRequest, budget: int, lacks: Lacks, made: JSON) -> None:
-    if request.limit is not None and request.limit <= LEAST_BUDGET:
-        lacks.note("reasoning_effort", f"Allow more than {LEAST_BUDGET} tokens: the model is to think with as many.")
-        return
-    within = budget if request.limit is None else min(budget, request.limit - 1)
-    _more(made).setdefault("thinking", {"type": "enabled", "budget_tokens": within})
 
 
 def _extras(request: ChatCompletionRequest, own: Family, lacks: Lacks, made: JSON) -> None:

@@ -6,13 +6,13 @@ https://docs.aws.amazon.com/bedrock/latest/userguide/structured-output.html
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import orjson
 
+from apps.inference.providers.remote.anthropic.lacks import JSON, Lacks
+from apps.inference.providers.remote.anthropic.schemas import any_object, closed
 from apps.inference.providers.remote.bedrock.content import MARK, cache_point
 from apps.inference.providers.remote.bedrock.families import Family
-from apps.inference.providers.remote.bedrock.lacks import JSON, Lacks
 from apps.inference.schemas import (
     AllowedToolsChoice,
     ChatCompletionRequest,
@@ -24,7 +24,7 @@ from apps.inference.schemas.generation import JsonSchema
 from apps.inference.schemas.tools import FunctionTool
 
 ANYTHING: JSON = {"type": "object"}
-ANSWER = "answer"
+ANSWER, ANSWERS = "answer", "Answers the user. Its input is the whole answer."
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def tooling(request: ChatCompletionRequest, called: Iterable[str], family: Famil
         if request.tool_choice == "none":
             tools = []
         answer = _unused(format_.name, {function.name for function in request.functions})
-        tools = [*tools, _spec(answer, format_.description, format_.json_schema or ANYTHING)]
+        tools = [*tools, _spec(answer, format_.description or ANSWERS, format_.json_schema or ANYTHING)]
         choice = {"any": {}} if len(tools) > 1 else {"tool": {"name": answer}}
     elif request.tool_choice == "none" and not called:
         tools = []
@@ -69,8 +69,8 @@ def _tools(request: ChatCompletionRequest, family: Family, lacks: Lacks) -> list
 
 def _tool(tool: FunctionTool, where: str, family: Family, lacks: Lacks) -> list[JSON]:
     function, extra = tool.function, tool.model_extra or {}
-    lacks.beyond(extra, (MARK,), f"{where}.")
-    lacks.beyond(function.model_extra, (), f"{where}.function.")
+    lacks.taken(extra, (MARK,), f"{where}.")
+    lacks.taken(function.model_extra, (), f"{where}.function.")
     spec = _spec(function.name, function.description, function.parameters or ANYTHING)
     if function.strict and family.follows_schemas:
         spec["toolSpec"] |= {"strict": True, "inputSchema": {"json": closed(spec["toolSpec"]["inputSchema"]["json"])}}
@@ -106,7 +106,7 @@ def _format(request: ChatCompletionRequest, family: Family, lacks: Lacks) -> JSO
         lacks.note("response_format")
         return None
     schema = asked.json_schema if isinstance(asked, JsonSchemaFormat) else JsonSchema(name=ANSWER)
-    if family.follows_schemas and schema.json_schema:
+    if family.follows_schemas and schema.json_schema and not any_object(schema.json_schema):
         told = {"description": schema.description} if schema.description else {}
         written = orjson.dumps(closed(schema.json_schema)).decode()
         return {"type": "json_schema", "structure": {"jsonSchema": {"schema": written, "name": schema.name, **told}}}
@@ -120,24 +120,3 @@ def _unused(name: str, taken: set[str]) -> str:
     while name in taken:
         name = f"{name[:60]}_"
     return name
-
-
-def closed(schema: Any) -> Any:
-    """A schema whose objects have no other properties than it names, which Bedrock demands to be said.
-
-    Not those of an `allOf`, each of which would forbid what the others name.
-    """
-    if isinstance(schema, list):
-        return [closed(one) for one in schema]
-    if not isinstance(schema, dict):
-        return schema
-    made = dict(schema)
-    for name in ("properties", "$defs", "definitions"):
-        if isinstance(schema.get(name), dict):
-            made[name] = {key: closed(value) for key, value in schema[name].items()}
-    for name in ("items", "prefixItems", "anyOf", "oneOf"):
-        if name in schema:
-            made[name] = closed(schema[name])
-    if schema.get("type") == "object" or "properties" in schema:
-        made.setdefault("additionalProperties", False)
-    return made
