@@ -599,7 +599,7 @@ async def test_a_zipped_answer_is_read(served: Served) -> None:
     assert text(await served.streamed("zipped")) == SAID
 
 
-@each(lambda vendor: vendor.contrary)
+@each()
 async def test_a_stream_where_none_was_asked_for_is_put_together(served: Served) -> None:
     reply = await served.whole("contrary")
     plain = await served.whole()
@@ -612,7 +612,7 @@ async def test_a_stream_where_none_was_asked_for_is_put_together(served: Served)
     assert given(served, call.model_dump()["function"]["arguments"]) == given(served, ARGUMENTS)
 
 
-@each(lambda vendor: vendor.contrary)
+@each()
 async def test_json_where_a_stream_was_asked_for_is_taken_apart(served: Served) -> None:
     *body, last = await served.streamed("contrary", stream_options={"include_usage": True})
     assert text(body) == SAID

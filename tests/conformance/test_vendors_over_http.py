@@ -252,7 +252,7 @@ def test_a_stream_that_breaks_is_an_error_and_has_no_end(gateway: Gateway, vendo
         list(gateway.chat(vendor, model, stream=True))
 
 
-@pytest.mark.parametrize("vendor", [vendor for vendor in KINDS if vendor.contrary], ids=lambda vendor: vendor.name)
+@OF_EACH
 def test_an_upstream_that_does_the_contrary_is_understood(gateway: Gateway, vendor: Vendor) -> None:
     assert gateway.chat(vendor, "contrary").choices[0].message.content == SAID
     chunks = list(gateway.chat(vendor, "contrary", stream=True))

@@ -245,7 +245,6 @@ BEDROCK = Converse(
     address="",
     model=SKY,
     beginning=2,
-    contrary=True,
     thinks=True,
     reasons={
         "stop": "end_turn",

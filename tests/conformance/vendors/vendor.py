@@ -132,7 +132,6 @@ class Vendor:
     created          its idea of a time
     no_choices       the choices of a chunk that has none
     beginning        how many events a stream has when it has said a word
-    contrary         whether it may stream where a whole answer is asked for, and the other way round
     thinks           whether it reasons where it is asked to
     chooses          whether it reads which tool must be called
     sees             whether it reads images
@@ -183,7 +182,6 @@ class Vendor:
     created: float = CREATED
     no_choices: list[JSON] | None = field(default_factory=list)
     beginning: int = 3
-    contrary: bool = True
     thinks: bool = False
     chooses: bool = True
     sees: bool = True
