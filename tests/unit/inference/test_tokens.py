@@ -4,9 +4,19 @@ import asyncio
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
+from apps.inference.providers.remote.azure import AzureConfig
 from apps.inference.providers.remote.tokens import Credentials, Tokens
+from apps.inference.providers.remote.watsonx.provider import WatsonXConfig
+from apps.registry.secrets import addresses
 from llamastack.errors import UpstreamError
+
+
+@pytest.mark.parametrize(("config", "field"), [(AzureConfig, "authority_host"), (WatsonXConfig, "iam_url")])
+def test_a_secret_is_asked_for_again_where_its_token_server_changes(config: type[BaseModel], field: str) -> None:
+    default = config.model_fields[field].default
+    assert addresses({field: default}) == {field: "https://" + default.split("/")[2]}
 
 
 class Issuer(Credentials):

@@ -15,7 +15,7 @@ from llamastack.errors import StackError, UpstreamError
 from llamastack.providers import ProviderUnavailable
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
-RENEW_BEFORE = 225.0  # seconds; Google's metadata server has a new token 300 s before the old one ends
+RENEW_BEFORE = 225.0  # seconds
 AGAIN_AFTER = 20.0  # seconds between two tries to renew a token that still holds
 ISSUE_SECONDS = 15.0
 logger = logging.getLogger(__name__)

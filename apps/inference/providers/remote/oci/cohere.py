@@ -51,6 +51,8 @@ NOTHING: tuple[Any, ...] = (None, [], {}, "", False)
 TYPES = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "array": "list", "object": "dict"}
 # Of Oracle's words for why an answer ended; those that are not here are the dialect's to read.
 REASONS = {"ERROR_TOXIC": "content_filter", "ERROR_LIMIT": "length", "USER_CANCEL": "error"}
+# What answers have, and clients send back.
+OF_ANSWERS = frozenset({"annotations", "citations", "extra_content", "reasoning_content", "refusal", "thinking_blocks"})
 Turn = tuple[int, Message]  # with its place in the request
 TEXT_ALONE = "Cohere's models read text alone here: leave it out."
 
@@ -88,6 +90,9 @@ def _refusals(given: JSON, request: ChatCompletionRequest, upstream: str) -> Ite
         yield UnsupportedParameter("tool_choice", upstream, "Cohere's models choose themselves here: leave it out.")
     if any(tool["type"] != "function" for tool in given.get("tools") or ()):
         yield UnsupportedParameter("tools", upstream, "It calls functions alone: leave other tools out.")
+    for place, function in enumerate(request.functions):
+        if function.strict:
+            yield UnsupportedParameter(f"tools[{place}].function.strict", upstream, REMEDY)
     if (given.get("response_format") or {}).get("type", "text") not in ("text", "json_object", "json_schema"):
         yield UnsupportedParameter("response_format", upstream, REMEDY)
 
@@ -98,7 +103,9 @@ def _beyond(request: ChatCompletionRequest) -> Iterator[str]:
         where = f"messages[{place}]"
         if message.name and message.role != "tool":  # a tool's is that of its call
             yield f"{where}.name"
-        yield from _said(where, message.model_extra)
+        extra = message.model_extra or {}
+        answers = OF_ANSWERS if message.role == "assistant" else frozenset()
+        yield from _said(where, {name: value for name, value in extra.items() if name not in answers})
         for index, part in enumerate(message.content if isinstance(message.content, list) else ()):
             if part.type == "text":
                 yield from _said(f"{where}.content[{index}]", part.model_extra)

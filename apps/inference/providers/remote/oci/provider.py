@@ -89,6 +89,10 @@ class OCI(OpenAICompatible):
             await asyncio.to_thread(imported)
         await super().start()
 
+    async def stop(self) -> None:
+        self.signatures.close()
+        await super().stop()
+
     def signer(self) -> Signer | None:
         key = self.config.api_key
         return None if key and key.get_secret_value() else self.signatures

@@ -60,9 +60,14 @@ class Signatures:
             said = f"{type(error).__name__}: {' '.join(str(error).split())[:SHOWN]}"
         raise ProviderUnavailable(f"OCI's package cannot sign requests here: {said} {self._remedy}")
 
+    def close(self) -> None:
+        """Wait no longer for a signer that is being made."""
+        if self._making is not None:
+            self._making.cancel()
+
     async def _ready(self) -> Any:
         """Who leaves does not stop the making; one that failed is begun anew by the next who asks."""
-        if self._making is None or (self._making.done() and self._making.exception() is not None):
+        if self._making is None or self._making.cancelled() or (self._making.done() and self._making.exception()):
             self._making = asyncio.create_task(asyncio.to_thread(self._make))
         return await asyncio.shield(self._making)
 
