@@ -73,9 +73,9 @@ def refuse_faults(row: Model, changes: Mapping[str, Any]) -> None:
     listed, changed = merged.get("homes") is not None, "homes" in changes
     if not listed and not merged.get("provider_id") and (row.pk is None or {"homes", "provider_id"} & changes.keys()):
         raise refused(("provider_id",), "name the provider that serves this model, or list its 'homes'")
-    if not listed and not {"homes", "model_type", "metadata"} & changes.keys():
-        return
-    model, known = _registered(row), known_to(row)
+    if not {"homes", "aliases", "model_type", "metadata"} & changes.keys():
+        return  # a model with a wrong home can be disabled
+    model, known = _registered(row, merged), known_to(row)
     if listed and changed:
         _refuse(model, read(changes["homes"], row.identifier), known)
     elif model.homes:
@@ -113,14 +113,14 @@ def _known(tenant: str, rows: Sequence[Model]) -> Known:
     providers = Provider.objects.filter(api=Api.inference, tenant__in=tenants)
     names: dict[str, Registered] = {}
     for each in tenants:
-        models = [(_registered(row), model_fields(row).get("aliases", ())) for row in rows if row.tenant == each]
+        fields = [(row, model_fields(row)) for row in rows if row.tenant == each]
+        models = [(_registered(row, merged), merged.get("aliases", ())) for row, merged in fields]
         names |= {alias: model for model, aliases in models for alias in aliases}
         names |= {model.identifier: model for model, _ in models}
     return Known(set(providers.values_list("identifier", flat=True)), names)
 
 
-def _registered(row: Model) -> Registered:
-    merged = model_fields(row)
+def _registered(row: Model, merged: Mapping[str, Any]) -> Registered:
     dimension = merged.get("metadata", {}).get("embedding_dimension")
     return Registered(
         row.identifier,

@@ -278,6 +278,7 @@ def test_a_circle_that_an_edit_and_the_yaml_make_together_is_told(apply: Any, ca
     )
     assert "Model 'a' passes over a home: homes[1].model: a -> b -> a goes round" in caplog.text
     assert row_of("a").enabled
+    assert not edit("a", enabled=False).enabled
 
 
 @pytest.mark.parametrize(("homes", "place", "said"), REFUSED, ids=IDS)
