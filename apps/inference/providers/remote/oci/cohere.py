@@ -64,7 +64,7 @@ def is_cohere(model: str) -> bool:
 
 def chat_request(request: ChatCompletionRequest, config: GeneratesConfig, upstream: str) -> JSON:
     """`chatRequest`. Raises UnsupportedParameter for what it has no field for."""
-    given = request.model_dump(exclude_unset=True)
+    given = request.model_dump(exclude_unset=True, exclude={"messages", "tools"})
     dropped = to_drop(_refusals(given, request, upstream), config)
     body = {NAMES[n]: v for n, v in given.items() if n in NAMES and n not in dropped and v is not None}
     body |= {"apiFormat": "COHERE", **_spoken(request.messages, upstream), **_tools(request)}
@@ -88,7 +88,7 @@ def _refusals(given: JSON, request: ChatCompletionRequest, upstream: str) -> Ite
         yield UnsupportedParameter(name, upstream, REMEDY)
     if request.tool_choice not in (None, "auto", "none") and _allowed(request) is None:
         yield UnsupportedParameter("tool_choice", upstream, "Cohere's models choose themselves here: leave it out.")
-    if any(tool["type"] != "function" for tool in given.get("tools") or ()):
+    if any(tool.type != "function" for tool in request.tools or ()):
         yield UnsupportedParameter("tools", upstream, "It calls functions alone: leave other tools out.")
     for place, function in enumerate(request.functions):
         if function.strict:
