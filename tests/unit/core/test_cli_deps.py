@@ -72,12 +72,12 @@ def test_a_third_partys_packages_are_pinned_where_we_pin_them(
 
 
 def test_what_is_not_built_or_not_here_is_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    unbuilt = {"provider_id": "later", "provider_type": "remote::watsonx"}
+    unbuilt = {"provider_id": "later", "provider_type": "remote::xai"}
     absent = {"provider_id": "theirs", "provider_type": "remote::theirs", "module": "no_such_module"}
     assert llama("stack", "list-deps", config(tmp_path, unbuilt, absent), "--format", "deps-only") == 0
     said = capsys.readouterr()
     assert said.out == ""
-    assert "What later needs is not known: remote::watsonx is not built yet" in said.err
+    assert "What later needs is not known: remote::xai is not built yet" in said.err
     assert "What theirs needs is not known: Module 'no_such_module' cannot be imported" in said.err
 
 

@@ -1,6 +1,7 @@
 """Amazon Bedrock beside its chats: keys, lists of models, embeddings, reranking, and its OpenAI-compatible API."""
 
 import base64
+import json
 import struct
 import sys
 from collections.abc import Mapping
@@ -8,12 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from apps.inference.providers.remote.bedrock import Bedrock
 from apps.inference.providers.remote.bedrock.config import BedrockConfig
 from apps.inference.schemas import RerankRequest
 from llamastack.egress import Egress
-from llamastack.errors import AuthenticationError, BadRequest, NotSupported, UnsupportedParameter, UpstreamError
+from llamastack.errors import (
+    AuthenticationError,
+    BadRequest,
+    NotSupported,
+    RateLimited,
+    UnsupportedParameter,
+    UpstreamError,
+)
+from tests.frames import MEDIA_TYPE, frame
 from tests.unit.inference.scripted import (
     CALL,
     Asked,
@@ -31,6 +41,7 @@ from tests.unit.inference.scripted import (
     started,
     with_data,
 )
+from tests.upstream import on_loopback
 
 RUNTIME, LISTING = "/bedrock-runtime.us-east-2.amazonaws.com", "/bedrock.us-east-2.amazonaws.com"
 NOVA = "amazon.nova-pro-v1:0"
@@ -115,6 +126,35 @@ async def test_without_botocore_a_key_serves_and_credentials_do_not(monkeypatch:
     assert await authorized(api_key="k") == "Bearer k"
     with pytest.raises(ImportError, match="botocore"):
         await authorized(**KEYS)
+
+
+async def test_who_should_tell_credentials_may_fail_when_the_provider_starts(tmp_path: Path) -> None:
+    file = tmp_path / "told.json"
+    (tmp_path / "config").write_text(f"[default]\ncredential_process = cat {file}\n")
+    async with scripted({CONVERSE: ANSWER}) as vendor, started(bedrock(vendor)) as provider:
+        with pytest.raises(UpstreamError, match="issued no credentials"):
+            await provider.post_chat_completion(CALL, chat(model=NOVA))
+        file.write_text(json.dumps({"Version": 1, "AccessKeyId": "OF_A_PROCESS", "SecretAccessKey": "s"}))
+        await provider.post_chat_completion(CALL, chat(model=NOVA))
+    assert "Credential=OF_A_PROCESS/" in vendor.asked[-1].headers["Authorization"]
+
+
+async def test_a_failure_before_the_first_word_comes_before_the_first_chunk() -> None:
+    """So that its status can be told, or another home be asked."""
+    begun = frame("messageStart", {"role": "assistant"})
+    body = begun + frame("throttlingException", {"message": "Slow."}, "exception")
+
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(body=body, headers={"Content-Type": MEDIA_TYPE})
+
+    app = web.Application()
+    app.router.add_post("/{path:.*}", answer)
+    async with on_loopback(app) as url:
+        config = BedrockConfig.model_validate({"base_url": url, "api_key": "k"})
+        async with started(Bedrock("b", config)) as provider:
+            chunks = await provider.post_chat_completion(CALL, chat(model=NOVA, stream=True))
+            with pytest.raises(RateLimited, match="Slow"):
+                await anext(chunks)
 
 
 async def test_without_key_and_credentials_callers_are_asked_for_theirs() -> None:

@@ -69,8 +69,7 @@ class Converse(Translation):
             if not isinstance(said, dict):
                 raise Malformed(f"'{name}' is no object")
             match name:
-                case "messageStart":
-                    yield _chunk({"role": "assistant", "content": ""})
+                # Of a message that starts nothing is said yet: what fails now can still be told, or asked elsewhere.
                 case "contentBlockStart":
                     yield from self._started(_index(said), _object(said, "start"))
                 case "contentBlockDelta":

@@ -43,13 +43,17 @@ class Credentials:
         """Whether they were looked for and not found."""
         return self._found is None and self._search_at >= 0
 
-    async def current(self) -> Any:
-        """botocore's ReadOnlyCredentials, or None. Raises UpstreamError where none are issued."""
+    async def sought(self) -> None:
+        """Looks for them, if that is due. Raises UpstreamError where who should tell them fails."""
         if self._found is None:
             async with self._lock:
                 if self._found is None and self._clock() >= self._search_at:
                     self._found = await self._asked(self._search)
                     self._search_at = self._clock() + AGAIN_AFTER
+
+    async def current(self) -> Any:
+        """botocore's ReadOnlyCredentials, or None. Raises UpstreamError where none are issued."""
+        await self.sought()
         if self._found is None:
             return None
         if not ends_within(self._found, None):

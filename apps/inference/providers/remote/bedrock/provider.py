@@ -6,6 +6,7 @@ https://docs.aws.amazon.com/bedrock/latest/userguide/inference-chat-completions.
 """
 
 import asyncio
+import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -35,6 +36,7 @@ from llamastack.egress.network import NetworkConfig, sent
 from llamastack.errors import AuthenticationError, UpstreamError, UpstreamRejected
 from llamastack.provider_data import HEADER, ApiKey
 
+logger = logging.getLogger(__name__)
 OPENAI = "openai/v1"
 AT_ONCE = 8  # texts that Titan is asked for at a time, of one request
 PAGE_SIZE = 1000
@@ -57,7 +59,14 @@ class Bedrock(Vendor):
         await super().start()
         self.listing = self.open_egress(self.models_url(), sent(self.network, self.headers()))
         if self.credentials is not None:
-            await self.credentials.current()
+            await self._seek(self.credentials)
+
+    async def _seek(self, credentials: Credentials) -> None:
+        """Credentials may come later: they are looked for again with each call that needs them."""
+        try:
+            await credentials.sought()
+        except UpstreamError as error:
+            logger.warning("%s has no AWS credentials yet: %s", self.upstream, error.message)
 
     def url(self) -> str:
         return self.config.base_url.rstrip("/") or f"https://bedrock-runtime.{self.config.region}.amazonaws.com"
