@@ -92,17 +92,21 @@ class Embeddings(Calls):
 
     def kept(self, number: int, answer: bytes) -> bytes:
         which = number % _upstream.ANSWERS
-        known = self.known.get(which)
-        if known is None or not answer.endswith(known) or not answer.startswith(b"HTTP/1.1 200 "):
-            return self.known.setdefault(which, body_of(answer)) if known is None else body_of(answer)
-        return known
+        if not answer.startswith(b"HTTP/1.1 200 "):
+            return answer
+        if which not in self.known:
+            self.known[which] = body_of(answer)
+        known = self.known[which]
+        return known if answer.endswith(known) else answer
 
     def checked(self, number: int, answer: bytes) -> str:
         which = number % _upstream.ANSWERS
-        if answer is not self.known[which] or which not in self.good:
-            vectors = [item["embedding"] for item in orjson.loads(answer)["data"]]
+        is_known = answer is self.known.get(which)
+        if not is_known or which not in self.good:
+            body = answer if is_known else body_of(answer)
+            vectors = [item["embedding"] for item in orjson.loads(body)["data"]]
             right(vectors == _upstream.vectors(which), answer[:300])
-            self.good |= {which} if answer is self.known[which] else set()
+            self.good |= {which} if is_known else set()
         return ""
 
 

@@ -62,9 +62,10 @@ async def test_vectors_that_differ_are_found_after_right_ones(port: int) -> None
     number, known = cell.answers.popitem()
     calls.checked(number, known)
     whole = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(known), known)
-    kept = calls.kept(number, CHANGES["another word"](whole))
-    with pytest.raises(ValueError, match=r"\w"):
-        calls.checked(number, kept)
+    for change in ("another word", "another status"):
+        kept = calls.kept(number, CHANGES[change](whole))
+        with pytest.raises(ValueError, match=r"\w"):
+            calls.checked(number, kept)
 
 
 async def test_an_answer_that_is_cut_is_an_error() -> None:
