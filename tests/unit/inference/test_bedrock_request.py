@@ -94,7 +94,7 @@ def test_a_conversation_begins_with_the_user() -> None:
 def test_texts_and_images_keep_their_order() -> None:
     parts = [
         {"type": "text", "text": "Before"},
-        {"type": "image_url", "image_url": {"url": PNG, "detail": "auto"}},
+        {"type": "image_url", "image_url": {"url": PNG, "detail": "high"}},
         {"type": "text", "text": " "},
         {"type": "text", "text": "After"},
     ]

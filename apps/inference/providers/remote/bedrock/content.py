@@ -69,7 +69,7 @@ class Content:
         )
 
     def _image(self, part: ImagePart, where: str) -> JSON:
-        if part.image_url.detail not in (None, "auto"):
+        if part.image_url.detail == "low":  # models see an image as large as they can
             self.lacks.note(f"{where}.detail")
         self.lacks.taken(part.image_url.model_extra, (), f"{where}.")
         media_type, data = data_url(part.image_url.url, f"{where}.url")
