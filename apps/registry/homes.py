@@ -5,13 +5,23 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from django.db.models import Q, QuerySet
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from apps.registry.effective import homes_of, model_fields
 from apps.registry.models import Model, Provider, merged_is
 from llamastack.apis import Api
 from llamastack.call import SHARED_TENANT
-from llamastack.config.homes import Known, ModelHome, Registered, disagreement, faults, named_by, overreach, way_back
+from llamastack.config.homes import (
+    MOST_HOMES,
+    Known,
+    ModelHome,
+    Registered,
+    disagreement,
+    faults,
+    named_by,
+    overreach,
+    way_back,
+)
 from llamastack.config.source import spell
 from llamastack.config.validate import problems
 from llamastack.errors import BadRequest, Conflict
@@ -22,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 
 class _Given(BaseModel):
-    homes: list[ModelHome]
+    homes: list[ModelHome] = Field(max_length=MOST_HOMES)
 
 
 def read(given: Any, identifier: str) -> list[ModelHome]:
@@ -170,7 +180,7 @@ def left_without(provider: Provider | None, models: Iterable[Model]) -> list[str
     if provider is None and not gone:
         return []
     lost = provider or gone[0]
-    rows = Model.objects.filter(HAS_HOMES).exclude(pk__in=[row.pk for row in gone])
+    rows = Model.objects.filter(HAS_HOMES, gone=False).exclude(pk__in=[row.pk for row in gone])
     rows = rows if lost.tenant == SHARED_TENANT else rows.filter(tenant=lost.tenant)
     names = {name for row in gone for name in (row.identifier, *model_fields(row).get("aliases", ()))}
     return [row.identifier for row in rows if _all_gone(homes_of(model_fields(row)), provider, names)]

@@ -9,8 +9,8 @@ from llamastack.model_facts import Prices
 
 ModelType = Literal["llm", "embedding", "rerank"]
 MOST_ALIASES = 100
-# Checked by the registry's service, whose sentence says more.
-HOMES_BOUNDS: dict[str, JsonValue] = {"minItems": 1, "maxItems": MOST_HOMES}
+# An empty list is refused by the registry's service, whose sentence says more.
+SOME_HOMES: dict[str, JsonValue] = {"minItems": 1}
 AFFINITY = "The field of a request whose value keeps its calls at one home, so that prompts cached there are found."
 
 
@@ -73,7 +73,7 @@ class RegisterModel(BaseModel):
     provider_id: str | None = Field(None, max_length=255)
     provider_model_id: ModelName | None = None
     model_type: ModelType = "llm"
-    homes: list[ModelHome] | None = Field(None, json_schema_extra=HOMES_BOUNDS)
+    homes: list[ModelHome] | None = Field(None, max_length=MOST_HOMES, json_schema_extra=SOME_HOMES)
     affinity: Affinity | None = Field(None, description=AFFINITY)
     metadata: dict[str, JsonValue] = {}
     aliases: list[ModelName] = Field([], max_length=MOST_ALIASES, description="Other names that it answers to.")
@@ -91,7 +91,9 @@ class UpdateModel(BaseModel):
     provider_id: str = Field(default_factory=str, max_length=255)
     provider_model_id: ModelName | None = Field(default_factory=lambda: None)
     model_type: ModelType = Field(default_factory=lambda: "llm")
-    homes: list[ModelHome] | None = Field(default_factory=lambda: None, json_schema_extra=HOMES_BOUNDS)
+    homes: list[ModelHome] | None = Field(
+        default_factory=lambda: None, max_length=MOST_HOMES, json_schema_extra=SOME_HOMES
+    )
     affinity: Affinity | None = Field(default_factory=lambda: None, description=AFFINITY)
     metadata: dict[str, JsonValue] = Field(default_factory=dict)
     aliases: list[ModelName] = Field(default_factory=list, max_length=MOST_ALIASES)

@@ -19,10 +19,10 @@ from apps.registry.models import Model, Origin, Provider, from_environment, merg
 from apps.registry.rest.access import MayManage
 from apps.registry.rest.base import SHOWN, Managed, Strict, Switch, bounded
 from apps.registry.rest.description import as_openapi
-from apps.registry.schemas import AFFINITY, HOMES_BOUNDS, MOST_ALIASES, ModelType
+from apps.registry.schemas import AFFINITY, MOST_ALIASES, ModelType
 from llamastack.apis import Api
 from llamastack.call import SHARED_TENANT
-from llamastack.config.homes import AFFINITY_FORM, LONGEST_AFFINITY, ModelHome
+from llamastack.config.homes import AFFINITY_FORM, LONGEST_AFFINITY, MOST_HOMES, ModelHome
 from llamastack.errors import BadRequest
 from llamastack.near import did_you_mean
 
@@ -36,7 +36,8 @@ def name(**options: Any) -> serializers.RegexField:
 HOMES = {
     "type": "array",
     "items": as_openapi(ModelHome),
-    **HOMES_BOUNDS,
+    "minItems": 1,
+    "maxItems": MOST_HOMES,
     "nullable": True,
     "description": "The places that serve it; null: the one that `provider_id` names.",
 }
