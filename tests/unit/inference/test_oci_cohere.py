@@ -75,8 +75,8 @@ def test_what_cohere_does_not_read_of_a_schema_is_told_in_words() -> None:
     assert (tool["name"], tool["description"]) == ("look", "Looks up")
     assert tool["parameterDefinitions"] == {
         "at": {"description": "What", "type": "str", "isRequired": True},
-        "how": {"description": 'JSON Schema: {"enum": ["up", "down"]}', "type": "str", "isRequired": False},
-        "far": {"description": 'JSON Schema: {"type": ["integer", "null"]}', "type": "str", "isRequired": False},
+        "how": {"description": 'JSON Schema: {"enum":["up","down"]}', "type": "str", "isRequired": False},
+        "far": {"description": 'JSON Schema: {"type":["integer","null"]}', "type": "str", "isRequired": False},
         "any": {"description": "", "type": "str", "isRequired": False},
     }
 

@@ -11,10 +11,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import Any
 
+import orjson
+
 from apps.inference.dialect import Malformed
 from apps.inference.providers.remote.translation import JSON, Request, Translation
 from apps.inference.providers.unsupported import REMEDY, GeneratesConfig, to_drop
-from apps.inference.schemas import ChatCompletionRequest, Message, ToolCall
+from apps.inference.schemas import ChatCompletionRequest, Message, TextPart, ToolCall
 from apps.inference.schemas.tools import AllowedToolsChoice, FunctionTool, chosen_names
 from llamastack.errors import BadRequest, UnsupportedParameter
 from llamastack.ids import new_id
@@ -166,7 +168,7 @@ def _parameter(of: JSON) -> JSON:
     known = TYPES.get(kind) if isinstance(kind, str) else None
     silent = ("description", "type") if known else ("description",)
     more = {field: value for field, value in of.items() if field not in silent}
-    words = [str(of.get("description", "")), f"JSON Schema: {json.dumps(more)}" if more else ""]
+    words = [str(of.get("description", "")), f"JSON Schema: {json.dumps(more, separators=(',', ':'))}" if more else ""]
     return {"description": " ".join(filter(None, words)), "type": known or "str"}
 
 
@@ -229,7 +231,7 @@ def _result(turn: Message, called: Mapping[str, ToolCall], place: int, upstream:
 
 def _called(call: ToolCall) -> JSON:
     try:
-        arguments = json.loads(call.function.arguments or "{}")
+        arguments = orjson.loads(call.function.arguments or "{}")
     except ValueError:
         arguments = None
     if not isinstance(arguments, dict):
@@ -243,8 +245,10 @@ def _text(turn: Message, place: int, upstream: str) -> str:
     for index, part in enumerate(turn.content):
         if part.type not in ("text", "refusal"):
             raise UnsupportedParameter(f"messages[{place}].content[{index}]", upstream, TEXT_ALONE)
-    parts = [part.model_dump() for part in turn.content]
-    return "\n".join(str(part.get("text", part.get("refusal", ""))) for part in parts)
+    return "\n".join(
+        part.text if isinstance(part, TextPart) else str((part.model_extra or {}).get("refusal", ""))
+        for part in turn.content
+    )
 
 
 class Chatted(Translation):
