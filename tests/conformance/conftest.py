@@ -1,10 +1,11 @@
 """The real servers, for what must hold on each: started once, when the first test asks for one."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
 
+from tests.conformance.vendors.served import Served, serving
 from tests.live import MAX_BODY, SERVERS, Live, live
 
 PAGE = "https://page.example"
@@ -34,4 +35,11 @@ def server(request: pytest.FixtureRequest, servers: Callable[[str], Live]) -> Li
 def starter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """Uvicorn with the local models and the small upstream."""
     with live("uvicorn", tmp_path_factory.mktemp("starter"), "starter") as running:
+        yield running
+
+
+@pytest.fixture
+async def served(request: pytest.FixtureRequest) -> AsyncIterator[Served]:
+    """The provider of the vendor that is the parameter, on the vendor's scripted server."""
+    async with serving(request.param) as running:
         yield running

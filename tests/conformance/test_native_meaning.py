@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from apps.inference.schemas import ChatCompletionRequest
@@ -16,13 +16,13 @@ from llamastack.providers import load, specs
 from tests.conformance.vendors import NATIVES
 from tests.conformance.vendors.native import Native
 from tests.conformance.vendors.vendor import CHAT, JSON
-from tests.conversations import meaning, requests
+from tests.conversations import meaning, requests, untimed
 
 OF_EACH = pytest.mark.parametrize("vendor", NATIVES, ids=lambda vendor: vendor.name)
 
 
 @OF_EACH
-@settings(deadline=None)
+@untimed
 @given(data=st.data())
 def test_a_conversation_there_and_back_keeps_its_meaning(vendor: Native, data: st.DataObject) -> None:
     body = data.draw(requests(model=vendor.model, **vendor.asks))

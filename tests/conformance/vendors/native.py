@@ -25,7 +25,7 @@ false, n = 2 must be the error that says so. Two fields are of native dialects a
 asks        what `tests.conversations.requests` is told of it: whether an image may be an address, and so on
 novelties   events that a newer server may send between the others, and that change nothing
 
-It joins NATIVES in __init__.py when its provider is built, and runs all of test_vendors.py and test_native_*.py from
+It joins NATIVES in __init__.py when its provider is built, and runs all of test_vendors*.py and test_native_*.py from
 then on.
 """
 
