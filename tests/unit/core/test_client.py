@@ -9,13 +9,16 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import llama_stack_client
 import openai
 import pytest
+from django.db import connection, transaction
 
+from apps.access.models import SnapshotVersion
 from llamastack import AsyncLlamaStackAsLibraryClient, LlamaStack, LlamaStackAsLibraryClient, settings, stack
 from llamastack.call import ANONYMOUS_ADMIN, Call
 from llamastack.config import ConfigError
@@ -282,13 +285,20 @@ def test_it_starts_again_after_it_was_closed(config: Path) -> None:
 
 
 def test_a_start_that_is_interrupted_is_in_no_other_ones_way(config: Path) -> None:
+    held = threading.Event()
+
     def interrupt() -> None:
-        while "llama-stack" not in stack_threads():
-            pass
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        """While the registry is locked, so that the start is not over before."""
+        with closing(connection), transaction.atomic():
+            SnapshotVersion.lock()
+            held.set()
+            while "llama-stack" not in stack_threads():
+                time.sleep(0.001)
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
     with ThreadPoolExecutor(1) as threads:
         threads.submit(interrupt)
+        assert held.wait(10)
         with pytest.raises(KeyboardInterrupt):
             LlamaStackAsLibraryClient(config, **FAST)
     with LlamaStackAsLibraryClient(config, **FAST) as client:
