@@ -7,7 +7,7 @@ script.py    the upstream
 """
 
 from tests.conformance.vendors.anthropic import ANTHROPIC, ANTHROPIC_ADAPTIVE, ANTHROPIC_COMPATIBLE
-from tests.conformance.vendors.bedrock import BEDROCK, BEDROCK_BY_TOOL
+from tests.conformance.vendors.bedrock import BEDROCK, BEDROCK_BY_TOOL, BEDROCK_OPENAI
 from tests.conformance.vendors.clouds import AZURE, AZURE_DATED, LLAMA_STACK, PASSTHROUGH, VERTEX_MAAS
 from tests.conformance.vendors.google import GEMINI, VERTEX, VERTEX_CLAUDE
 from tests.conformance.vendors.hosted import (
@@ -42,4 +42,4 @@ NATIVES: tuple[Native, ...] = (
     BEDROCK,
     BEDROCK_BY_TOOL,
 )
-VENDORS: tuple[Vendor, ...] = (*HOSTED, *SERVERS, *CLOUDS, *NATIVES)
+VENDORS: tuple[Vendor, ...] = (*HOSTED, *SERVERS, *CLOUDS, *NATIVES, BEDROCK_OPENAI)

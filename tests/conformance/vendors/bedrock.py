@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from tests.bedrock import check
 from tests.conformance.vendors.native import Native, call, content, image, schema, text, tool
-from tests.conformance.vendors.vendor import CHAT, JSON, USAGE, Answer, Asking, NotUnderstood
+from tests.conformance.vendors.vendor import CHAT, JSON, USAGE, Answer, Asking, NotUnderstood, Vendor
 from tests.frames import MEDIA_TYPE, frame
 
 SKY = "anthropic.claude-sonnet-4-5-sky"
@@ -301,4 +301,35 @@ BEDROCK_BY_TOOL = replace(
         **{name: place for name, place in BEDROCK.places.items() if name != "reasoning_effort"},
         "response_format": ("toolConfig",),
     },
+)
+
+FAULTS = (
+    *(
+        "unknown",
+        "busy",
+        "failing",
+        "page",
+        "blocked",
+        "sign-in",
+        "well",
+        "slow",
+        "silent",
+        "reset",
+        "cut",
+        "malformed",
+    ),
+    *("broken", "half", "endless", "zipped", "refusing", "contrary", "contrary-broken"),
+)
+# Of models that the config names, its OpenAI-compatible API.
+BEDROCK_OPENAI = Vendor(
+    "remote::bedrock",
+    "https://docs.aws.amazon.com/bedrock/latest/userguide/inference-chat-completions.html",
+    variant="-openai",
+    prefix="/openai/v1",
+    address="",
+    config={"openai_models": [f"openai.gpt-oss-{name}" for name in ("sky", *FAULTS)]},
+    offers=frozenset({CHAT}),
+    model="openai.gpt-oss-sky",
+    told=BEDROCK.told,
+    unauthorized=BEDROCK.unauthorized,
 )
