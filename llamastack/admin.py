@@ -19,11 +19,13 @@ from unfold.widgets import UnfoldAdminSelectWidget as Select
 from unfold.widgets import UnfoldAdminTextareaWidget as Textarea
 from unfold.widgets import UnfoldAdminTextInputWidget as TextInput
 from unfold.widgets import UnfoldBooleanSwitchWidget as Switch
+from unfold.widgets import UnfoldBooleanWidget as Checkbox
 
 from llamastack import stack
 from llamastack.errors import StackError
 
 __all__ = [
+    "Checkbox",
     "ModelAdmin",
     "PasswordChangeForm",
     "PasswordInput",

@@ -8,7 +8,7 @@ from django import forms
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString, mark_safe
 
-from llamastack.admin import Select, TextInput
+from llamastack.admin import Checkbox, Select, TextInput
 
 PROVIDER, MODEL = "provider:", "model:"
 PARTS = ("place", "name", "weight", "order")
@@ -60,7 +60,8 @@ class HomeTable(forms.Widget):
             )
             for part, widget in widgets.items()
         }
-        return shown | {"number": number, "remove": f"{name}-{number}-remove", "removed": bool(line.get("remove"))}
+        ticked, attrs = bool(line.get("remove")), {**attrs, "aria-label": f"Remove home {number}"}
+        return shown | {"remove": Checkbox().render(f"{name}-{number}-remove", ticked, attrs)}
 
     def _with(self, place: str) -> list[tuple[str, str]]:
         """The places there are, and the one that a line names even if it is gone."""

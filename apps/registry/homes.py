@@ -1,7 +1,7 @@
 """The homes of models in the registry: as doors give them, as they are shown, and against what else is registered."""
 
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from django.db.models import Q, QuerySet
@@ -90,7 +90,7 @@ def refuse_faults(row: Model, changes: Mapping[str, Any]) -> None:
         _refuse(model, read(changes["homes"], row.identifier), known)
     elif model.homes:
         gone = {name for home in model.homes for name in (home.provider_id, home.model) if name}
-        _refuse(model, model.homes, Known({*known.providers, *gone}, known.models, gone))
+        _refuse(model, model.homes, Known({*known.providers, *gone}, known.models, gone, known.of_shared))
     _refuse_for_others(model, known)
 
 
@@ -108,7 +108,7 @@ def _refuse_for_others(model: Registered, known: Known) -> None:
             raise refused(("model_type",), f"{which}, and is of type '{other.model_type}': take it out there first")
         if direct and other.dimension and model.dimension and other.dimension != model.dimension:
             raise refused(("metadata",), f"{which}, and has {other.dimension} dimensions: take it out there first")
-        if way_back(model.identifier, other, known) and (told := overreach(other, known)):
+        if way_back(model, other, known) and (told := overreach(other, known)):
             raise refused(("homes",), f"{which}, and {told}")
 
 
@@ -118,16 +118,18 @@ def known_to(row: Model) -> Known:
 
 
 def _known(tenant: str, rows: Sequence[Model]) -> Known:
-    """As the names of these rows are known in a tenant, where its own win."""
-    tenants = dict.fromkeys((SHARED_TENANT, tenant))
-    providers = Provider.objects.filter(api=Api.inference, tenant__in=tenants)
-    names: dict[str, Registered] = {}
-    for each in tenants:
-        fields = [(row, model_fields(row)) for row in rows if row.tenant == each]
-        models = [(_registered(row, merged), merged.get("aliases", ())) for row, merged in fields]
-        names |= {alias: model for model, aliases in models for alias in aliases}
-        names |= {model.identifier: model for model, _ in models}
-    return Known(set(providers.values_list("identifier", flat=True)), names)
+    """As the names of these rows are known in a tenant, where its own win; but not for what is shared."""
+    providers = Provider.objects.filter(api=Api.inference, tenant__in={tenant, SHARED_TENANT})
+    shared, own = [_names(row for row in rows if (row.tenant == SHARED_TENANT) is of_all) for of_all in (True, False)]
+    return Known(set(providers.values_list("identifier", flat=True)), shared | own, of_shared=shared)
+
+
+def _names(rows: Iterable[Model]) -> dict[str, Registered]:
+    """Models by all their names. Identifiers win over aliases."""
+    fields = [(row, model_fields(row)) for row in rows]
+    models = [(_registered(row, merged), merged.get("aliases", ())) for row, merged in fields]
+    aliases = {alias: model for model, names in models for alias in names}
+    return aliases | {model.identifier: model for model, _ in models}
 
 
 def _registered(row: Model, merged: Mapping[str, Any]) -> Registered:
@@ -137,6 +139,7 @@ def _registered(row: Model, merged: Mapping[str, Any]) -> Registered:
         merged.get("model_type", "llm"),
         dimension if isinstance(dimension, int) else None,
         tuple(homes_of(merged) or ()),
+        row.tenant == SHARED_TENANT,
     )
 
 
@@ -174,30 +177,38 @@ def lives_elsewhere(row: Model, provider_id: str) -> bool:
     return any(home.provider_id != provider_id for home in homes_of(model_fields(row)) or ())
 
 
-def left_without(provider: Provider | None, models: Iterable[Model]) -> list[str]:
+def left_without(provider: Provider | None, models: Iterable[Model]) -> list[Model]:
     """The other models with a list of homes all of which are on this provider, or are one of these models."""
     gone = list(models)
-    if provider is None and not gone:
+    lost = next(iter(gone), None) if provider is None else provider
+    if lost is None or (provider is not None and provider.api != Api.inference):
         return []
-    lost = provider or gone[0]
     rows = Model.objects.filter(HAS_HOMES, gone=False).exclude(pk__in=[row.pk for row in gone])
     rows = rows if lost.tenant == SHARED_TENANT else rows.filter(tenant=lost.tenant)
     names = {name for row in gone for name in (row.identifier, *model_fields(row).get("aliases", ()))}
-    return [row.identifier for row in rows if _all_gone(homes_of(model_fields(row)), provider, names)]
+    return [row for row in rows if _all_gone(row, lost.tenant, {provider.identifier} if provider else set(), names)]
 
 
-def _all_gone(homes: list[ModelHome] | None, provider: Provider | None, models: Collection[str]) -> bool:
-    return bool(homes) and all(
-        home.model in models if home.model else provider is not None and home.provider_id == provider.identifier
-        for home in homes or ()
-    )
+def _all_gone(row: Model, tenant: str, providers: set[str], models: set[str]) -> bool:
+    """Whether it has no home but these, of `tenant`. A tenant's own of the same name is not the one that is shared."""
+    homes = homes_of(model_fields(row)) or ()
+    if row.tenant != tenant:
+        own = Provider.objects.filter(api=Api.inference, tenant=row.tenant)
+        providers = providers.difference(own.values_list("identifier", flat=True))
+        models = models.difference(_names(Model.objects.filter(tenant=row.tenant)))
+    gone = [home.model in models if home.model else home.provider_id in providers for home in homes]
+    return bool(gone) and all(gone)
 
 
 def stranded(provider: Provider | None, models: Iterable[Model]) -> str:
-    """A sentence about the models that live nowhere else, or nothing."""
-    names = left_without(provider, models)
-    told = ", ".join(repr(name) for name in names[:NAMED]) + (" …" if len(names) > NAMED else "")
-    return f"It is the only home of {told}: give what is named another home" if names else ""
+    """A sentence about the models that live nowhere else, or nothing. Of what is shared, tenants' are not named."""
+    left = left_without(provider, models)
+    shared = provider or next(iter(models), None)
+    named = [repr(row.identifier) for row in left if shared and row.tenant == shared.tenant]
+    told = [", ".join(named[:NAMED]) + (" …" if len(named) > NAMED else "")] if named else []
+    if others := len(left) - len(named):
+        told.append(f"{others} of the tenants' models")
+    return f"It is the only home of {' and of '.join(told)}: give what is named another home" if left else ""
 
 
 def refuse_to_strand(provider: Provider | None, models: Iterable[Model]) -> None:
@@ -209,7 +220,7 @@ def warn_of_faults() -> None:
     """Tell of shared models that came by a wrong home together with edits made before, which no door could see."""
     rows = list(Model.objects.filter(tenant=SHARED_TENANT))
     known = _known(SHARED_TENANT, rows)
-    known = Known(known.providers, known.models, later=known.providers)
+    known = Known(known.providers, known.models, known.providers, known.of_shared)
     for model in (known.models[row.identifier] for row in rows):
         for place, message in faults(model, model.homes, known) if model.homes else ():
             logger.warning("Model '%s' passes over a home: %s: %s", model.identifier, spell(place), message)

@@ -31,6 +31,7 @@ from apps.registry.models import (
 from apps.registry.origins import class_of
 from apps.registry.schemas import ProviderModel, RegisterModel, UpdateModel
 from apps.registry.secrets import Leaf, addresses, at, detours, leaves, sealed
+from llamastack.apis import Api
 from llamastack.call import DEFAULT_TENANT, SHARED_TENANT, Principal
 from llamastack.config import ConfigError, ModelEntry, ProviderEntry, StackConfig, expand, references
 from llamastack.config.expand import strings
@@ -274,6 +275,7 @@ def delete_provider(row: Provider) -> None:
     """Remove a provider, and the models discovered on it that have no home elsewhere. One that the YAML declares can
     only be disabled, and one that is a model's only home stays.
     """
+    SnapshotVersion.lock()  # a model may be given a home there at once
     _refuse_declared(row)
     found = discovered_on(row)
     homes.refuse_to_strand(row, found)
@@ -285,6 +287,7 @@ def delete_provider(row: Provider) -> None:
 @transaction.atomic
 def delete_model(row: Model) -> None:
     """Remove a model. One that the YAML declares can only be disabled, and one that is another's only home stays."""
+    SnapshotVersion.lock()
     _refuse_declared(row)
     homes.refuse_to_strand(None, [row])
     row.delete()
@@ -340,7 +343,8 @@ def may_change(principal: Principal, row: Owned) -> bool:
 
 def models_on(provider: Provider) -> Any:
     """The models that are registered on a provider, in any way, or have a home there."""
-    return homes.at(Model.objects.filter(tenant=provider.tenant), provider.identifier)
+    rows = Model.objects.filter(tenant=provider.tenant)
+    return homes.at(rows, provider.identifier) if provider.api == Api.inference else rows.none()
 
 
 def discovered_on(provider: Provider) -> list[Model]:

@@ -2,7 +2,7 @@
 
 from collections import Counter, deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -45,24 +45,35 @@ class ModelHome(BaseModel):
 
 @dataclass(frozen=True)
 class Registered:
-    """A model that homes may name: what a list of homes has to agree with."""
+    """A model that homes may name: what a list of homes has to agree with. A tenant sees others that are `shared`."""
 
     identifier: str
     model_type: str = "llm"
     dimension: int | None = None
     homes: tuple[ModelHome, ...] = ()
+    shared: bool = False
+
+    @property
+    def key(self) -> tuple[str, bool]:
+        return self.identifier, self.shared
 
 
 @dataclass(frozen=True)
 class Known:
     """What homes may name: providers, and models by all their names.
 
-    `later` are names that may come yet, and providers whose models nobody has listed so far.
+    `later` are names that may come yet, and providers whose models nobody has listed so far; `of_shared` is what names
+    mean to models that all tenants share, which know nothing of a tenant's own.
     """
 
     providers: Collection[str]
     models: Mapping[str, Registered]
     later: Collection[str] = ()
+    of_shared: Mapping[str, Registered] = field(default_factory=dict)
+
+    def named(self, model: Registered, name: str) -> Registered | None:
+        """What a model means by a name."""
+        return (self.of_shared if model.shared else self.models).get(name)
 
 
 def first_home(homes: Sequence[ModelHome]) -> ModelHome | None:
@@ -132,7 +143,7 @@ def _faults_of(model: Registered, home: ModelHome, known: Known) -> Iterator[Fau
     for name in ("provider_id", "provider_model_id"):
         if getattr(home, name) is not None:
             yield (name,), f"a home is a provider's model or another model: leave out '{name}' or 'model'"
-    named = known.models.get(home.model)
+    named = known.named(model, home.model)
     if named is not None:
         yield from _disagreements(model, home, named, known)
     elif not {home.model, home.model.partition("/")[0]} & set(known.later):
@@ -150,10 +161,10 @@ def _provider_faults(home: ModelHome, known: Known) -> Iterator[Fault]:
 
 def _disagreements(model: Registered, home: ModelHome, named: Registered, known: Known) -> Iterator[Fault]:
     place = ("model",)
-    if named.identifier == model.identifier:
+    if named.key == model.key:
         yield place, f"'{home.model}' is this model itself: name its providers, or another model"
         return
-    if path := way_back(model.identifier, named, known):
+    if path := way_back(model, named, known):
         yield place, f"{' -> '.join(path)} goes round in a circle: take one of these homes out"
         return
     if named.model_type != model.model_type:
@@ -166,7 +177,7 @@ def _disagreements(model: Registered, home: ModelHome, named: Registered, known:
 def _place(home: ModelHome, model: Registered, known: Known) -> tuple[str, ...]:
     """What makes two homes the same."""
     if home.model is not None:
-        named = known.models.get(home.model)
+        named = known.named(model, home.model)
         return ("model", named.identifier if named else home.model)
     return ("provider", home.provider_id or "", home.provider_model_id or model.identifier)
 
@@ -174,20 +185,20 @@ def _place(home: ModelHome, model: Registered, known: Known) -> tuple[str, ...]:
 def named_by(model: Registered, known: Known) -> Iterator[Registered]:
     """The models that homes of this one are."""
     for home in model.homes:
-        if home.model is not None and (named := known.models.get(home.model)):
+        if home.model is not None and (named := known.named(model, home.model)):
             yield named
 
 
-def way_back(start: str, model: Registered, known: Known) -> tuple[str, ...]:
+def way_back(start: Registered, model: Registered, known: Known) -> tuple[str, ...]:
     """The shortest way from `start` by `model` and what its homes name back to `start`; nothing where there is none."""
-    seen = {model.identifier}
-    paths: deque[tuple[tuple[str, ...], Registered]] = deque([((start, model.identifier), model)])
+    seen = {model.key}
+    paths: deque[tuple[tuple[str, ...], Registered]] = deque([((start.identifier, model.identifier), model)])
     while paths:
         path, here = paths.popleft()
         for named in named_by(here, known):
-            if named.identifier == start:
-                return (*path, start)
-            if named.identifier not in seen:
-                seen.add(named.identifier)
+            if named.key == start.key:
+                return (*path, start.identifier)
+            if named.key not in seen:
+                seen.add(named.key)
                 paths.append(((*path, named.identifier), named))
     return ()
