@@ -98,13 +98,14 @@ class Place:
 class Option:
     """A home and what it leads to now: a place, or another model and its options; to neither, where that is gone.
 
-    It is `registered` where a provider is there, and `usable` where that can run.
+    It is `registered` where a provider is there, and `usable` where that can run; `problem` is for the log.
     """
 
     home: Home
     place: Place | None = None
     model: ModelRecord | None = None
     options: tuple["Option", ...] = ()
+    problem: str = ""
     registered: bool = field(init=False)
     usable: bool = field(init=False)
 
@@ -142,12 +143,16 @@ class Changes:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The registry at a version. The indexes are derived once, when it is built."""
+    """The registry at a version. The indexes are derived once, when it is built.
+
+    `told` are the problems of homes that are in the log: the next snapshot tells of new ones alone.
+    """
 
     version: int = 0
     providers: Mapping[int, ProviderRecord] = field(default_factory=dict)
     models: Mapping[int, ModelRecord] = field(default_factory=dict)
     keys: Mapping[int, KeyRecord] = field(default_factory=dict)
+    told: frozenset[str] = field(default=frozenset(), repr=False, compare=False)
     _names: Mapping[tuple[str, str], ModelRecord] = field(init=False, repr=False, compare=False)
     _options: Mapping[int, tuple[Option, ...]] = field(init=False, repr=False, compare=False)
     _providers: Mapping[tuple[str, str, Api], ProviderRecord] = field(init=False, repr=False, compare=False)
@@ -158,6 +163,10 @@ class Snapshot:
         object.__setattr__(self, "_providers", {(p.tenant, p.provider_id, p.api): p for p in self.providers.values()})
         object.__setattr__(self, "_digests", {key.digest: key for key in self.keys.values()})
         object.__setattr__(self, "_options", self._all_options())
+        problems = frozenset(option.problem for options in self._options.values() for option in options) - {""}
+        for problem in sorted(problems - self.told):
+            logger.warning(problem)
+        object.__setattr__(self, "told", problems)
 
     def after(self, changes: Changes) -> "Snapshot":
         """The next snapshot."""
@@ -234,8 +243,7 @@ class Snapshot:
             problem = f"leads back to it, or more than {DEEPEST} models deep"
         else:
             return Option(home, model=other, options=found[other.key])
-        logger.warning("Model %s goes without its home '%s', which %s", model.identifier, home.model, problem)
-        return Option(home)
+        return Option(home, problem=f"Model {model.identifier} goes without its home '{home.model}', which {problem}")
 
 
 def _by_name(models: Iterable[ModelRecord]) -> dict[tuple[str, str], ModelRecord]:

@@ -12,7 +12,7 @@ from apps.access.service import admit, authenticate
 from llamastack.apis import Api
 from llamastack.call import ANONYMOUS_ADMIN, Call, Principal
 from llamastack.errors import AuthenticationError, BadRequest, NotFound, Unavailable
-from llamastack.snapshot import Home, KeyRecord, ModelRecord, ProviderRecord, Snapshot
+from llamastack.snapshot import Changes, Home, KeyRecord, ModelRecord, ProviderRecord, Snapshot
 
 MAYA = Principal("maya", "blue")
 LIVE = KeyRecord(1, digest("lls-live"), MAYA)
@@ -149,6 +149,30 @@ def test_a_home_that_leads_nowhere_is_skipped_and_told(
     known = snapshot(several(1, "m", home, Home("p", "x")), *others)
     assert [str(place) for place in admit(Call(MAYA), known, "m", "llm").in_order("blue", None)] == ["p/x"]
     assert f"Model m goes without its home '{home.model}', which {reason}" in caplog.text
+
+
+def test_a_home_that_leads_nowhere_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    known = snapshot(several(1, "m", Home(model="gone"), Home("p", "x")))
+    following = known.after(Changes(2, models=(several(2, "n", Home(model="lost")), model(3, "o"))))
+    there = following.after(Changes(3, models=(model(4, "gone"),)))
+    there.after(Changes(4, gone={"model": frozenset({4})}))
+    assert [record.getMessage() for record in caplog.records] == [
+        "Model m goes without its home 'gone', which is not registered",
+        "Model n goes without its home 'lost', which is not registered",
+        "Model m goes without its home 'gone', which is not registered",
+    ]
+
+
+def test_sessions_of_other_models_and_tenants_are_spread_on_their_own() -> None:
+    homes = [Home("p", str(number)) for number in range(8)]
+    known = snapshot(several(1, "m", *homes), several(2, "n", *homes))
+
+    def firsts(name: str, tenant: str) -> list[str]:
+        route = admit(Call(MAYA), known, name, "llm")
+        return [str(route.in_order(tenant, str(session))[0]) for session in range(20)]
+
+    assert firsts("m", "blue") == firsts("m", "blue")
+    assert len({tuple(firsts(name, tenant)) for name in ("m", "n") for tenant in ("blue", "red")}) == 4
 
 
 def test_models_that_lead_to_each_other_keep_their_own_homes(caplog: pytest.LogCaptureFixture) -> None:
