@@ -48,6 +48,14 @@ class ProviderConfig(BaseModel):
         several = set(cls.other_names.values())
         return {name: value for name, value in named.items() if value is not None or name not in several}
 
+    @property
+    def of_the_server(self) -> Mapping[str, Any]:
+        """The settings, outside of `network`, by which the provider uses credentials or files of the server's own.
+
+        Each with its value, an empty one where that is what says it. A tenant's provider may use none of these.
+        """
+        return {}
+
     @classmethod
     def sample_run_config(cls) -> dict[str, Any]:
         """Literal values that construct this class: what `llama stack build` and the docs show."""

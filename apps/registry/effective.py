@@ -39,10 +39,31 @@ MODEL_DEFAULTS: Mapping[str, Any] = {
 }
 
 
+def is_operators(row: Resource) -> bool:
+    """Whether it may use what is the server's own: its environment, files and credentials."""
+    return row.tenant == SHARED_TENANT and row.origin in (Origin.yaml, Origin.admin)
+
+
 def environment(row: Resource) -> Mapping[str, str]:
     """The variables that a row may mention: the server's own are its operator's, and no tenant's or provider's."""
-    trusted = row.tenant == SHARED_TENANT and row.origin in (Origin.yaml, Origin.admin)
-    return os.environ if trusted else {}
+    return os.environ if is_operators(row) else {}
+
+
+def of_the_server(row: Provider) -> Mapping[str, Any]:
+    """The settings by which a provider would use credentials or files of the server's; none of what cannot be read."""
+    kind = config_class(row.api, row.provider_type, row.module)
+    try:
+        return kind.model_validate(opened_config(row)).of_the_server if kind else {}
+    except (StackError, ConfigError, ValidationError):
+        return {}
+
+
+def not_theirs(settings: Mapping[str, Any]) -> tuple[str, str]:
+    """The setting that a provider of a tenant's may not have so, and what it is told."""
+    name = next((name for name, value in settings.items() if value), min(settings))
+    why = "names what is the server's own" if settings[name] else "is empty, so that the server's own credentials serve"
+    theirs = "Only a provider of the run.yaml, or one that a superuser adds in the admin, may use those"
+    return name, f"'{name}' {why}. {theirs}"
 
 
 def opened(value: Any, text: Collection[Place] = (), env: Mapping[str, str] = os.environ) -> Any:
@@ -91,7 +112,9 @@ def _problem(row: Provider, config: dict[str, Any]) -> str | None:
         spec = find(Api(row.api), row.provider_type, row.module)
         if spec is None:
             return f"provider type '{row.provider_type}' is not built yet"
-        load(spec).config_class.model_validate(config)
+        used = load(spec).config_class.model_validate(config).of_the_server
+        if used and not is_operators(row):
+            return not_theirs(used)[1]
     except ProviderUnavailable as error:
         return error.message
     except ImportError as error:

@@ -17,7 +17,16 @@ from django.utils import timezone
 from apps.access.models import Owned, SnapshotVersion, Tombstone
 from apps.registry import homes
 from apps.registry.config_classes import by_own_names, config_class
-from apps.registry.effective import environment, listed_metadata, model_fields, model_record, shown_model
+from apps.registry.effective import (
+    environment,
+    is_operators,
+    listed_metadata,
+    model_fields,
+    model_record,
+    not_theirs,
+    of_the_server,
+    shown_model,
+)
 from apps.registry.models import (
     LISTINGS_UNTIL_GONE,
     Model,
@@ -128,6 +137,9 @@ def changed_provider(row: Provider, changes: Mapping[str, Any], enabled: bool, r
             f"'{moved[0]}' was given for another address, proxy or trust in certificates. Give it again to send it on.",
             param=f"config.{moved[0]}",
         )
+    if (changes or reset or row.pk is None) and not is_operators(row) and (used := of_the_server(row)):
+        name, told = not_theirs(used)
+        raise BadRequest(f"{told}.", param=f"config.{name}")
     return row
 
 
@@ -165,6 +177,14 @@ def moved_secrets(before: Mapping[str, Any], row: Provider, changes: Mapping[str
         for leaf in sorted(kept, key=lambda leaf: str(leaf.place))
         if _is_set(leaf.value, row) and not any(_goes_as(leaf, was, config) for was in known)
     }
+
+
+def lent(before: Provider, row: Provider) -> str | None:
+    """A setting by which an edited row uses what is the server's own, where it did not so before, or not for there."""
+    was, used = of_the_server(before), of_the_server(row)
+    old, new = (held.merged.get("config", {}) for held in (before, row))
+    same = was == used and addresses(old) == addresses(new) and detours(new) <= detours(old)
+    return min(used) if used and not same else None
 
 
 def _goes_as(leaf: Leaf, was: Mapping[str, Any], config: Mapping[str, Any]) -> bool:

@@ -1,5 +1,6 @@
 """/manage/providers."""
 
+from copy import copy
 from typing import Any
 
 from django.db.models import QuerySet
@@ -123,8 +124,13 @@ class ProviderSerializer(Strict):
         given = [leaf.value for leaf in service.given_anew(row, changes)]
         if references(given) and not self.operator.is_superuser:
             raise PermissionDenied("Only a superuser, in person, may have a provider read the server's environment.")
-        before = row.merged
+        was, before = copy(row), row.merged
         row = service.edit_provider(row, changes, enabled, reset)
+        if not self.operator.is_superuser and (own := service.lent(was, row)):
+            raise PermissionDenied(
+                f"'{own}': only a superuser, in person, may say which of the server's own credentials a provider uses, "
+                "and where they are sent."
+            )
         if not self.operator.is_superuser and (moved := service.moved_secrets(before, row, changes)):
             raise PermissionDenied(
                 f"'{min(moved)}' comes from the server's environment: only a superuser, in person, may have it sent to "

@@ -281,6 +281,12 @@ async def test_a_role_is_assumed_with_the_token_of_a_file(
     assert (asked["Action"], asked["WebIdentityToken"]) == ("AssumeRoleWithWebIdentity", "of-kubernetes")
 
 
+async def test_a_tokens_file_that_is_not_there_is_told(nowhere: Path) -> None:
+    config = BedrockConfig.model_validate(ROLE | {"aws_web_identity_token_file": str(nowhere / "token")})
+    with pytest.raises(UpstreamError, match="from a file: No such file"):
+        await Credentials(searching(config)).current()
+
+
 async def test_requests_for_tokens_go_by_the_providers_proxy(
     token_service: list[Mapping[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -270,6 +270,15 @@ async def test_a_profile_that_cannot_sign_says_what_to_check(profile: Path, chan
     assert vendor.asked == []
 
 
+async def test_a_broken_config_file_is_told_without_its_lines(profile: Path) -> None:
+    profile.write_text(profile.read_text() + "pass_phrase canary-of-the-key\n")
+    async with scripted({CHAT: said()}) as vendor, started(on_paper(vendor, profile)) as provider:
+        with pytest.raises(ProviderUnavailable, match="ParsingError") as told:
+            await provider.post_chat_completion(CALL, chat())
+        health = await provider.health()
+    assert not [said for said in (told.value.message, health.message) if "canary" in said]
+
+
 async def test_a_signer_is_made_once_for_all_who_wait_and_anew_after_a_failure() -> None:
     made, may = [0], threading.Event()
 

@@ -1,6 +1,7 @@
 """What a provider of Amazon Bedrock can be told: in the words of 0.3.5 and of OGX."""
 
 import os
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
@@ -80,6 +81,15 @@ class BedrockConfig(VendorConfig):
     @classmethod
     def lists_at_an_address(cls, value: str) -> str:
         return cls.an_address(value) or ""
+
+    @property
+    def of_the_server(self) -> Mapping[str, Any]:
+        """Without a key of either kind: what the environment, the profiles, the machine or a token's file have."""
+        if self.api_key or self.aws_access_key_id:
+            names: tuple[str, ...] = ("profile_name", "aws_web_identity_token_file")
+            return {name: value for name in names if (value := getattr(self, name))}
+        names = ("api_key", "profile_name", "aws_web_identity_token_file", "aws_role_arn")
+        return {name: getattr(self, name) for name in names}
 
     @property
     def region(self) -> str:

@@ -73,6 +73,9 @@ class Credentials:
             return await asyncio.to_thread(blocking)
         except (BotoCoreError, ClientError) as error:
             raise UpstreamError(f"AWS issued no credentials: {error} Check how they are configured.") from error
+        except (OSError, ValueError) as error:  # of a token's file that is missing, or is no text
+            said = getattr(error, "strerror", None) or type(error).__name__
+            raise UpstreamError(f"AWS credentials cannot be read from a file: {said}. Check its name.") from error
 
 
 def ends_within(credentials: Any, seconds: int | None) -> bool:

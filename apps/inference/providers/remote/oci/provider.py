@@ -66,6 +66,12 @@ class OCIConfig(OpenAICompatibleConfig):
     oci_config_file_path: str = Field("~/.oci/config", description="Of config_file: the file of the profiles")
     oci_config_profile: str = Field("DEFAULT", description="Its profile: of an API key, or of a session's token")
 
+    @property
+    def of_the_server(self) -> Mapping[str, Any]:
+        """Without a key: who signs, which is the server's machine or a file of its."""
+        names = ("api_key", "oci_auth_type", "oci_config_file_path", "oci_config_profile")
+        return {} if self.api_key and self.api_key.get_secret_value() else {n: getattr(self, n) for n in names}
+
     @classmethod
     def sample_run_config(cls) -> dict[str, Any]:
         return {"oci_region": "us-ashburn-1", "oci_compartment_id": "ocid1.compartment.oc1..your-compartment"}

@@ -7,6 +7,7 @@ provider's `network` section says does not reach it. The package is large, and i
 """
 
 import asyncio
+import configparser
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -56,6 +57,8 @@ class Signatures:
                 return await asyncio.to_thread(signed, signer, outgoing)
         except TimeoutError:
             said = f"no credentials came within {READY_SECONDS:g} s."
+        except configparser.Error as error:  # whose sentence repeats lines of the file
+            said = f"its config file cannot be read ({type(error).__name__})."
         except Exception as error:  # it lets through what its HTTP client, its parsers and the system raise
             said = f"{type(error).__name__}: {' '.join(str(error).split())[:SHOWN]}"
         raise ProviderUnavailable(f"OCI's package cannot sign requests here: {said} {self._remedy}")

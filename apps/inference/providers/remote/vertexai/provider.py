@@ -53,6 +53,11 @@ class VertexAIConfig(VendorConfig):
         None, description="OGX's, read and without effect: signatures travel in the messages, as extra_content"
     )
 
+    @property
+    def of_the_server(self) -> Mapping[str, Any]:
+        """Without a token: its Application Default Credentials."""
+        return {} if self.api_key and self.api_key.get_secret_value() else {"api_key": self.api_key}
+
     @classmethod
     def sample_run_config(cls) -> dict[str, Any]:
         return {"project": "your-project", "location": "us-central1"}
