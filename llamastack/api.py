@@ -22,6 +22,7 @@ from llamastack.apis import ALIASES
 from llamastack.call import Call
 from llamastack.db import unavailable
 from llamastack.errors import BadRequest, NotFound, StackError, headers, render
+from llamastack.guards import by_name
 from llamastack.provider_data import HEADER, TEST_ID, from_headers
 from llamastack.recording import of_test
 from llamastack.settings import AUTH_REQUIRED
@@ -39,9 +40,9 @@ class Bearer(AuthBase):
     is_async = True
 
     async def __call__(self, request: HttpRequest) -> Call:
-        lowered = {name.lower(): value for name, value in request.headers.items()}
-        principal = await current().live.principal(lowered, required=AUTH_REQUIRED)
-        data = from_headers(cast(ASGIRequest, request).scope["headers"])
+        headers = cast(ASGIRequest, request).scope["headers"]
+        principal = await current().live.principal(by_name(headers), required=AUTH_REQUIRED)
+        data = from_headers(headers)
         of_test(data.get(TEST_ID))
         return Call(principal, provider_data=data)
 

@@ -67,7 +67,7 @@ async def answer(scope: Any, counted: guards.Counted, send: Any) -> None:
 
     A server that stops cancels what takes too long. Django is told then that the client has gone, and ends the view.
     """
-    answering = asyncio.create_task(threads.run(django, scope, counted, send, shared=is_api(scope["path"])))
+    answering = asyncio.create_task(threads.run(django, scope, counted, send, here=is_api(scope["path"])))
     try:
         await asyncio.shield(answering)
     except asyncio.CancelledError:

@@ -27,10 +27,7 @@ PREFLIGHT_HEADERS = (
 
 def check_head(scope: Any) -> None:
     """Refuse a request whose host, origin, content type or stated length is not in order."""
-    headers: dict[str, str] = {}
-    for name, value in scope["headers"]:
-        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
-        headers[key] = f"{headers[key]}, {text}" if key in headers else text
+    headers = by_name(scope["headers"])
     check_host(headers)
     check_origin(headers)
     if b"%00" in scope["query_string"]:  # no database holds it, and Django's admin answers 500
@@ -38,6 +35,15 @@ def check_head(scope: Any) -> None:
     spoken = is_api(scope["path"]) or scope["path"].startswith("/manage/")
     if scope["type"] == "http" and spoken and scope["method"] in BODY_METHODS:
         check_content(headers)
+
+
+def by_name(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Headers as ASGI has them, by their names in lower case; one that stands there twice is one of both values."""
+    found: dict[str, str] = {}
+    for name, value in headers:
+        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+        found[key] = f"{found[key]}, {text}" if key in found else text
+    return found
 
 
 def check_host(headers: dict[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""Django's page middleware, for pages alone: a request to the API passes each of these on untouched.
+"""Django's page middleware, for pages alone: a request to the API goes round all of it.
 
 They are Django's own classes, so that its system checks and its admin find what they look for.
 """
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from asgiref.sync import iscoroutinefunction, sync_to_async
+from axes.middleware import AxesMiddleware
 from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.messages.middleware import MessageMiddleware
 from django.contrib.sessions.middleware import SessionMiddleware
@@ -40,12 +41,14 @@ def api_responses(get_response: Any) -> Any:
 
     HEAD is GET, whose body the server leaves out.
     """
+    view = behind_pages(get_response)
 
     async def middleware(request: HttpRequest) -> Any:
-        if request.method == "HEAD" and is_api(request.path_info):
+        api = is_api(request.path_info)
+        if request.method == "HEAD" and api:
             request.method = "GET"
-        response = await get_response(request)
-        if response.status_code == 405 and is_api(request.path_info):
+        response = await (view if api else get_response)(request)
+        if response.status_code == 405 and api:
             error = MethodNotAllowed(f"{request.method} is not possible here; allowed: {response['Allow']}.")
             response = JsonResponse(render(error)[1], status=error.status, headers={"Allow": response["Allow"]})
         if isinstance(call := vars(request).get("auth"), Call):
@@ -61,18 +64,22 @@ def api_responses(get_response: Any) -> Any:
     return middleware
 
 
+def behind_pages(get_response: Any) -> Any:
+    """What the pages' middleware leads to in the end. Django wraps each one, to make answers of what it raises."""
+    while isinstance(middleware := get_response.__wrapped__, PagesOnly | AxesMiddleware):
+        get_response = middleware.get_response
+    return get_response
+
+
 class PagesOnly(Base):
+    """Where `api_responses` goes round: only pages come here."""
+
     sync_capable = False
 
     def __init__(self, get_response: Any) -> None:
         if not iscoroutinefunction(get_response):
             raise TypeError("The server is served by ASGI alone.")
         super().__init__(get_response)
-
-    async def __acall__(self, request: HttpRequest) -> Any:
-        if is_api(request.path_info):
-            return await self.get_response(request)  # type: ignore[misc]  # the stubs know no async middleware
-        return await super().__acall__(request)
 
 
 class PageSecurity(PagesOnly, SecurityMiddleware):
@@ -89,7 +96,7 @@ class PageCommon(PagesOnly, CommonMiddleware):
 
 class PageCsrf(PagesOnly, CsrfViewMiddleware):
     async def process_view(self, request: HttpRequest, *view: Any) -> Any:  # type: ignore[override]
-        """Async, so that Django's handler needs no thread to ask about a request of the API."""
+        """Django's handler asks it of the API's requests too: async, so that it needs no thread for that."""
         if is_api(request.path_info):
             return None
         return await sync_to_async(super().process_view, thread_sensitive=True)(request, *view)

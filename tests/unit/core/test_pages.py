@@ -3,15 +3,18 @@
 import os
 import subprocess
 import sys
+from inspect import getclosurevars
+from typing import Any
 
 import httpx
 import pytest
+from django.core.handlers.asgi import ASGIHandler
 from django.db import OperationalError
 from django.http import HttpRequest
 from ninja import Router
 
 from llamastack import api as composition
-from llamastack.urls import failed
+from llamastack.urls import HOT, failed, urlpatterns
 from tests.servers import ROOT
 
 
@@ -31,6 +34,17 @@ async def test_the_api_sets_no_cookie_and_asks_for_no_token(client: httpx.AsyncC
     answer = await client.post("/v1/chat/completions", json={})
     assert answer.status_code == 400
     assert "set-cookie" not in answer.headers
+
+
+def test_a_request_of_the_api_goes_round_all_middleware_of_pages() -> None:
+    handler: Any = ASGIHandler()
+    outermost = handler._middleware_chain.__wrapped__
+    assert getclosurevars(outermost).nonlocals["view"].__wrapped__ == handler._get_response_async
+
+
+def test_what_is_asked_most_is_found_first() -> None:
+    found = [str(pattern.pattern) for pattern in urlpatterns[: len(HOT) + 1]]
+    assert set(found) == set(HOT)
 
 
 async def test_an_address_that_is_nothing_has_a_page_and_in_the_api_an_error(client: httpx.AsyncClient) -> None:
