@@ -10,6 +10,7 @@ from llamastack.recording.secrets import of_request
 
 LONGEST = 500
 LONGEST_BEGINNING = 200  # of what is no JSON
+READ_BEGINNING = 8 * 1024  # bytes of it that are looked through: MARKUP takes time that grows with their square
 LONGEST_DETAIL = 200
 # What holds the sentence, the first of them that says anything: OpenAI and most others; FastAPI; AWS; JSON:API; OAuth;
 # IBM Cloud's tokens.
@@ -58,7 +59,7 @@ def _first(errors: Any) -> Any:
 
 def beginning(body: bytes | bytearray) -> str:
     """The first words of what is no JSON, without markup."""
-    return " ".join(MARKUP.sub(b" ", body).decode(errors="replace").split())[:LONGEST_BEGINNING]
+    return " ".join(MARKUP.sub(b" ", body[:READ_BEGINNING]).decode(errors="replace").split())[:LONGEST_BEGINNING]
 
 
 def is_page(media_type: str, body: bytes) -> bool:

@@ -212,7 +212,7 @@ def _config(config: JSON) -> JSON:
         asked["response_format"] = {"type": "json_object"}
     if "thinkingConfig" in config:
         thinking = only(config["thinkingConfig"], "thinkingLevel", "thinkingBudget", "includeThoughts")
-        asked["reasoning_effort"] = thinking.get("thinkingLevel") or BUDGETS[thinking["thinkingBudget"]]
+        asked["reasoning_effort"] = thinking.get("thinkingLevel", "").lower() or BUDGETS[thinking["thinkingBudget"]]
     if "logprobs" in config and not config.get("responseLogprobs"):
         raise NotUnderstood("Logprobs requires response_logprobs")
     return asked

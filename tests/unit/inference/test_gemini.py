@@ -166,6 +166,17 @@ async def test_its_errors_are_told_which_may_come_in_a_list() -> None:
             await provider.post_embedding(CALL, embedding())
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_call_that_is_nested_beyond_all_measure_is_told(stream: bool) -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(300):
+        deep = {"a": deep}
+    told = {"candidates": [{"content": {"parts": [{"functionCall": {"name": "f", "args": deep}}]}}]}
+    async with scripted({CHAT: told, STREAM: Stream([told])}) as vendor, started(gemini(vendor.url)) as provider:
+        with pytest.raises(UpstreamError, match="nested too deep"):
+            await heard(await provider.post_chat_completion(CALL, chat(stream=stream)))
+
+
 async def test_texts_go_a_hundred_a_call_and_their_vectors_come_in_order() -> None:
     async def embedded(asked: Asked) -> Any:
         return {

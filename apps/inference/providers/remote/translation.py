@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar, TypeVar
 
+import orjson
 from pydantic import BaseModel, ValidationError
 
 from apps.inference.dialect import AnswerFailed, Malformed
@@ -59,6 +60,8 @@ def reading(kind: type[BaseModel], upstream: str) -> Iterator[None]:
         raise UpstreamError(f"{upstream} broke off its answer and gave as the reason '{failed}'.") from failed
     except Malformed as error:
         raise UpstreamError(f"{upstream} sent an answer that is not a {kind.__name__}: {error}.") from error
+    except orjson.JSONEncodeError as error:  # of what is passed on as text
+        raise UpstreamError(f"{upstream} sent an answer that is nested too deep.") from error
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
         told = f"'{spelt(first['loc'])}': {first['msg']}"

@@ -298,8 +298,8 @@ def test_the_result_of_a_call_that_is_left_out_is_left_out_too() -> None:
         ("gemini-2.5-flash", "none", {"thinkingBudget": 0, "includeThoughts": False}),
         ("gemini-2.5-flash", "minimal", {"thinkingBudget": 1024, "includeThoughts": True}),
         ("gemini-2.5-flash", "medium", {"thinkingBudget": 8192, "includeThoughts": True}),
-        ("gemini-3-pro-preview", "high", {"thinkingLevel": "high", "includeThoughts": True}),
-        ("gemini-4-argon", "minimal", {"thinkingLevel": "minimal", "includeThoughts": True}),
+        ("gemini-3-pro-preview", "high", {"thinkingLevel": "HIGH", "includeThoughts": True}),
+        ("gemini-4-argon", "minimal", {"thinkingLevel": "MINIMAL", "includeThoughts": True}),
     ],
 )
 def test_how_much_to_think_is_a_budget_or_a_level(model: str, effort: str, thinking: Any) -> None:

@@ -39,7 +39,7 @@ class Message:
         elif (image := _image(part)) is not None:
             self.images.append(image | ({"extra_content": {"google": signature}} if signature else {}))
         elif part:
-            self.google["parts"] = [*self.google.get("parts", ()), part]
+            self.google.setdefault("parts", []).append(part)
 
     def fields(self) -> JSON:
         told: JSON = {}

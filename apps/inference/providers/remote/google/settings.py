@@ -125,7 +125,7 @@ def _thinking(effort: str, model: str, refuse: Refuse) -> JSON:
     if generation(model) == 2 and effort in BUDGETS:
         return {"thinkingConfig": {"thinkingBudget": BUDGETS[effort], "includeThoughts": effort != "none"}}
     if generation(model) != 2 and effort in LEVELS:
-        return {"thinkingConfig": {"thinkingLevel": effort, "includeThoughts": True}}
+        return {"thinkingConfig": {"thinkingLevel": effort.upper(), "includeThoughts": True}}
     refuse("reasoning_effort")
     return {}
 

@@ -1,0 +1,15 @@
+"""What is shown of an upstream's error: little of it, and read in little time."""
+
+import pytest
+
+from llamastack.egress.sentences import LONGEST_BEGINNING, beginning
+
+
+def test_markup_is_left_out() -> None:
+    assert beginning(b"<style>p {}</style><p>Down for <b>repairs</b>.") == "Down for repairs ."
+
+
+@pytest.mark.parametrize("tag", [b"<", b"<script", b"<style>"])
+def test_tags_without_an_end_hold_nobody_up(tag: bytes) -> None:
+    """Whoever answers with megabytes of them, such as a server that a caller names, would stop the loop for hours."""
+    assert len(beginning(tag * 2**20)) <= LONGEST_BEGINNING
