@@ -14,6 +14,7 @@ from llamastack.egress.sentences import details, is_page, said, secrets_of, sent
 from llamastack.egress.transport import Outgoing, Reply
 from llamastack.egress.waiting import TooSlow
 from llamastack.errors import NotSupported, RateLimited, StackError, UpstreamError, UpstreamRejected, UpstreamTimeout
+from llamastack.recording.secrets import of_form
 from llamastack.sse import MalformedStream
 
 # Statuses of an upstream that speak of the caller's request, or of a key that may be the caller's own, and are handed
@@ -33,7 +34,8 @@ class Asked:
     callers: frozenset[str] = frozenset()
 
     def shown(self, text: str) -> str:
-        return shown(text, secrets_of(self.outgoing.headers, self.outgoing.url))
+        sent = self.outgoing
+        return shown(text, secrets_of(sent.headers, sent.url) | set(of_form(sent.headers, sent.body)))
 
     def signed(self, signature: Mapping[str, str]) -> "Asked":
         """With headers that were sent as well, which no sentence may repeat either: AWS does, of some signatures."""

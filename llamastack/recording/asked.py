@@ -9,11 +9,10 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from llamastack.recording import normal
-from llamastack.recording.secrets import MASK, OF_QUERIES, Secrets
+from llamastack.recording.secrets import FORM, MASK, OF_QUERIES, Secrets
 
 NAME_CHARACTERS = 48
 LARGEST_TEXT = 4096
-FORM = "application/x-www-form-urlencoded"
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,12 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 
 from pydantic import BaseModel, SecretStr
 
 MASK = "***"
+FORM = "application/x-www-form-urlencoded"
 # Shorter ones, such as the `fake` of servers that check none, are words of ordinary answers too.
 SHORTEST = 8
 PROVIDER_DATA = re.compile(r"provider-data$", re.IGNORECASE)
@@ -77,6 +78,15 @@ def of_request(url: str, headers: Mapping[str, str]) -> Iterator[str]:
             yield value
             yield value.rpartition(" ")[2]
             yield from _credentials(value)
+
+
+def of_form(headers: Mapping[str, str], body: bytes | None) -> Iterator[str]:
+    """The secrets in a form, such as what a token server is sent."""
+    kind = next((value for name, value in headers.items() if name.lower() == "content-type"), "")
+    if body is not None and kind.startswith(FORM):
+        for name, value in parse_qsl(body.decode(errors="replace")):
+            if OF_BODIES.fullmatch(name):
+                yield from (value, quote_plus(value))
 
 
 def _provider_data(header: str) -> Iterator[str]:

@@ -294,6 +294,34 @@ async def test_an_error_of_its_own_keeps_its_code() -> None:
     assert (refused.value.status, refused.value.code) == (404, "model_not_supported")
 
 
+async def test_an_answer_that_ibm_cut_off_is_no_whole_one() -> None:
+    cut = {"index": 0, "message": {"role": "assistant", "content": "Bl"}, "finish_reason": "time_limit"}
+    events = [chunk("Bl"), chunk(finish="time_limit")]
+    script: dict[str, Line] = {IAM: TOKEN, CHAT: said(choices=[cut]), CHAT_STREAM: Stream(events, done=False)}
+    async with scripted(script) as vendor, started(watsonx(vendor)) as provider:
+        whole = await provider.post_chat_completion(CALL, chat())
+        streamed = [each async for each in await provider.post_chat_completion(CALL, chat(stream=True))]
+    assert whole.choices[0].finish_reason == "length"
+    assert [choice.finish_reason for each in streamed for choice in each.choices][-1] == "length"
+
+
+async def test_an_answer_that_was_cancelled_is_a_bad_gateway() -> None:
+    left = {"index": 0, "message": {"role": "assistant", "content": "Bl"}, "finish_reason": "cancelled"}
+    async with scripted({IAM: TOKEN, CHAT: said(choices=[left])}) as vendor, started(watsonx(vendor)) as provider:
+        with pytest.raises(UpstreamError, match="broke off its answer"):
+            await provider.post_chat_completion(CALL, chat())
+
+
+async def test_a_token_server_that_repeats_the_key_does_not_tell_it() -> None:
+    echo = Status(400, {"errorMessage": "not found: apikey=canary-of-ibm%2F1 canary-of-ibm/1"})
+    async with scripted({IAM: echo}) as vendor, started(watsonx(vendor, api_key="canary-of-ibm/1")) as provider:
+        with pytest.raises(UpstreamError) as told:
+            await provider.post_chat_completion(CALL, chat())
+        health = await provider.health()
+    assert "not found" in told.value.message
+    assert not [said for said in (told.value.message, health.message) if "canary" in said]
+
+
 def generated(text: str, reason: str, prompt: int = 0, tokens: int = 0) -> dict[str, Any]:
     counted = {"input_token_count": prompt, "generated_token_count": tokens}
     result = {"generated_text": text, "stop_reason": reason, **counted}

@@ -1,4 +1,4 @@
-"""Answers of watsonx.ai's /ml/v1/text/generation as completions of OpenAI's; those of its chat are OpenAI's already.
+"""Answers of watsonx.ai as OpenAI's: of its /ml/v1/text/generation, and of its chat, which nearly is OpenAI's.
 
 Format: https://github.com/IBM/watsonx-ai-java-sdk (TextGenerationResponse, and the streams of its tests).
 """
@@ -13,6 +13,21 @@ from apps.inference.providers.remote.translation import JSON, Request, Translati
 # https://ibm.github.io/watsonx-ai-node-sdk (TextGenResponseFieldsResultsItem); `eos_token`, `max_tokens`,
 # `stop_sequence` and `error` are known to the dialect.
 REASONS = {"not_finished": None, "token_limit": "max_tokens", "time_limit": "max_tokens", "cancelled": "error"}
+
+
+# The same of chats, whose ends are OpenAI's but for these: …/TextChatResultChoice.
+ENDS = {"time_limit": "length", "cancelled": "error"}
+
+
+class Chatted(Translation):
+    """A chat as OpenAI has it, but for the ends that IBM has beside OpenAI's: a cut answer is no whole one."""
+
+    def whole(self, answer: JSON) -> JSON:
+        choices = answer.get("choices")
+        return answer | {"choices": [_ended(choice) for choice in choices]} if isinstance(choices, list) else answer
+
+    def chunks(self, event: JSON) -> Iterable[JSON]:
+        return (self.whole(event),)
 
 
 class Generated(Translation):
@@ -47,6 +62,12 @@ class Generated(Translation):
         more = {name: result[name] for name in ("moderations",) if name in result}
         said = {"index": place, "text": result.get("generated_text"), "logprobs": None}
         return said | more | {"finish_reason": REASONS.get(reason or "", reason)}
+
+
+def _ended(choice: Any) -> Any:
+    native = choice.get("finish_reason") if isinstance(choice, dict) else None
+    ours = ENDS.get(native) if isinstance(native, str) else None
+    return choice if ours is None else choice | {"finish_reason": ours, "native_finish_reason": native}
 
 
 def _count(result: JSON, name: str) -> int:

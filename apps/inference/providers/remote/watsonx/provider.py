@@ -21,7 +21,7 @@ from apps.inference.providers.remote.tokens import FromForm, Issued, Tokens, Tok
 from apps.inference.providers.remote.translation import JSON, Request, Translation, parsed
 from apps.inference.providers.remote.vendor import Vendor, VendorConfig
 from apps.inference.providers.remote.watsonx import request as requests
-from apps.inference.providers.remote.watsonx.answer import Generated
+from apps.inference.providers.remote.watsonx.answer import Chatted, Generated
 from apps.inference.providers.unsupported import REMEDY, to_drop
 from apps.inference.schemas import (
     ChatCompletionRequest,
@@ -161,7 +161,7 @@ class WatsonX(Vendor):
 
     def translated(self, request: ChatCompletionRequest) -> Translation:
         body = self.charged(request, requests.chat(request, self.config, self.upstream))
-        return Translation(request, self.path("chat_stream" if request.stream else "chat", request.model), body)
+        return Chatted(request, self.path("chat_stream" if request.stream else "chat", request.model), body)
 
     async def post_completion(self, call: Call, request: CompletionRequest) -> CompletionReply:
         way = self.of(call)
