@@ -34,11 +34,12 @@ from tests.unit.inference.test_google_credentials import TOKEN, service_account
 
 HOST = "/us-central1-aiplatform.googleapis.com"
 BASE = f"{HOST}/v1/projects/sky/locations/us-central1"
-EUROPE = "/aiplatform.eu.rep.googleapis.com/v1/projects/sky/locations/eu"
-GLOBAL = "/aiplatform.googleapis.com/v1/projects/sky/locations/global"
+EUROPE = "/aiplatform.eu.rep.googleapis.com/v1beta1/projects/sky/locations/eu"
+GLOBAL = "/aiplatform.googleapis.com/v1beta1/projects/sky/locations/global"
 MODELS = "publishers/google/models"
-CHAT = f"POST {BASE}/{MODELS}/sky:generateContent"
-STREAM = f"POST {BASE}/{MODELS}/sky:streamGenerateContent?alt=sse"
+BETA = BASE.replace("/v1/", "/v1beta1/")  # what Google's own models are asked
+CHAT = f"POST {BETA}/{MODELS}/sky:generateContent"
+STREAM = f"POST {BETA}/{MODELS}/sky:streamGenerateContent?alt=sse"
 DOOR = f"POST {BASE}/endpoints/openapi/chat/completions"
 GARDEN = f"GET {HOST}/v1beta1/publishers/google/models?pageSize=200"
 
@@ -64,7 +65,7 @@ def vertex(vendor: Vendor, **config: Any) -> Vertex:
 
 
 @pytest.mark.parametrize("name", ["access_token", "auth_credential", "api_key"])
-@pytest.mark.parametrize(("location", "base"), [("us-central1", BASE), ("eu", EUROPE), ("global", GLOBAL)])
+@pytest.mark.parametrize(("location", "base"), [("us-central1", BETA), ("eu", EUROPE), ("global", GLOBAL)])
 async def test_project_and_location_make_its_address(name: str, location: str, base: str) -> None:
     async with scripted({f"POST {base}/{MODELS}/gemini-2.5-flash:generateContent": blue()}) as vendor:
         async with started(vertex(vendor, location=location, **{name: "ya29"})) as provider:
@@ -90,7 +91,7 @@ async def test_an_address_of_its_openai_door_leads_to_both(end: str) -> None:
     ],
 )
 async def test_a_model_may_be_named_as_googles_other_apis_do(name: str, path: str) -> None:
-    async with scripted({f"POST {BASE}/{path}:generateContent": blue()}) as vendor:
+    async with scripted({f"POST {BETA}/{path}:generateContent": blue()}) as vendor:
         async with started(vertex(vendor, access_token="t")) as provider:
             await provider.post_chat_completion(CALL, chat(model=name))
             with pytest.raises(UnsupportedParameter):
@@ -144,8 +145,8 @@ async def test_vectors_come_from_where_each_model_gives_them() -> None:
     single = {"embedding": {"values": [0.25]}, "usageMetadata": {"promptTokenCount": 3}}
     others = {"object": "list", "data": [{"embedding": [1.0]}], "model": "x"}
     script: dict[str, Line] = {
-        f"POST {BASE}/{MODELS}/gemini-embedding-001:predict": predicted,
-        f"POST {BASE}/{MODELS}/gemini-embedding-2:embedContent": single,
+        f"POST {BETA}/{MODELS}/gemini-embedding-001:predict": predicted,
+        f"POST {BETA}/{MODELS}/gemini-embedding-2:embedContent": single,
         f"POST {BASE}/endpoints/openapi/embeddings": others,
     }
     several = {"input": ["a", "b"], "dimensions": 8, "task_type": "CLUSTERING"}
@@ -170,7 +171,7 @@ async def test_a_text_embedding_takes_many_texts_a_call() -> None:
     async def predicted(asked: Asked) -> Any:
         return {"predictions": [{"embeddings": {"values": [1.0]}} for _ in asked.body["instances"]]}
 
-    async with scripted({f"POST {BASE}/{MODELS}/text-embedding-005:predict": predicted}) as vendor:
+    async with scripted({f"POST {BETA}/{MODELS}/text-embedding-005:predict": predicted}) as vendor:
         async with started(vertex(vendor, access_token="t")) as provider:
             reply = await provider.post_embedding(CALL, embedding(model="text-embedding-005", input=["a"] * 300))
     assert (len(reply.data), len(vendor.asked), reply.usage) == (300, 2, None)
@@ -211,7 +212,7 @@ async def test_without_a_token_in_the_config_each_call_has_one_of_the_environmen
 
 @pytest.mark.usefixtures("key_file")
 async def test_a_caller_with_a_token_of_its_own_may_name_its_project_and_region() -> None:
-    own = "/aiplatform.googleapis.com/v1/projects/their-own/locations/global"
+    own = "/aiplatform.googleapis.com/v1beta1/projects/their-own/locations/global"
     theirs = f"POST {own}/{MODELS}/sky:generateContent"
     data = {"vertex_access_token": "theirs", "vertex_project": "their-own", "vertex_location": "global"}
     async with scripted({theirs: blue(), CHAT: blue()}) as vendor:

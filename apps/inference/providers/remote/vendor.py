@@ -199,11 +199,17 @@ class Vendor(Provider, ABC):
         """The vendor's answer to a call that is no stream; a list of events where it streams all the same."""
         headers = await self.call_headers(call)
         async with self.egress_of(call) as egress:
-            return await egress.post(translation.path, translation.body, headers, done=self.ends_with_done)
+            place = self.place(egress, translation)
+            return await egress.post(place, translation.body, headers, done=self.ends_with_done)
 
     def events(self, egress: Egress, translation: Translation, headers: Mapping[str, str]) -> AsyncGenerator[JSON]:
         """The objects of a stream, as the vendor sends them."""
-        return egress.stream(translation.path, translation.body, headers, done=self.ends_with_done)
+        place = self.place(egress, translation)
+        return egress.stream(place, translation.body, headers, done=self.ends_with_done)
+
+    def place(self, egress: Egress, translation: Translation) -> str:
+        """Where a call goes: a path below the address, or a whole URL."""
+        return translation.path
 
     async def whole(self, call: Call, kind: type[R], translation: Translation, stream: Stream) -> R:
         """A whole reply, which a server that streams all the same has sent in parts."""

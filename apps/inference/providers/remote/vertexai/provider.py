@@ -14,6 +14,7 @@ from pydantic import Field, SecretStr
 from apps.inference.dialect import mended_embeddings
 from apps.inference.providers.remote.google import Google, embeddings
 from apps.inference.providers.remote.google.embeddings import Embeds
+from apps.inference.providers.remote.google.generate import GenerateContent
 from apps.inference.providers.remote.tokens import Tokens
 from apps.inference.providers.remote.translation import JSON, Request, Translation, parsed
 from apps.inference.providers.remote.vendor import VendorConfig
@@ -96,6 +97,15 @@ class VertexAI(Google):
             raise BadRequest(f"{self.upstream} takes no '{param}' of a caller here: {why}.", param=param)
         address = base_address(project or self.config.project, location or self.config.location)
         return self.new_egress(address, sent(self.network, {}))
+
+    def place(self, egress: Egress, translation: Translation) -> str:
+        """Google's own models are asked in the version that Google's clients ask: v1 lacks some of its words.
+
+        Of how functions are called, VALIDATED (https://docs.cloud.google.com/dotnet/docs/reference, AIPlatform.V1).
+        """
+        if self.config.base_url or not isinstance(translation, GenerateContent | Embeds):
+            return translation.path
+        return f"{egress.base_url.replace('/v1/', '/v1beta1/', 1)}/{translation.path}"
 
     async def call_headers(self, call: Call) -> Mapping[str, str]:
         return await super().call_headers(call) or await self._authorized()
