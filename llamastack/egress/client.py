@@ -24,10 +24,11 @@ from llamastack.egress.signing import Signer, Signing
 from llamastack.egress.transport import LiveTransport, Outgoing, Reply, Timeouts, Transport
 from llamastack.egress.waiting import Within
 from llamastack.encryption import without_password
-from llamastack.errors import Unavailable
+from llamastack.errors import BadRequest, Unavailable
 from llamastack.sse import MalformedStream, lines, payloads
 
 EVENT_STREAM = "text/event-stream"
+DOTS = frozenset({".", ".."})  # what URLs read as a way, also where it is a quoted name, such as a model's
 Origin = tuple[str, str | None, int | None] | None  # scheme, host and port; None of an address that leads nowhere
 
 
@@ -196,6 +197,8 @@ class Egress:
         return data
 
     def _outgoing(self, method: str, path: str, body: Any, headers: Mapping[str, str], streamed: bool) -> Outgoing:
+        if not DOTS.isdisjoint(path.partition("?")[0].split("/")):
+            raise BadRequest("'.' and '..' are no names: an address would lead elsewhere by them.", param="model")
         url = path if path.startswith(("http://", "https://")) else f"{self.base_url}/{path.lstrip('/')}"
         own = self.headers if origin(url) == self.origin else {}
         taken = {name.lower() for name in headers}

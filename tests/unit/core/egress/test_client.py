@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from llamastack.egress import Egress, Timeouts
-from llamastack.errors import NotSupported, StackError, UpstreamError, UpstreamRejected, UpstreamTimeout
+from llamastack.errors import BadRequest, NotSupported, StackError, UpstreamError, UpstreamRejected, UpstreamTimeout
 from tests.unit.core.egress.speaking import OK, answer, saying, streamed, upstream
 
 ERRORS = [  # as vendors put them into a stream: OpenRouter, vLLM before 0.10, Gemini
@@ -72,6 +72,17 @@ async def test_a_redirect_is_not_followed(status: str) -> None:
     async with upstream(saying(answer(status, b"", b"Location: http://127.0.0.1:9/"))) as egress:
         with pytest.raises(UpstreamError):
             await egress.get("models")
+
+
+@pytest.mark.parametrize("path", ["model/../converse", "deployments/./chat?version=1", ".."])
+async def test_a_name_that_urls_read_as_a_way_is_not_asked_for(path: str) -> None:
+    """A model may be registered under any name, and quoting leaves dots as they are."""
+    async with upstream(saying(OK)) as egress:
+        with pytest.raises(BadRequest) as refused:
+            await egress.post(path, {})
+        with pytest.raises(BadRequest):
+            await anext(egress.stream(path, {}))
+    assert refused.value.param == "model"
 
 
 @pytest.mark.parametrize(("status", "ours"), [("404 Not Found", 502), ("403 Forbidden", 502), ("429 Slow Down", 429)])
