@@ -74,7 +74,7 @@ async def test_a_redirect_is_not_followed(status: str) -> None:
             await egress.get("models")
 
 
-@pytest.mark.parametrize("path", ["model/../converse", "deployments/./chat?version=1", ".."])
+@pytest.mark.parametrize("path", ["model/../converse", "deployments/./chat?version=1", "../api/.."])
 async def test_a_name_that_urls_read_as_a_way_is_not_asked_for(path: str) -> None:
     """A model may be registered under any name, and quoting leaves dots as they are."""
     async with upstream(saying(OK)) as egress:
