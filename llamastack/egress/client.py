@@ -197,8 +197,8 @@ class Egress:
         return data
 
     def _outgoing(self, method: str, path: str, body: Any, headers: Mapping[str, str], streamed: bool) -> Outgoing:
-        own = path.removeprefix("../")  # beside the address: a provider's own way, as Ollama's to /api
-        if not DOTS.isdisjoint(own.partition("?")[0].split("/")):
+        below = path.removeprefix("../")  # beside the address: a provider's own way, as Ollama's to /api
+        if not DOTS.isdisjoint(below.partition("?")[0].split("/")):
             raise BadRequest("'.' and '..' are no names: an address would lead elsewhere by them.", param="model")
         url = path if path.startswith(("http://", "https://")) else f"{self.base_url}/{path.lstrip('/')}"
         own = self.headers if origin(url) == self.origin else {}
