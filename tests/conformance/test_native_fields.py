@@ -156,6 +156,20 @@ def test_what_a_vendor_cannot_express_is_left_out_and_logged_where_that_is_wante
     assert line.startswith("Left out of a request: ")
 
 
+@pytest.mark.parametrize("value", [{}, False, 0], ids=str)
+@pytest.mark.parametrize("vendor", WORDED, ids=lambda vendor: vendor.name)
+def test_an_unknown_field_that_is_empty_may_ask_for_something_too(vendor: Vendor, value: Any) -> None:
+    """As `web_search_options: {}` does, which asks for a search of the web."""
+    with pytest.raises(UnsupportedParameter) as caught:
+        body(vendor, web_search_options=value)
+    assert caught.value.param == "web_search_options"
+
+
+@pytest.mark.parametrize("vendor", WORDED, ids=lambda vendor: vendor.name)
+def test_an_answer_of_text_alone_is_what_there_is_anyway(vendor: Vendor) -> None:
+    assert body(vendor, modalities=["text"]) == body(vendor)
+
+
 def inner_cases(expressed: bool) -> list[Any]:
     return [
         pytest.param(vendor, name, id=f"{vendor.name}-{name}")

@@ -122,7 +122,7 @@ async def test_who_waits_too_long_is_told_how_far_it_has_come_and_the_pull_goes_
         server.go_on.set()
         await until(lambda: not provider.pulls.under_way())
         assert await said(provider) == "The sky is blue."
-        assert (await provider.health()).message == "1 models"
+        assert (await provider.health()).message == "1 model"
     assert server.pulled == ["small"]
 
 

@@ -18,7 +18,7 @@ async def test_its_one_model_and_its_length_come_from_info(name: str, tail: str)
         config = TGIConfig.model_validate({name: vendor.url + tail, "auth_credential": "token"})
         async with started(TGI("tgi", config)) as provider:
             [model] = await provider.get_models(CALL)
-            assert (await provider.health()).message == "1 models"
+            assert (await provider.health()).message == "1 model"
     assert (model.provider_model_id, model.metadata) == ("teknium/OpenHermes", {"context_length": 4096})
     assert vendor.asked[0].headers["Authorization"] == "Bearer token"
 

@@ -168,7 +168,7 @@ class Vendor(Provider, ABC):
             models = await self.listed()
         except StackError as error:
             return Health(False, error.message)
-        return Health(True, f"{len(models)} models")
+        return Health(True, "1 model" if len(models) == 1 else f"{len(models)} models")
 
     async def post_chat_completion(self, call: Call, request: ChatCompletionRequest) -> ChatReply:
         translation = self.of(call).translated(request)

@@ -27,7 +27,6 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "frequency_penalty": (None, 0),
     "seed": (None,),
 }
-NEUTRAL_EXTRA: Mapping[str, tuple[Any, ...]] = {"modalities": (["text"],), "verbosity": ("medium",)}
 # Anthropic's own fields, which are sent as they are.
 OWN = ("top_k", "thinking", "output_config", "cache_control", "container", "inference_geo", "speed", "diagnostics")
 KNOWN = (*OWN, "service_tier", "safety_identifier")
@@ -74,9 +73,7 @@ def _extra(request: ChatCompletionRequest, lacks: Lacks) -> JSON:
             lacks.note(name)
     if request.stream_options is not None:
         lacks.taken(request.stream_options.model_extra, (), "stream_options.")
-    given = request.model_extra or {}
-    told = {name: value for name, value in given.items() if value not in NEUTRAL_EXTRA.get(name, ())}
-    return lacks.taken(told, KNOWN, "")
+    return lacks.taken(request.model_extra, KNOWN, "")
 
 
 def _identity(request: ChatCompletionRequest, extra: JSON, lacks: Lacks) -> JSON:

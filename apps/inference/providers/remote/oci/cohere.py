@@ -45,6 +45,7 @@ ELSEWHERE = frozenset(
 NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "logit_bias": ({},),
     "logprobs": (False,),
+    "modalities": (["text"],),
     "n": (1,),
     "parallel_tool_calls": (True,),
     "top_logprobs": (0,),

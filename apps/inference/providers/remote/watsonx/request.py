@@ -39,6 +39,7 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "echo": (False,),
     "frequency_penalty": (0,),
     "logit_bias": ({},),
+    "modalities": (["text"],),
     "n": (1,),
     "presence_penalty": (0,),
     "suffix": ("",),
