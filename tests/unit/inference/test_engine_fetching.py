@@ -233,7 +233,8 @@ async def model(running: stack.LlamaStack, folder: Path, net: Internet) -> str:
     await running.live.discover(row.pk)
     name = f"local/{folder}"
     route = await running.live.admitted(CALL, name, "llm")
-    async with running.live.pool.use(route.provider) as provider:
+    assert route.only
+    async with running.live.pool.use(route.only.provider) as provider:
         provider.fetching = fetching(net)
     return name
 
@@ -262,7 +263,8 @@ async def test_where_its_network_is_allowed_a_chat_reaches_the_canary(
 ) -> None:
     """Or the test above could not fail."""
     route = await running.live.admitted(CALL, model, "llm")
-    async with running.live.pool.use(route.provider) as provider:
+    assert route.only
+    async with running.live.pool.use(route.only.provider) as provider:
         provider.fetching = fetching(net, Allowed.of(["10.0.0.0/8", "localhost"]))
     for address in ("http://10.0.0.1/a.png", "http://localhost/", f"{HOST}/?status=307&to=http://10.0.0.9:8000/"):
         await chat(client, model, address)
