@@ -18,7 +18,7 @@ from django.urls import path  # noqa: E402
 
 from apps.console.static import static  # noqa: E402
 from apps.inference.consumers import ChatConsumer  # noqa: E402
-from llamastack import collector, guards, stack  # noqa: E402
+from llamastack import collector, guards, metrics, stack  # noqa: E402
 from llamastack.errors import NotFound, StackError  # noqa: E402
 from llamastack.middleware import is_api  # noqa: E402
 from llamastack.threads import Threads  # noqa: E402
@@ -59,6 +59,7 @@ async def http(scope: Any, receive: Any, send: Any) -> None:
         if counted.exceeded:
             raise guards.too_large()
     except StackError as error:
+        metrics.answered("django", "refused", error.status)
         await guards.refuse(error, send)
 
 
@@ -94,10 +95,14 @@ async def lifespan(receive: Any, send: Any) -> None:
         message = await receive()
         if message["type"] == "lifespan.startup":
             collector.serve()
-            await _report(stack.start, "startup", send)
+            await _report(start, "startup", send)
         else:
             await _report(stack.stop, "shutdown", send)
             return
+
+
+async def start() -> None:
+    (await stack.start()).watch.start()
 
 
 async def _report(step: Any, name: str, send: Any) -> None:

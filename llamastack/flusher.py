@@ -101,11 +101,15 @@ class Flusher:
         except TimeoutError as error:
             raise Unavailable("The database is too slow to store this; try again shortly.", retry_after=5) from error
 
+    @property
+    def rows(self) -> int:
+        """How many wait."""
+        return len(self._awaited) + len(self._unawaited)
+
     # --- the queue ---
 
     def _full(self, share: float = 1.0) -> bool:
-        rows = len(self._awaited) + len(self._unawaited)
-        return rows >= self.max_rows * share or self._bytes >= self.max_bytes * share
+        return self.rows >= self.max_rows * share or self._bytes >= self.max_bytes * share
 
     def _add(self, queue: deque[Queued], queued: Queued) -> None:
         queue.append(queued)

@@ -3,6 +3,7 @@
 They are Django's own classes, so that its system checks and its admin find what they look for.
 """
 
+import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -18,10 +19,12 @@ from django.middleware.csrf import CsrfViewMiddleware
 from django.middleware.security import SecurityMiddleware
 from django.utils.decorators import async_only_middleware
 
+from llamastack import metrics
 from llamastack.call import SERVED_BY, Call
 from llamastack.errors import MethodNotAllowed, render
 
 PRINTED = "".join(map(chr, range(0x21, 0x7F))).replace("%", "")  # what a header may hold as it is
+MEASURED = frozenset(metrics.OPERATIONS.values())
 API_PREFIXES = ("/v1/", "/v1alpha/", "/v1beta/")
 
 if TYPE_CHECKING:
@@ -47,7 +50,7 @@ def api_responses(get_response: Any) -> Any:
         api = is_api(request.path_info)
         if request.method == "HEAD" and api:
             request.method = "GET"
-        response = await (view if api else get_response)(request)
+        response = await (counted(view, request) if api else get_response(request))
         if response.status_code == 405 and api:
             error = MethodNotAllowed(f"{request.method} is not possible here; allowed: {response['Allow']}.")
             response = JsonResponse(render(error)[1], status=error.status, headers={"Allow": response["Allow"]})
@@ -62,6 +65,19 @@ def api_responses(get_response: Any) -> Any:
         return response
 
     return middleware
+
+
+async def counted(view: Any, request: HttpRequest) -> Any:
+    """The view's answer. Who leaves before there is one is counted too."""
+    began, status = time.perf_counter(), metrics.CLIENT_GONE
+    try:
+        response = await view(request)
+        status = response.status_code
+        return response
+    finally:
+        match = request.resolver_match
+        operation = metrics.operation(str(request.method), match.route if match else "")
+        metrics.answered("django", operation, status, time.perf_counter() - began if operation in MEASURED else None)
 
 
 def behind_pages(get_response: Any) -> Any:

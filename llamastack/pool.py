@@ -167,6 +167,11 @@ class ProviderPool:
         running = self._running.get(key)
         return running is None or running.failed or (running.started.done() and running.provider.refuses)
 
+    @property
+    def in_flight(self) -> int:
+        """The calls that providers are answering, but for those that are being replaced."""
+        return sum(running.calls for running in self._running.values())
+
     def refreshes(self, key: int) -> bool:
         running = self._running.get(key)
         return running is not None and running.provider.refreshes

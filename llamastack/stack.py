@@ -34,6 +34,7 @@ class LlamaStack:
         from apps.registry.live import Live
         from llamastack.flusher import Flusher
         from llamastack.pool import ProviderPool
+        from llamastack.watch import Watch
 
         services: dict[Api, object] = {}
         self.live = Live(ProviderPool(services, tape))
@@ -41,6 +42,7 @@ class LlamaStack:
         self.inference: Inference = InferenceService(self.live, self.flusher)
         services[Api.inference] = self.inference
         self.loop = asyncio.get_running_loop()
+        self.watch = Watch(self)
         self.held: AbstractContextManager[object] = nullcontext()
 
     async def start(self) -> None:
@@ -53,6 +55,7 @@ class LlamaStack:
     async def stop(self) -> None:
         from llamastack.db import settled
 
+        self.watch.stop()
         await self.live.stop()
         await self.live.pool.close()
         await self.flusher.stop()

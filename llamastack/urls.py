@@ -10,14 +10,22 @@ from django.urls import include, path, re_path, resolve
 from django.views.decorators.csrf import csrf_exempt
 from django.views.defaults import page_not_found, server_error
 
+from apps.registry.metrics import page
 from llamastack.api import answer, api, missing
 from llamastack.db import unavailable
-from llamastack.errors import headers
+from llamastack.errors import StackError, headers
 from llamastack.middleware import is_api
 
 
 async def openapi(request: HttpRequest) -> HttpResponse:
     return JsonResponse(api.get_openapi_schema(path_prefix=""))
+
+
+def metrics(request: HttpRequest) -> HttpResponse:
+    try:
+        return page(request)
+    except StackError as error:
+        return answer(error)
 
 
 @csrf_exempt  # DRF asks for the token itself, where a session is what lets the caller in
@@ -49,6 +57,7 @@ urlpatterns = [
     path("", include("apps.console.urls")),  # before ninja, whose root answers 404
     path("", (routes, application, namespace)),
     path("openapi.json", openapi),
+    path("metrics", metrics),
     path("admin/", admin.site.urls),
     re_path(r"^manage/", manage),
 ]

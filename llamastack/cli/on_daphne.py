@@ -97,7 +97,7 @@ class Daphne(Server):
     async def start(self) -> None:
         collector.serve()
         try:
-            await stack.start()
+            (await stack.start()).watch.start()
             self.ready()
         except Exception as error:  # whatever it is, it ends the server and is raised by `serve`
             self.failure = error
