@@ -2,6 +2,7 @@
 words, or it is an error that names provider and field. Nothing is ignored in silence.
 """
 
+import json
 import logging
 from collections.abc import Iterator
 from typing import Any
@@ -32,7 +33,6 @@ FIELDS: dict[str, tuple[Any, JSON]] = {
     "n": (2, {}),
     "stop": (["halt"], {}),
     "seed": (4711, {}),
-    "user": ("u-1", {}),
     "frequency_penalty": (0.5, {}),
     "presence_penalty": (0.25, {}),
     "logit_bias": ({"50256": -100}, {}),
@@ -48,12 +48,9 @@ FIELDS: dict[str, tuple[Any, JSON]] = {
 UNNAMED: dict[str, tuple[Any, JSON]] = {
     "audio": ({"voice": "alloy", "format": "wav"}, {}),
     "modalities": (["text", "audio"], {}),
-    "prediction": ({"type": "content", "content": "The sky"}, {}),
     "verbosity": ("low", {}),
     "service_tier": ("flex", {}),
     "web_search_options": ({"search_context_size": "low"}, {}),
-    "prompt_cache_key": ("k", {}),
-    "safety_identifier": ("s-1", {}),
     "functions": ([{"name": "get_time"}], {}),
     "function_call": ("auto", {}),
     "min_p": (0.25, {}),
@@ -71,22 +68,62 @@ INNER: dict[str, tuple[str, Any]] = {
     "tools.function.mood": ("tools", [{"type": "function", "function": TOOL["function"] | {"mood": "bright"}}]),
     "response_format.grammar": ("response_format", {"type": "grammar", "grammar": "root ::= 'a'"}),
 }
-# What says how to answer, and what is for our own store: the service reads it, and no vendor.
-OURS = {"store", "metadata"}
 ALWAYS = {"model", "messages", "stream", "stream_options"}
+# What changes no answer: of values of each kind, and with those that a vendor which has a word for it would not take.
+HINTED: dict[str, tuple[Any, ...]] = {
+    "user": ("u-1", "ö" * 1000),
+    "safety_identifier": ("s-1", "ö" * 1000, 7, {"a": 1}),
+    "prompt_cache_key": ("k", 7),
+    "prompt_cache_retention": ("24h",),
+    "prediction": ({"type": "content", "content": "The sky"},),
+    "cache_control": ({"type": "ephemeral"},),
+    "store": (True,),
+    "metadata": ({"a": "b"},),
+    "stream_options": ({"include_obfuscation": False},),
+}
+# The values of other fields that ask for what happens without them.
+NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "n": (1, None),
+    "logprobs": (False, None),
+    "top_logprobs": (0, None),
+    "logit_bias": ({}, None),
+    "frequency_penalty": (0, 0.0, None),
+    "presence_penalty": (0, 0.0, None),
+    "parallel_tool_calls": (True, None),
+    "seed": (None,),
+    "user": ("", None),
+    "service_tier": ("auto", "default", None),
+    "verbosity": ("medium", None),
+    "modalities": (["text"], None),
+    "response_format": ({"type": "text"}, None),
+    "audio": (None,),
+    "functions": ([], None),
+}
+# The same inside of a conversation.
+SEEN = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
+LOOK = {"role": "user", "content": [{"type": "text", "text": "Look."}, SEEN]}
+CALL = {"id": "call_1", "type": "function", "function": {"name": "get_weather", "arguments": "{}"}}
+SAID = {"role": "assistant", "content": "Blue.", "tool_calls": [CALL]}
+RESULT = {"role": "tool", "tool_call_id": "call_1", "content": "Rain."}
+OF_OTHERS = {
+    "annotations": [{"type": "url_citation"}],
+    "citations": [{"cited": 1}],
+    "extra_content": {"another": {"signature": "x"}},
+    "reasoning_content": "Hm.",
+}
 EACH = FIELDS | UNNAMED
 # Those that have words of their own for fields.
 WORDED = [vendor for vendor in VENDORS if vendor.native or vendor.places]
 
 
 def test_no_field_of_a_request_is_forgotten_here() -> None:
-    assert set(ChatCompletionRequest.model_fields) == FIELDS.keys() | OURS | ALWAYS
+    assert set(ChatCompletionRequest.model_fields) == FIELDS.keys() | {"user", "store", "metadata"} | ALWAYS
     assert not UNNAMED.keys() & set(ChatCompletionRequest.model_fields)
 
 
 @pytest.mark.parametrize("vendor", WORDED, ids=lambda vendor: vendor.name)
 def test_no_table_names_a_field_that_there_is_not(vendor: Vendor) -> None:
-    assert vendor.places.keys() <= EACH.keys() | INNER.keys()
+    assert vendor.places.keys() <= EACH.keys() | INNER.keys() | HINTED.keys()
 
 
 def body(vendor: Vendor, *, drop: bool = False, **fields: Any) -> JSON:
@@ -192,6 +229,56 @@ def test_what_a_vendor_can_express_inside_of_a_field_reaches_it(vendor: Vendor, 
     field, value = INNER[name]
     differences = list(changed(body(vendor), body(vendor, **{field: value})))
     assert any(place.startswith(known) for place in differences for known in vendor.places[name])
+
+
+@pytest.mark.parametrize("name", HINTED)
+@pytest.mark.parametrize("vendor", WORDED, ids=lambda vendor: vendor.name)
+def test_a_hint_is_never_refused_and_goes_nowhere_but_where_the_vendor_has_a_word_for_it(
+    vendor: Vendor, name: str
+) -> None:
+    beside: JSON = {"stream": True} if name == "stream_options" else {}
+    for value in HINTED[name]:
+        places = set(changed(body(vendor, **beside), body(vendor, **beside, **{name: value})))
+        known = vendor.places.get(name, ())
+        assert places <= {name, *known, *(place.rpartition(".")[0] for place in known)}
+    if name in vendor.places:
+        assert body(vendor, **{name: HINTED[name][0]}) != body(vendor)
+
+
+@pytest.mark.parametrize("name", NEUTRAL)
+@pytest.mark.parametrize("vendor", WORDED, ids=lambda vendor: vendor.name)
+def test_values_that_say_what_happens_anyway_are_no_error(vendor: Vendor, name: str) -> None:
+    for value in NEUTRAL[name]:
+        places = set(changed(body(vendor, tools=[TOOL]), body(vendor, tools=[TOOL], **{name: value})))
+        assert places <= {name, *vendor.places.get(name, ())}
+
+
+@pytest.mark.parametrize("vendor", WORDED, ids=lambda vendor: vendor.name)
+def test_marks_for_a_cache_are_no_error_anywhere(vendor: Vendor) -> None:
+    mark = {"cache_control": {"type": "ephemeral"}}
+    part = {"type": "text", "text": "Look."} | mark
+    said = [{"role": "system", "content": [part]} | mark, {"role": "user", "content": [part]} | mark]
+    assert body(vendor, messages=[*said, SAID | mark, RESULT | mark, *HELLO], tools=[TOOL | mark])
+
+
+@pytest.mark.parametrize("detail", ["auto", "low", "high"])
+@pytest.mark.parametrize("vendor", WORDED, ids=lambda vendor: vendor.name)
+def test_how_closely_an_image_is_to_be_seen_is_no_error(vendor: Vendor, detail: str) -> None:
+    if not vendor.sees:
+        with pytest.raises(UnsupportedParameter):
+            body(vendor, messages=[LOOK])
+        return
+    image = SEEN | {"image_url": SEEN["image_url"] | {"detail": detail}}  # type: ignore[operator]
+    assert body(vendor, messages=[{"role": "user", "content": [LOOK["content"][0], image]}])
+
+
+@pytest.mark.parametrize("vendor", WORDED, ids=lambda vendor: vendor.name)
+def test_what_another_vendor_said_of_its_answer_is_no_error(vendor: Vendor) -> None:
+    call = CALL | {"index": 0, "extra_content": {"another": {"signature": "x"}}}
+    messages = [*HELLO, SAID | OF_OTHERS | {"tool_calls": [call]}, RESULT, *HELLO]
+    made = json.dumps(body(vendor, messages=messages))
+    assert "url_citation" not in made
+    assert "signature" not in made
 
 
 @pytest.mark.parametrize("vendor", WORDED, ids=lambda vendor: vendor.name)

@@ -30,7 +30,10 @@ def test_a_conversation_there_and_back_keeps_its_meaning(vendor: Native, data: s
     read = meaning(vendor.question(CHAT, sent))
     if "limit" in read and not {"max_tokens", "max_completion_tokens"} & asked.keys():
         del read["limit"]  # some must be given one
-    assert coarse(read) == coarse(meaning(asked))
+    told = meaning(asked)
+    if "user" not in read:
+        told.pop("user", None)  # a hint, which not every vendor has a word for
+    assert coarse(read) == coarse(told)
 
 
 def expressed(vendor: Native, body: JSON) -> tuple[JSON, JSON]:

@@ -134,9 +134,7 @@ WATSONX = WatsonX(
     places={
         **{name: (name,) for name in CHATS if name in AS_OPENAI},
         "tool_choice": ("tool_choice_option",),
-        # Messages and tools are OpenAI's there, and are passed with all that is in them.
-        **dict.fromkeys(("messages.content.input_audio", "messages.content.mood", "messages.mood"), ("messages",)),
-        **dict.fromkeys(("messages.name", "tools.mood", "tools.function.mood"), ("messages", "tools")),
+        **dict.fromkeys(("messages.content.input_audio", "messages.name"), ("messages",)),
     },
     done=False,
     developer=False,

@@ -337,9 +337,7 @@ def test_how_to_sample_and_when_to_stop() -> None:
         ("presence_penalty", -1),
         ("logit_bias", {"5": 1}),
         ("parallel_tool_calls", False),
-        ("prediction", {"type": "content"}),
         ("top_k", 5),
-        ("user", "<somebody>"),
         ("service_tier", "scale"),
         ("thinking", {"type": "enabled", "budget_tokens": 1024}),
         ("reasoning_effort", "high"),
@@ -358,16 +356,16 @@ def test_what_asks_for_nothing_is_no_reason_to_refuse() -> None:
     assert made(**nothing, **more, **ours, reasoning_effort="none") == made()
 
 
+def test_a_user_that_bedrock_would_not_take_is_not_sent() -> None:
+    assert made(user="<somebody>", safety_identifier={"a": 1}) == made()
+
+
 @pytest.mark.parametrize(
     ("message", "field"),
     [
         ({"role": "user", "content": "Hi", "name": "Ada"}, "messages[0].name"),
         ({"role": "user", "content": "Hi", "mood": "good"}, "messages[0].mood"),
         ({"role": "user", "content": [{"type": "text", "text": "Hi", "tone": "low"}]}, "messages[0].content[0].tone"),
-        (
-            {"role": "user", "content": [{"type": "image_url", "image_url": {"url": PNG, "detail": "low"}}]},
-            "messages[0].content[0].image_url.detail",
-        ),
         (
             {
                 "role": "user",

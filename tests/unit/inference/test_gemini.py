@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from apps.inference.providers.remote.gemini import Gemini, GeminiConfig
-from llamastack.errors import AuthenticationError, BadRequest, NotFound, UnsupportedParameter, UpstreamError
+from llamastack.errors import AuthenticationError, NotFound, UnsupportedParameter, UpstreamError
 from llamastack.errors import UpstreamRejected as Rejected
 from tests.unit.inference.scripted import (
     CALL,
@@ -218,12 +218,12 @@ async def test_vectors_that_are_none_are_told(answer: Any) -> None:
 async def test_what_it_cannot_embed_is_told_by_name() -> None:
     async with scripted({EMBEDS: {"embeddings": [{"values": [1]}]}}) as vendor:
         async with started(gemini(vendor.url)) as provider:
-            with pytest.raises(BadRequest, match="no numbers of tokens") as told:
+            with pytest.raises(UnsupportedParameter, match="token ids") as told:
                 await provider.post_embedding(CALL, embedding(input=[1, 2]))
             assert told.value.param == "input"
-            for name in ("user", "truncate"):
+            for name in ("mood", "truncate"):
                 with pytest.raises(UnsupportedParameter, match=f"'{name}'"):
                     await provider.post_embedding(CALL, embedding(**{name: "x"}))
         async with started(gemini(vendor.url, drop_unsupported=True)) as provider:
-            await provider.post_embedding(CALL, embedding(user="x"))
+            await provider.post_embedding(CALL, embedding(mood="x"))
     assert len(vendor.asked) == 1

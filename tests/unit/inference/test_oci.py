@@ -165,8 +165,8 @@ async def test_texts_are_embedded_by_oracles_own_api_no_more_at_once_than_it_tak
     asked = embedding(input=[str(number) for number in range(100)], dimensions=256, input_type="SEARCH_QUERY")
     async with scripted({EMBED: embedded}) as vendor, started(on_paper(vendor, profile)) as provider:
         reply = await provider.post_embedding(CALL, asked)
-        with pytest.raises(UnsupportedParameter, match="user"):
-            await provider.post_embedding(CALL, embedding(user="me"))
+        with pytest.raises(UnsupportedParameter, match="mood"):
+            await provider.post_embedding(CALL, embedding(user="me", mood="bright"))
     assert [one.embedding for one in reply.data] == [[float(number)] for number in range(100)]
     assert reply.usage.prompt_tokens == 100
     first, second = (one.body for one in vendor.asked)

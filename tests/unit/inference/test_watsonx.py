@@ -188,11 +188,10 @@ def test_messages_are_openais_but_for_a_developers_and_a_refusal() -> None:
 
 
 REFUSED = [
-    ({"user": "me"}, "user"),
     ({"parallel_tool_calls": False}, "parallel_tool_calls"),
     ({"service_tier": "flex"}, "service_tier"),
     ({"response_format": {"type": "regex", "regex": "x"}}, "response_format"),
-    ({"tools": [{"type": "custom", "custom": {}}]}, "tools[0]"),
+    ({"tools": [{"type": "custom", "custom": {}}]}, "tools[0].type"),
     ({"tools": [{"type": "function", "function": {"name": "look", "strict": True}}]}, "tools[0].function.strict"),
 ]
 

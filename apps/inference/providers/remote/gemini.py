@@ -10,10 +10,9 @@ from typing import Any
 from pydantic import Field, SecretStr
 
 from apps.inference.providers.remote.google import Google, embeddings
-from apps.inference.providers.remote.google.embeddings import Embeds
+from apps.inference.providers.remote.google.embeddings import Asked, Embeds
 from apps.inference.providers.remote.translation import JSON
 from apps.inference.providers.remote.vendor import Address, VendorConfig
-from apps.inference.schemas import EmbeddingRequest
 from apps.registry.schemas import ProviderModel
 from llamastack.call import Call
 from llamastack.provider_data import ApiKey
@@ -72,8 +71,8 @@ class Gemini(Google):
             raise self.no_model(model)
         return model if "/" in model else PREFIX + model
 
-    def embeds(self, request: EmbeddingRequest) -> Iterator[Embeds]:
-        return embeddings.batches(request, self.resource(request.model))
+    def embeds(self, asked: Asked) -> Iterator[Embeds]:
+        return embeddings.batches(asked, self.resource(asked.request.model))
 
     async def listed(self) -> list[JSON]:
         """Its list; allowed models may be named without `models/`, as the API takes them."""

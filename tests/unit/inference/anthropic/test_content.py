@@ -101,7 +101,6 @@ def test_a_part_without_its_file_is_refused() -> None:
 @pytest.mark.parametrize(
     ("part", "name"),
     [
-        (image("https://images.example/cat.png", detail="low"), "image_url.detail"),
         (image("https://images.example/cat.png", odd=1), "image_url.odd"),
         (image("https://images.example/cat.png") | {"odd": 1}, "odd"),
         ({"type": "text", "text": "Hi", "odd": 1}, "odd"),

@@ -178,8 +178,7 @@ def test_marks_for_the_cache_stand_where_they_were_set() -> None:
 LACKING: list[tuple[list[JSON], str]] = [
     ([HI | {"name": "Ada"}], "messages[0].name"),
     ([HI | {"weight": 1}], "messages[0].weight"),
-    ([HI, {"role": "function", "name": "look", "content": "20"}, HI], "messages[1].name"),
-    ([HI, {"role": "function", "content": "20"}, HI], "messages[1].role"),
+    ([HI, {"role": "function", "name": "look", "content": "20"}, HI], "messages[1].role"),
     ([HI, assistant(audio={"id": "audio_1"}), HI], "messages[1].audio"),
     ([HI, assistant(tool_calls=[{"id": "a", "type": "custom", "custom": {}}]), HI], "messages[1].tool_calls[0].type"),
     ([HI, assistant(tool_calls=[call("a", odd=1)]), result("a")], "messages[1].tool_calls[0].odd"),

@@ -5,7 +5,6 @@ translation.py   one call there and back, of no provider: for whoever offers Cla
 request.py       the body: limits, sampling, thinking; conversation.py, content.py, tools.py, schemas.py its parts
 answer.py        a whole answer; stream.py the events of a streamed one
 families.py      what each family of Claude can do
-lacks.py         what cannot be expressed, noted by name
 """
 
 from apps.inference.providers.remote.anthropic.provider import Anthropic, AnthropicConfig

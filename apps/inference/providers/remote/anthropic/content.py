@@ -7,7 +7,7 @@ import base64
 from collections.abc import Iterable
 from typing import Any
 
-from apps.inference.providers.remote.anthropic.lacks import JSON, NOTHING, Lacks
+from apps.inference.providers.unsupported import JSON, NOTHING, Lacks
 from apps.inference.schemas import ImagePart, TextPart
 from llamastack.errors import BadRequest
 
@@ -50,9 +50,7 @@ def block(part: Any, where: str, lacks: Lacks) -> JSON | None:
 
 
 def _image(part: ImagePart, where: str, lacks: Lacks) -> JSON:
-    """Claude sees every image as large as it can, which is what `high` asks for."""
-    if part.image_url.detail == "low":
-        lacks.note(f"{where}.image_url.detail")
+    """Claude sees every image as large as it can, whatever `detail` would have spared it."""
     lacks.taken(part.image_url.model_extra, (), f"{where}.image_url.")
     return {"type": "image", "source": _image_source(part.image_url.url, f"{where}.image_url.url")}
 

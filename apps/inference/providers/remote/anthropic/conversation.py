@@ -14,18 +14,14 @@ from typing import Any
 import orjson
 
 from apps.inference.providers.remote.anthropic.content import MARKS, blocks
-from apps.inference.providers.remote.anthropic.lacks import JSON, NOTHING, Lacks
+from apps.inference.providers.unsupported import JSON, NOTHING, Lacks
 from apps.inference.schemas import Message, ToolCall
 from llamastack.errors import BadRequest
 
 ID = re.compile(r"[a-zA-Z0-9_-]+")
 THINKING = {"thinking": ("type", "thinking", "signature"), "redacted_thinking": ("type", "data")}
-# What is read of a message beside what the schema names. Reasoning alone, as other vendors tell it, has no signature by
-# which Claude would take it back, and is nobody's part of the conversation that follows; what the answer of another
-# vendor says of itself is for that vendor.
-ASSISTANT = ("thinking_blocks", "extra_content", "refusal", "reasoning_content", "annotations", "citations", *MARKS)
+ASSISTANT = ("thinking_blocks", "extra_content", "refusal", *MARKS)
 RESULT = ("is_error", *MARKS)
-CALL = ("index", "extra_content", *MARKS)
 
 
 class Turns:
@@ -57,8 +53,6 @@ def conversation(messages: Iterable[Message], lacks: Lacks) -> Turns:
     spoken = Turns()
     for place, message in enumerate(messages):
         where = f"messages[{place}]"
-        if message.name and message.role != "tool":  # a tool's is that of its call
-            lacks.note(f"{where}.name")
         if message.role == "assistant":
             spoken.say("assistant", _answer(message, where, lacks))
         elif message.role == "tool":
@@ -66,7 +60,7 @@ def conversation(messages: Iterable[Message], lacks: Lacks) -> Turns:
         elif message.role == "function":
             lacks.note(f"{where}.role", "Send what a function answered as a message of role 'tool'.")
         else:
-            said = _marked(blocks(message.content, where, lacks), lacks.taken(message.model_extra, MARKS, f"{where}."))
+            said = _marked(blocks(message.content, where, lacks), lacks.of_message(message, where, MARKS))
             if message.role == "user":
                 spoken.say("user", said)
             else:
@@ -82,7 +76,7 @@ def call_id(own: str) -> str:
 
 
 def _answer(message: Message, where: str, lacks: Lacks) -> list[JSON]:
-    extra = lacks.taken(message.model_extra, ASSISTANT, f"{where}.")
+    extra = lacks.of_message(message, where, ASSISTANT)
     if (whole := _verbatim(extra.get("extra_content"), where)) is not None:
         return whole
     said = [*_thoughts(extra.get("thinking_blocks"), where), *blocks(message.content, where, lacks)]
@@ -130,9 +124,7 @@ def _thought(item: Any, where: str) -> JSON:
 
 
 def _call(call: ToolCall, where: str, lacks: Lacks) -> JSON:
-    extra = lacks.taken(call.model_extra, CALL, f"{where}.")
-    lacks.taken(call.function.model_extra, (), f"{where}.function.")
-    marks = {name: extra[name] for name in MARKS if name in extra}
+    marks = lacks.of_call(call, where, MARKS)
     arguments = _arguments(call.function.arguments, f"{where}.function.arguments")
     return {"type": "tool_use", "id": call_id(call.id), "name": call.function.name, "input": arguments} | marks
 
@@ -148,7 +140,7 @@ def _arguments(written: str, where: str) -> JSON:
 
 
 def _result(message: Message, where: str, lacks: Lacks) -> JSON:
-    extra = lacks.taken(message.model_extra, RESULT, f"{where}.")
+    extra = lacks.of_message(message, where, RESULT)
     said = blocks(message.content, where, lacks)
     answered = {"type": "tool_result", "tool_use_id": call_id(message.tool_call_id or "")}
     return answered | ({"content": said} if said else {}) | extra

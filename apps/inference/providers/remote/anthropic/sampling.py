@@ -4,9 +4,9 @@ https://platform.claude.com/docs/en/build-with-claude/extended-thinking, …/ada
 """
 
 from apps.inference.providers.remote.anthropic.families import Family
-from apps.inference.providers.remote.anthropic.lacks import JSON, Lacks
 from apps.inference.providers.remote.anthropic.schemas import configure
 from apps.inference.providers.remote.anthropic.tools import forces
+from apps.inference.providers.unsupported import JSON, Lacks
 from apps.inference.schemas import ChatCompletionRequest
 from llamastack.errors import BadRequest
 

@@ -6,8 +6,8 @@ Format: https://platform.claude.com/docs/en/build-with-claude/structured-outputs
 from typing import Any
 
 from apps.inference.providers.remote.anthropic.families import Family
-from apps.inference.providers.remote.anthropic.lacks import JSON, Lacks
 from apps.inference.providers.remote.anthropic.tools import ANSWER, answer_tool, forces
+from apps.inference.providers.unsupported import JSON, Lacks
 from apps.inference.schemas import JsonSchemaFormat, OtherFormat, ResponseFormat
 from llamastack.errors import BadRequest
 

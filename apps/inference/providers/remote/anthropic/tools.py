@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from apps.inference.providers.remote.anthropic.families import Family
-from apps.inference.providers.remote.anthropic.lacks import JSON, Lacks
+from apps.inference.providers.unsupported import JSON, Lacks
 from apps.inference.schemas import AllowedToolsChoice, ChatCompletionRequest, Function, NamedToolChoice, chosen_names
 from apps.inference.schemas.tools import FunctionTool
 from llamastack.errors import BadRequest

@@ -4,8 +4,8 @@ https://docs.aws.amazon.com/bedrock/latest/userguide/claude-messages-extended-th
 """
 
 from apps.inference.providers.remote.anthropic.families import family
-from apps.inference.providers.remote.anthropic.lacks import JSON, Lacks
 from apps.inference.providers.remote.anthropic.sampling import sample, think
+from apps.inference.providers.unsupported import JSON, Lacks
 from apps.inference.schemas import ChatCompletionRequest
 
 CHOICES = {"any": {"type": "any"}, "tool": {"type": "tool"}}

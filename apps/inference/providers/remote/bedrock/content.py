@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from apps.inference.providers.remote.anthropic.lacks import JSON, Lacks
+from apps.inference.providers.unsupported import JSON, Lacks
 from apps.inference.schemas import ImagePart, TextPart
 from llamastack.errors import BadRequest
 
@@ -69,8 +69,6 @@ class Content:
         )
 
     def _image(self, part: ImagePart, where: str) -> JSON:
-        if part.image_url.detail == "low":  # models see an image as large as they can
-            self.lacks.note(f"{where}.detail")
         self.lacks.taken(part.image_url.model_extra, (), f"{where}.")
         media_type, data = data_url(part.image_url.url, f"{where}.url")
         return {"image": {"format": _format(IMAGES, media_type, f"{where}.url"), "source": {"bytes": data}}}

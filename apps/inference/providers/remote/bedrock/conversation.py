@@ -9,13 +9,13 @@ from typing import Any
 
 import orjson
 
-from apps.inference.providers.remote.anthropic.lacks import JSON, Lacks
 from apps.inference.providers.remote.bedrock.content import MARK, Content, cache_point, text
+from apps.inference.providers.unsupported import JSON, Lacks
 from apps.inference.schemas import Message, ToolCall
 from llamastack.errors import BadRequest
 
 TOOL_USE_ID = re.compile(r"[a-zA-Z0-9_.:-]{1,64}")
-KNOWN = {"assistant": (MARK, "thinking_blocks", "reasoning_content", "refusal"), "tool": (MARK, "is_error")}
+KNOWN = {"assistant": (MARK, "thinking_blocks", "refusal"), "tool": (MARK, "is_error")}
 
 
 class Conversation:
@@ -33,9 +33,7 @@ class Conversation:
 
     def _add(self, message: Message, where: str) -> None:
         extra = message.model_extra or {}
-        self.lacks.taken(extra, KNOWN.get(message.role, (MARK,)), f"{where}.")
-        if message.name and message.role != "tool":  # which tool answers, the call's id tells
-            self.lacks.note(f"{where}.name")
+        self.lacks.of_message(message, where, KNOWN.get(message.role, (MARK,)))
         mark = cache_point(extra.get(MARK), f"{where}.{MARK}")
         match message.role:
             case "system" | "developer":
@@ -84,7 +82,7 @@ class Conversation:
 
     def _call(self, call: ToolCall, where: str) -> JSON:
         self.called[call.function.name] = None
-        self.lacks.taken(call.model_extra, (), f"{where}.")
+        self.lacks.of_call(call, where)
         given = arguments(call.function.arguments, f"{where}.function.arguments")
         return {"toolUse": {"toolUseId": tool_use_id(call.id), "name": call.function.name, "input": given}}
 

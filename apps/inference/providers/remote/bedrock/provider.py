@@ -14,7 +14,7 @@ from urllib.parse import quote, urlencode
 
 from pydantic import SecretStr
 
-from apps.inference.providers import reranking
+from apps.inference.providers import reranking, vectors
 from apps.inference.providers.remote.bedrock import invoked
 from apps.inference.providers.remote.bedrock.answer import Converse
 from apps.inference.providers.remote.bedrock.config import BedrockConfig
@@ -23,10 +23,8 @@ from apps.inference.providers.remote.translation import JSON, Translation, parse
 from apps.inference.providers.remote.vendor import Vendor
 from apps.inference.schemas import (
     ChatCompletionRequest,
-    Embedding,
     EmbeddingRequest,
     EmbeddingResponse,
-    EmbeddingUsage,
     RerankRequest,
     RerankResponse,
 )
@@ -122,15 +120,8 @@ class Bedrock(Vendor):
     async def post_embedding(self, call: Call, request: EmbeddingRequest) -> EmbeddingResponse:
         bodies = list(invoked.embedding_bodies(request, self.upstream, self.config))
         answers = await self._invoked(call, request.model, bodies)
-        vectors, tokens = self._vectors(answers, cohere="texts" in bodies[0])
-        if "texts" in bodies[0] and len(vectors) != sum(len(body["texts"]) for body in bodies):
-            raise UpstreamError(f"{self.upstream} gave {len(vectors)} vectors, and was given another number of texts.")
-        data = [
-            Embedding(index=index, embedding=invoked.written(vector, request.encoding_format))
-            for index, vector in enumerate(vectors)
-        ]
-        usage = None if tokens is None else EmbeddingUsage(prompt_tokens=tokens, total_tokens=tokens)
-        return EmbeddingResponse(data=data, model=request.model, usage=usage)
+        found, tokens = self._vectors(answers, cohere="texts" in bodies[0])
+        return vectors.response(request, found, tokens, self.upstream)
 
     def _vectors(self, answers: list[Any], *, cohere: bool) -> tuple[list[list[float]], int | None]:
         """And how many tokens they took, which Cohere's answers do not tell."""

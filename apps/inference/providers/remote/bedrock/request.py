@@ -7,26 +7,14 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from apps.inference.providers.remote.anthropic.lacks import JSON, Lacks
 from apps.inference.providers.remote.bedrock import claude
 from apps.inference.providers.remote.bedrock.conversation import Conversation
 from apps.inference.providers.remote.bedrock.families import Family, family
 from apps.inference.providers.remote.bedrock.tools import tooling
-from apps.inference.providers.unsupported import GeneratesConfig, to_drop
+from apps.inference.providers.unsupported import JSON, GeneratesConfig, Lacks, to_drop
 from apps.inference.schemas import ChatCompletionRequest
 from llamastack.errors import BadRequest
 
-# What Converse has no field for, with the values that ask for nothing.
-UNKNOWN: Mapping[str, tuple[Any, ...]] = {
-    "n": (1,),
-    "seed": (),
-    "logprobs": (False,),
-    "top_logprobs": (0,),
-    "frequency_penalty": (0,),
-    "presence_penalty": (0,),
-    "logit_bias": ({},),
-    "parallel_tool_calls": (True,),
-}
 # Converse's own fields, which a request may have beside OpenAI's.
 OWN: Mapping[str, type] = {
     "additionalModelRequestFields": dict,
@@ -36,7 +24,10 @@ OWN: Mapping[str, type] = {
     "promptVariables": dict,
     "requestMetadata": dict,
 }
-BEYOND = (*OWN, "top_k", "thinking", "service_tier", "safety_identifier")
+KNOWN = (
+    *("max_tokens", "max_completion_tokens", "temperature", "top_p", "stop", "tools", "tool_choice"),
+    *("response_format", "reasoning_effort", "user", "safety_identifier", "service_tier", "top_k", "thinking", *OWN),
+)
 TIERS = ("default", "flex", "priority", "reserved")
 USER = re.compile(r"[a-zA-Z0-9\s:_@$#=/+,\-.]{1,256}")
 MOST_HEAT = 1  # where OpenAI's temperature goes to 2
@@ -46,13 +37,7 @@ NOVA = {"minimal": "low", "low": "low", "medium": "medium", "high": "high"}
 def body(request: ChatCompletionRequest, upstream: str, config: GeneratesConfig) -> tuple[JSON, str | None]:
     """The body, and the name of the tool whose input is the answer. Raises UnsupportedParameter."""
     lacks, own = Lacks(upstream), family(request.model)
-    for name, neutral in UNKNOWN.items():
-        value = getattr(request, name)
-        if value is not None and value not in neutral:
-            lacks.note(name)
-    lacks.taken(request.model_extra, BEYOND, "")
-    if request.stream_options:
-        lacks.taken(request.stream_options.model_extra, ("include_obfuscation",), "stream_options.")
+    lacks.fields(request, KNOWN)
     talk = Conversation(request.messages, lacks)
     tools = tooling(request, talk.called, own, lacks)
     made: JSON = {"messages": talk.turns, **tools.body, **_own(request)}
@@ -127,10 +112,8 @@ def _extras(request: ChatCompletionRequest, own: Family, lacks: Lacks, made: JSO
     elif tier not in (None, "auto"):
         lacks.note("service_tier")
     for name, who in (("user", request.user), ("safety_identifier", extra.get("safety_identifier"))):
-        if who and isinstance(who, str) and USER.fullmatch(who):
+        if isinstance(who, str) and USER.fullmatch(who):  # a hint: what Bedrock would not take is not sent
             made["requestMetadata"] = {name: who} | made.get("requestMetadata", {})
-        elif who:
-            lacks.note(name)
 
 
 def _top_k(top_k: Any, own: Family, lacks: Lacks, made: JSON) -> None:

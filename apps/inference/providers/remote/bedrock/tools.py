@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import orjson
 
-from apps.inference.providers.remote.anthropic.lacks import JSON, Lacks
 from apps.inference.providers.remote.anthropic.schemas import any_object, closed
 from apps.inference.providers.remote.bedrock.content import MARK, cache_point
 from apps.inference.providers.remote.bedrock.families import Family
+from apps.inference.providers.unsupported import JSON, Lacks
 from apps.inference.schemas import (
     AllowedToolsChoice,
     ChatCompletionRequest,
@@ -68,15 +68,13 @@ def _tools(request: ChatCompletionRequest, family: Family, lacks: Lacks) -> list
 
 
 def _tool(tool: FunctionTool, where: str, family: Family, lacks: Lacks) -> list[JSON]:
-    function, extra = tool.function, tool.model_extra or {}
-    lacks.taken(extra, (MARK,), f"{where}.")
-    lacks.taken(function.model_extra, (), f"{where}.function.")
+    function, marks = tool.function, lacks.of_tool(tool, where, (MARK,))
     spec = _spec(function.name, function.description, function.parameters or ANYTHING)
     if function.strict and family.follows_schemas:
         spec["toolSpec"] |= {"strict": True, "inputSchema": {"json": closed(spec["toolSpec"]["inputSchema"]["json"])}}
     elif function.strict:
         lacks.note(f"{where}.function.strict")
-    return [spec, *cache_point(extra.get(MARK), f"{where}.{MARK}")]
+    return [spec, *cache_point(marks.get(MARK), f"{where}.{MARK}")]
 
 
 def _spec(name: str, description: str | None, schema: JSON) -> JSON:

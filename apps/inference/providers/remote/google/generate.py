@@ -8,9 +8,8 @@ from apps.inference.providers.remote.google import answers
 from apps.inference.providers.remote.google.settings import NEWER, generation, settings
 from apps.inference.providers.remote.google.turns import Turns
 from apps.inference.providers.remote.translation import JSON, Translation
-from apps.inference.providers.unsupported import REMEDY, GeneratesConfig, to_drop
+from apps.inference.providers.unsupported import GeneratesConfig, Lacks, to_drop
 from apps.inference.schemas import ChatCompletionRequest
-from llamastack.errors import UnsupportedParameter
 
 
 class GenerateContent(Translation):
@@ -28,30 +27,17 @@ class GenerateContent(Translation):
         *,
         older_ids: bool = True,
     ) -> None:
-        self.refused: list[UnsupportedParameter] = []
-        self.upstream = upstream
+        lacks = Lacks(upstream)
         self.choices = request.choices
         self.called: dict[int, int] = {}  # how many calls each choice of a stream has made
         method = "streamGenerateContent?alt=sse" if request.stream else "generateContent"
         newer = (generation(resource) or 0) >= NEWER
-        body = self._body(request, Turns(self._refuse, signed=newer, ids=newer or older_ids))
-        to_drop(self.refused, config)
+        body = _body(request, Turns(lacks, signed=newer, ids=newer or older_ids), lacks)
+        to_drop(lacks, config)
         super().__init__(request, f"{resource}:{method}", body)
 
     def is_reply(self, answer: JSON) -> bool:
         return not answer.keys().isdisjoint(("candidates", "promptFeedback", "usageMetadata"))
-
-    def _refuse(self, name: str) -> None:
-        self.refused.append(UnsupportedParameter(name, self.upstream, REMEDY))
-
-    def _body(self, request: ChatCompletionRequest, turns: Turns) -> JSON:
-        for place, message in enumerate(request.messages):
-            turns.add(message, f"messages[{place}]")
-        body = settings(request, self._refuse, turns.details)
-        if not turns.contents:  # Google answers no instruction alone, which is then what it is asked
-            return {"contents": [{"role": "user", "parts": turns.system}], **body}
-        instruction = {"systemInstruction": {"parts": turns.system}} if turns.system else {}
-        return {"contents": turns.contents, **instruction, **body}
 
     def whole(self, answer: JSON) -> JSON:
         choices = [self._choice(candidate, place) for place, candidate in enumerate(objects(answer.get("candidates")))]
@@ -104,3 +90,13 @@ class GenerateContent(Translation):
         choice = {"index": index, "delta": said, **reason, **answers.beyond(candidate)}
         logprobs = answers.logprobs(candidate)
         return choice if logprobs is None else choice | {"logprobs": logprobs}
+
+
+def _body(request: ChatCompletionRequest, turns: Turns, lacks: Lacks) -> JSON:
+    for place, message in enumerate(request.messages):
+        turns.add(message, f"messages[{place}]")
+    body = settings(request, lacks, turns.details)
+    if not turns.contents:  # Google answers no instruction alone, which is then what it is asked
+        return {"contents": [{"role": "user", "parts": turns.system}], **body}
+    instruction = {"systemInstruction": {"parts": turns.system}} if turns.system else {}
+    return {"contents": turns.contents, **instruction, **body}

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from typing import ClassVar
 from urllib.parse import urlencode
 
+from apps.inference.providers import vectors
 from apps.inference.providers.remote.google import embeddings
-from apps.inference.providers.remote.google.embeddings import Embeds
+from apps.inference.providers.remote.google.embeddings import Asked, Embeds
 from apps.inference.providers.remote.google.generate import GenerateContent
-from apps.inference.providers.remote.translation import JSON, Translation, parsed, reading
+from apps.inference.providers.remote.translation import JSON, Translation, reading
 from apps.inference.providers.remote.vendor import Vendor
 from apps.inference.schemas import ChatCompletionRequest, EmbeddingRequest, EmbeddingResponse
 from llamastack.call import Call
@@ -33,23 +34,21 @@ class Google(Vendor):
         """A model's address below that of the API. Raises NotFound."""
 
     @abstractmethod
-    def embeds(self, request: EmbeddingRequest) -> Iterator[Embeds]:
+    def embeds(self, asked: Asked) -> Iterator[Embeds]:
         """The calls that give the vectors of all texts, in their order."""
 
     def no_model(self, model: str) -> NotFound:
         return NotFound(f"{self.upstream} has no model '{model[:200]}'.", param="model", code="model_not_found")
 
     async def post_embedding(self, call: Call, request: EmbeddingRequest) -> EmbeddingResponse:
-        embeddings.check(request, self.upstream, self.config)
-        sent, vectors, counts = list(self.embeds(request)), [], []
+        asked = embeddings.asked(request, self.upstream, self.config)
+        sent, found, counts = list(self.embeds(asked)), [], []
         for start in range(0, len(sent), AT_ONCE):
-            for found, count in await self._at_once(call, sent[start : start + AT_ONCE]):
-                vectors += found
+            for some, count in await self._at_once(call, sent[start : start + AT_ONCE]):
+                found += some
                 counts.append(count)
         tokens = [count for count in counts if count is not None]
-        with reading(EmbeddingResponse, self.upstream):
-            told = embeddings.answered(request, vectors, sum(tokens) if len(tokens) == len(sent) else None)
-        return parsed(EmbeddingResponse, told, self.upstream)
+        return vectors.response(request, found, sum(tokens) if len(tokens) == len(sent) else None, self.upstream)
 
     async def _at_once(self, call: Call, sent: list[Embeds]) -> list[tuple[list[list[float]], int | None]]:
         """Some calls' vectors and their counts of tokens; the first that fails ends the others."""

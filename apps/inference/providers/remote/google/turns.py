@@ -7,34 +7,32 @@ https://ai.google.dev/gemini-api/docs/openai (`extra_content`).
 """
 
 from bisect import bisect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import orjson
 
 from apps.inference.providers.remote.google import media
-from apps.inference.schemas.base import Wire
+from apps.inference.providers.unsupported import JSON, Lacks
 from apps.inference.schemas.chat import ContentPart, ImagePart, Message, TextPart
 from apps.inference.schemas.tools import AnyToolCall, ToolCall
 from llamastack.errors import BadRequest
 
-JSON = dict[str, Any]
 # What Google names for calls that no Gemini made, or whose signature a client has lost: Gemini 3 takes none without.
 NO_SIGNATURE = "skip_thought_signature_validator"
 # What an assistant's message may have beside our own fields, because our answers, or OpenAI's, have it.
-ASSISTANT_FIELDS = {"reasoning_content", "thinking_blocks", "extra_content", "images", "refusal", "function_call"}
-NOTHING: tuple[object, ...] = (None, "", [], {}, False)
+ASSISTANT = ("reasoning_content", "thinking_blocks", "extra_content", "images", "refusal", "function_call")
 
 
 class Turns:
-    """Collects the messages of one request. `refuse` is told what Google has no word for; it is then left out.
+    """Collects the messages of one request. `lacks` notes what Google has no word for; it is then left out.
 
     `signed`: the model takes no call of a tool without a signature. `ids`: it takes the ids of calls; without them
     results are told apart by their order.
     """
 
-    def __init__(self, refuse: Callable[[str], None], *, signed: bool, ids: bool) -> None:
-        self.refuse = refuse
+    def __init__(self, lacks: Lacks, *, signed: bool, ids: bool) -> None:
+        self.lacks = lacks
         self.signed = signed
         self.ids = ids
         self.contents: list[JSON] = []
@@ -53,23 +51,15 @@ class Turns:
         elif message.role in ("tool", "function"):
             self._result(message, where)
         elif message.role == "user":
-            self._unknown(message, where)
+            self.lacks.of_message(message, where)
             self._turn("user", list(self._parts(message.content, f"{where}.content")))
         else:
-            self._unknown(message, where)
+            self.lacks.of_message(message, where)
             self.system += self._texts(message, where)
 
     def _turn(self, role: str, parts: list[JSON]) -> None:
         if parts:
             self.contents.append({"role": role, "parts": parts})
-
-    def _unknown(self, wire: Wire, where: str, known: frozenset[str] | set[str] = frozenset()) -> None:
-        """Refuses what a message or a part has that nothing here reads."""
-        for name, value in (wire.model_extra or {}).items():
-            if name not in known and value not in NOTHING:
-                self.refuse(f"{where}.{name}")
-        if isinstance(wire, Message) and wire.name and wire.role not in ("tool", "function"):
-            self.refuse(f"{where}.name")
 
     def _texts(self, message: Message, where: str) -> Iterator[JSON]:
         for part in self._parts(message.content, f"{where}.content"):
@@ -85,22 +75,22 @@ class Turns:
             yield self._part(part, f"{where}[{place}]")
 
     def _part(self, part: ContentPart, where: str) -> JSON:
-        self._unknown(part, where, {part.type, "extra_content"})
+        self.lacks.taken(part.model_extra, (part.type, "extra_content"), f"{where}.")
         if isinstance(part, TextPart):
             return {"text": part.text} | signature_of(part.model_extra)
         if isinstance(part, ImagePart):
-            self._unknown(part.image_url, f"{where}.image_url", {"format"})
+            self.lacks.taken(part.image_url.model_extra, ("format",), f"{where}.image_url.")
             self.details |= {part.image_url.detail or "auto"}
             return media.image(part, where) | signature_of(part.model_extra)
         if part.type == "refusal":
             return {"text": str((part.model_extra or {}).get("refusal"))}
         inner = (part.model_extra or {}).get(part.type)
-        for name in inner.keys() - media.FIELDS[part.type] if isinstance(inner, dict) else ():
-            self.refuse(f"{where}.{part.type}.{name}")
+        if isinstance(inner, dict):
+            self.lacks.taken(inner, media.FIELDS[part.type], f"{where}.{part.type}.")
         return media.other(part, where)
 
     def _assistant(self, message: Message, where: str) -> None:
-        self._unknown(message, where, ASSISTANT_FIELDS)
+        self.lacks.of_message(message, where, ASSISTANT)
         beyond = message.model_extra or {}
         spoken = [*self._parts(message.content, f"{where}.content")] if message.content else []
         if refusal := beyond.get("refusal"):
@@ -124,10 +114,9 @@ class Turns:
     def _calls(self, calls: Sequence[AnyToolCall], where: str) -> Iterator[JSON]:
         for place, call in enumerate(calls):
             if not isinstance(call, ToolCall):
-                self.refuse(f"{where}[{place}].type")
+                self.lacks.note(f"{where}[{place}].type")
                 continue
-            self._unknown(call, f"{where}[{place}]", {"extra_content", "index"})
-            self._unknown(call.function, f"{where}[{place}].function")
+            self.lacks.of_call(call, f"{where}[{place}]")
             self.calls += 1
             self.called[call.id] = self.calls, call.function.name
             args = arguments(call.function.arguments, f"{where}[{place}].function.arguments")
@@ -144,7 +133,7 @@ class Turns:
         yield {"functionCall": {"name": call["name"], "args": args}}
 
     def _result(self, message: Message, where: str) -> None:
-        self._unknown(message, where)
+        self.lacks.of_message(message, where)
         place, known = self.called.get(message.tool_call_id or "", (self.calls, None))
         if (name := known or message.name) is None:
             return  # of a call that was refused, and left out

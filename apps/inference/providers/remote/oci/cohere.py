@@ -9,15 +9,26 @@ so that they are told apart by what was called.
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
-from typing import Any
 
 import orjson
 
 from apps.inference.dialect import Malformed
 from apps.inference.providers.remote.translation import JSON, Request, Translation
-from apps.inference.providers.unsupported import REMEDY, GeneratesConfig, to_drop
-from apps.inference.schemas import ChatCompletionRequest, Message, TextPart, ToolCall
-from apps.inference.schemas.tools import AllowedToolsChoice, FunctionTool, chosen_names
+from apps.inference.providers.unsupported import GeneratesConfig, Lacks, to_drop
+from apps.inference.schemas import (
+    AllowedToolsChoice,
+    ChatCompletionRequest,
+    Function,
+    JsonSchemaFormat,
+    Message,
+    OtherFormat,
+    ResponseFormat,
+    TextPart,
+    ToolCall,
+    chosen_names,
+)
+from apps.inference.schemas.chat import ContentPart
+from apps.inference.schemas.tools import FunctionTool
 from llamastack.errors import BadRequest, UnsupportedParameter
 from llamastack.ids import new_id
 
@@ -35,27 +46,10 @@ NAMES: Mapping[str, str] = {
     "max_input_tokens": "maxInputTokens",
     "prompt_truncation": "promptTruncation",
 }
-ELSEWHERE = frozenset(
-    {
-        *("model", "messages", "stream", "stream_options", "max_tokens", "max_completion_tokens", "stop"),
-        *("tools", "tool_choice", "response_format"),
-    }
-)
-# Values that ask for nothing else than leaving the field out does.
-NEUTRAL: Mapping[str, tuple[Any, ...]] = {
-    "logit_bias": ({},),
-    "logprobs": (False,),
-    "modalities": (["text"],),
-    "n": (1,),
-    "parallel_tool_calls": (True,),
-    "top_logprobs": (0,),
-}
-NOTHING: tuple[Any, ...] = (None, [], {}, "", False)
+KNOWN = (*NAMES, "max_tokens", "max_completion_tokens", "stop", "tools", "tool_choice", "response_format")
 TYPES = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "array": "list", "object": "dict"}
 # Of Oracle's words for why an answer ended; those that are not here are the dialect's to read.
 REASONS = {"ERROR_TOXIC": "content_filter", "ERROR_LIMIT": "length", "USER_CANCEL": "error"}
-# What answers have, and clients send back.
-OF_ANSWERS = frozenset({"annotations", "citations", "extra_content", "reasoning_content", "refusal", "thinking_blocks"})
 Turn = tuple[int, Message]  # with its place in the request
 TEXT_ALONE = "Cohere's models read text alone here: leave it out."
 
@@ -67,59 +61,19 @@ def is_cohere(model: str) -> bool:
 
 def chat_request(request: ChatCompletionRequest, config: GeneratesConfig, upstream: str) -> JSON:
     """`chatRequest`. Raises UnsupportedParameter for what it has no field for."""
-    given = request.model_dump(exclude_unset=True, exclude={"messages", "tools"})
-    dropped = to_drop(_refusals(given, request, upstream), config)
-    body = {NAMES[n]: v for n, v in given.items() if n in NAMES and n not in dropped and v is not None}
-    body |= {"apiFormat": "COHERE", **_spoken(request.messages, upstream), **_tools(request)}
+    lacks = Lacks(upstream)
+    given = lacks.fields(request, KNOWN)
+    body = {NAMES[name]: value for name, value in given.items() if name in NAMES}
+    body |= {"apiFormat": "COHERE", **_spoken(request.messages, lacks), **_tools(request, lacks)}
     if request.limit is not None:
         body["maxTokens"] = request.limit
     if request.stop:
         body["stopSequences"] = [request.stop] if isinstance(request.stop, str) else request.stop
     if request.stream:
         body |= {"isStream": True, "streamOptions": {"isIncludeUsage": True}}
-    if "response_format" not in dropped:
-        body |= _form(given.get("response_format"))
+    body |= _form(request.response_format, lacks)
+    to_drop(lacks, config)
     return body
-
-
-def _refusals(given: JSON, request: ChatCompletionRequest, upstream: str) -> Iterator[UnsupportedParameter]:
-    for name, value in given.items():
-        known = name in NAMES or name in ELSEWHERE
-        if not known and value is not None and value not in NEUTRAL.get(name, ()):
-            yield UnsupportedParameter(name, upstream, REMEDY)
-    for name in _beyond(request):
-        yield UnsupportedParameter(name, upstream, REMEDY)
-    if request.tool_choice not in (None, "auto", "none") and _allowed(request) is None:
-        yield UnsupportedParameter("tool_choice", upstream, "Cohere's models choose themselves here: leave it out.")
-    if any(tool.type != "function" for tool in request.tools or ()):
-        yield UnsupportedParameter("tools", upstream, "It calls functions alone: leave other tools out.")
-    for place, function in enumerate(request.functions):
-        if function.strict:
-            yield UnsupportedParameter(f"tools[{place}].function.strict", upstream, REMEDY)
-    if (given.get("response_format") or {}).get("type", "text") not in ("text", "json_object", "json_schema"):
-        yield UnsupportedParameter("response_format", upstream, REMEDY)
-
-
-def _beyond(request: ChatCompletionRequest) -> Iterator[str]:
-    """The fields that say something, inside of messages and tools, and that Cohere has none for."""
-    for place, message in enumerate(request.messages):
-        where = f"messages[{place}]"
-        if message.name and message.role != "tool":  # a tool's is that of its call
-            yield f"{where}.name"
-        extra = message.model_extra or {}
-        answers = OF_ANSWERS if message.role == "assistant" else frozenset()
-        yield from _said(where, {name: value for name, value in extra.items() if name not in answers})
-        for index, part in enumerate(message.content if isinstance(message.content, list) else ()):
-            if part.type == "text":
-                yield from _said(f"{where}.content[{index}]", part.model_extra)
-    for place, tool in enumerate(request.tools or ()):
-        if isinstance(tool, FunctionTool):
-            yield from _said(f"tools[{place}]", tool.model_extra)
-            yield from _said(f"tools[{place}].function", tool.function.model_extra)
-
-
-def _said(where: str, extra: JSON | None) -> Iterator[str]:
-    return (f"{where}.{name}" for name, value in (extra or {}).items() if value not in NOTHING)
 
 
 def _allowed(request: ChatCompletionRequest) -> set[str] | None:
@@ -130,28 +84,38 @@ def _allowed(request: ChatCompletionRequest) -> set[str] | None:
     return set(chosen_names(choice))
 
 
-def _form(wanted: JSON | None) -> JSON:
-    if wanted is None or wanted["type"] == "text":
+def _form(wanted: ResponseFormat | None, lacks: Lacks) -> JSON:
+    if wanted is None or wanted.type == "text":
         return {}
-    schema = (wanted.get("json_schema") or {}).get("schema")
+    if isinstance(wanted, OtherFormat):
+        lacks.note("response_format")
+        return {}
+    schema = wanted.json_schema.json_schema if isinstance(wanted, JsonSchemaFormat) else None
     return {"responseFormat": {"type": "JSON_OBJECT"} | ({"schema": schema} if schema else {})}
 
 
-def _tools(request: ChatCompletionRequest) -> JSON:
-    if request.tool_choice == "none" or not request.functions:
-        return {}
+def _tools(request: ChatCompletionRequest, lacks: Lacks) -> JSON:
     allowed = _allowed(request)
-    return {
-        "tools": [
-            {
-                "name": function.name,
-                "description": function.description or function.name,
-                "parameterDefinitions": _parameters(function.parameters or {}),
-            }
-            for function in request.functions
-            if allowed is None or function.name in allowed
-        ]
-    }
+    if request.tool_choice not in (None, "auto", "none") and allowed is None:
+        lacks.note("tool_choice", "Cohere's models choose themselves here: leave it out.")
+    made: list[JSON] = []
+    for place, tool in enumerate(request.tools or ()):
+        where = f"tools[{place}]"
+        if not isinstance(tool, FunctionTool):
+            lacks.note(f"{where}.type", "It calls functions alone: leave other tools out.")
+            continue
+        lacks.of_tool(tool, where)
+        if tool.function.strict:
+            lacks.note(f"{where}.function.strict")
+        if allowed is None or tool.function.name in allowed:
+            made.append(_tool(tool.function))
+    return {"tools": made} if made and request.tool_choice != "none" else {}
+
+
+def _tool(function: Function) -> JSON:
+    described = function.description or function.name
+    definitions = _parameters(function.parameters or {})
+    return {"name": function.name, "description": described, "parameterDefinitions": definitions}
 
 
 def _parameters(schema: JSON) -> JSON:
@@ -173,20 +137,20 @@ def _parameter(of: JSON) -> JSON:
     return {"description": " ".join(filter(None, words)), "type": known or "str"}
 
 
-def _spoken(messages: list[Message], upstream: str) -> JSON:
+def _spoken(messages: list[Message], lacks: Lacks) -> JSON:
     """What is to be answered, and what was said before."""
     called = {call.id: call for turn in messages for call in turn.tool_calls or () if isinstance(call, ToolCall)}
     turns = _ordered(messages, called)
     last = len(turns)
     while last and turns[last - 1][1].role == "tool":
         last -= 1
-    results = [_result(turn, called, place, upstream) for place, turn in turns[last:]]
+    results = [_result(turn, called, place, lacks) for place, turn in turns[last:]]
     if results:
-        return {"message": "", "chatHistory": _history(turns[:last], called, upstream), "toolResults": results}
+        return {"message": "", "chatHistory": _history(turns[:last], called, lacks), "toolResults": results}
     if messages[-1].role != "user":
         raise BadRequest("Cohere's models answer a user or the results of tools: end with one.", param="messages")
-    asked = _text(messages[-1], len(messages) - 1, upstream)
-    return {"message": asked, "chatHistory": _history(turns[:-1], called, upstream)}
+    asked = _text(messages[-1], len(messages) - 1, lacks)
+    return {"message": asked, "chatHistory": _history(turns[:-1], called, lacks)}
 
 
 def _ordered(messages: list[Message], called: Mapping[str, ToolCall]) -> list[Turn]:
@@ -200,34 +164,45 @@ def _ordered(messages: list[Message], called: Mapping[str, ToolCall]) -> list[Tu
     return [turn for _, run in runs for turn in sorted(run, key=of_call)]
 
 
-def _history(turns: list[Turn], called: Mapping[str, ToolCall], upstream: str) -> list[JSON]:
+def _history(turns: list[Turn], called: Mapping[str, ToolCall], lacks: Lacks) -> list[JSON]:
     history: list[JSON] = []
     for place, turn in turns:
         match turn.role:
             case "tool":
-                result = _result(turn, called, place, upstream)
+                result = _result(turn, called, place, lacks)
                 if history and history[-1]["role"] == "TOOL":
                     history[-1]["toolResults"].append(result)
                 else:
                     history.append({"role": "TOOL", "toolResults": [result]})
             case "assistant":
-                said = {"role": "CHATBOT", "message": _text(turn, place, upstream)}
-                calls = [_called(call) for call in turn.tool_calls or () if isinstance(call, ToolCall)]
+                said = {"role": "CHATBOT", "message": _text(turn, place, lacks)}
+                calls = list(_calls(turn, f"messages[{place}]", lacks))
                 history.append(said | ({"toolCalls": calls} if calls else {}))
             case "system" | "developer":
-                history.append({"role": "SYSTEM", "message": _text(turn, place, upstream)})
+                history.append({"role": "SYSTEM", "message": _text(turn, place, lacks)})
             case "user":
-                history.append({"role": "USER", "message": _text(turn, place, upstream)})
+                history.append({"role": "USER", "message": _text(turn, place, lacks)})
             case role:
-                raise UnsupportedParameter(f"messages[{place}].role", upstream, f"It knows no '{role}'.")
+                raise UnsupportedParameter(f"messages[{place}].role", lacks.upstream, f"It knows no '{role}'.")
     return history
 
 
-def _result(turn: Message, called: Mapping[str, ToolCall], place: int, upstream: str) -> JSON:
+def _result(turn: Message, called: Mapping[str, ToolCall], place: int, lacks: Lacks) -> JSON:
     call = called.get(turn.tool_call_id or "")
     if call is None:
-        raise UnsupportedParameter(f"messages[{place}].tool_call_id", upstream, "It takes results of functions alone.")
-    return {"call": _called(call), "outputs": [{"output": _text(turn, place, upstream)}]}
+        raise UnsupportedParameter(
+            f"messages[{place}].tool_call_id", lacks.upstream, "It takes results of functions alone."
+        )
+    return {"call": _called(call), "outputs": [{"output": _text(turn, place, lacks)}]}
+
+
+def _calls(turn: Message, where: str, lacks: Lacks) -> Iterator[JSON]:
+    for place, call in enumerate(turn.tool_calls or ()):
+        if isinstance(call, ToolCall):
+            lacks.of_call(call, f"{where}.tool_calls[{place}]")
+            yield _called(call)
+        else:
+            lacks.note(f"{where}.tool_calls[{place}].type")
 
 
 def _called(call: ToolCall) -> JSON:
@@ -240,16 +215,19 @@ def _called(call: ToolCall) -> JSON:
     return {"name": call.function.name, "parameters": arguments}
 
 
-def _text(turn: Message, place: int, upstream: str) -> str:
+def _text(turn: Message, place: int, lacks: Lacks) -> str:
+    where = f"messages[{place}]"
+    refusal = lacks.of_message(turn, where, ("refusal",) if turn.role == "assistant" else ()).get("refusal")
     if not isinstance(turn.content, list):
-        return turn.content or ""
-    for index, part in enumerate(turn.content):
-        if part.type not in ("text", "refusal"):
-            raise UnsupportedParameter(f"messages[{place}].content[{index}]", upstream, TEXT_ALONE)
-    return "\n".join(
-        part.text if isinstance(part, TextPart) else str((part.model_extra or {}).get("refusal", ""))
-        for part in turn.content
-    )
+        return turn.content or str(refusal or "")
+    return "\n".join(_words(part, f"{where}.content[{index}]", lacks) for index, part in enumerate(turn.content))
+
+
+def _words(part: ContentPart, where: str, lacks: Lacks) -> str:
+    if part.type not in ("text", "refusal"):
+        raise UnsupportedParameter(where, lacks.upstream, TEXT_ALONE)
+    lacks.taken(part.model_extra, ("refusal",), f"{where}.")
+    return part.text if isinstance(part, TextPart) else str((part.model_extra or {}).get("refusal", ""))
 
 
 class Chatted(Translation):

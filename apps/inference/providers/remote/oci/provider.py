@@ -22,7 +22,7 @@ from apps.inference.providers.remote.oci import cohere
 from apps.inference.providers.remote.oci.signing import AuthType, imported, signatures
 from apps.inference.providers.remote.openai_compatible import OpenAICompatible, OpenAICompatibleConfig
 from apps.inference.providers.remote.translation import JSON, Request, Translation, parsed
-from apps.inference.providers.unsupported import REMEDY, to_drop
+from apps.inference.providers.unsupported import Lacks, to_drop
 from apps.inference.schemas import (
     ChatCompletionRequest,
     CompletionRequest,
@@ -34,7 +34,7 @@ from apps.inference.schemas import (
 from apps.registry.schemas import ModelType, ProviderModel
 from llamastack.call import Call
 from llamastack.egress import Signer
-from llamastack.errors import NotSupported, StackError, UnsupportedParameter, UpstreamError
+from llamastack.errors import NotSupported, StackError, UpstreamError
 from llamastack.providers import ProviderUnavailable
 
 DOOR, NATIVE = "openai/v1", "20231130/actions"
@@ -141,7 +141,7 @@ class OCI(OpenAICompatible):
 
     async def post_embedding(self, call: Call, request: EmbeddingRequest) -> EmbeddingResponse:
         texts = vectors.texts(request, self.upstream)
-        own = self._own(request, {"input", "encoding_format"}, OF_EMBEDDINGS)
+        own = self._own(request, OF_EMBEDDINGS)
         found: list[Any] = []
         tokens: int | None = None
         for start in range(0, len(texts), MOST_TEXTS):
@@ -157,7 +157,7 @@ class OCI(OpenAICompatible):
         body: JSON = {
             "input": reranking.query_text(request, self.upstream),
             "documents": reranking.item_texts(request, self.upstream),
-            **self._own(request, {"query", "items", "max_num_results"}, OF_RANKINGS),
+            **self._own(request, OF_RANKINGS),
         }
         if request.max_num_results is not None:
             body["topN"] = min(request.max_num_results, len(request.items))
@@ -166,13 +166,12 @@ class OCI(OpenAICompatible):
         results = parsed(reranking.Results, {"results": ranks}, self.upstream).results
         return reranking.ranked(results, request, self.upstream)
 
-    def _own(self, request: EmbeddingRequest | RerankRequest, said: set[str], known: Mapping[str, str]) -> JSON:
-        """Oracle's own fields of a request. Raises UnsupportedParameter for others, such as `user`."""
-        given = request.model_dump(exclude_unset=True, exclude={"model", *said})
-        fields = {name: value for name, value in given.items() if value is not None}
-        refused = (UnsupportedParameter(n, self.upstream, REMEDY) for n in fields.keys() - known.keys())
-        dropped = to_drop(refused, self.config)
-        return {known[name]: value for name, value in fields.items() if name not in dropped}
+    def _own(self, request: EmbeddingRequest | RerankRequest, known: Mapping[str, str]) -> JSON:
+        """Oracle's own fields of a request. Raises UnsupportedParameter for others."""
+        lacks = Lacks(self.upstream)
+        own = lacks.renamed(request, known)
+        to_drop(lacks, self.config)
+        return own
 
     async def _native(self, call: Call, operation: str, request: Request, body: JSON, content: str) -> JSON:
         """The answer of Oracle's own API to a call, whose `content` is a list."""

@@ -13,7 +13,7 @@ from pydantic import Field, SecretStr
 
 from apps.inference.dialect import mended_embeddings
 from apps.inference.providers.remote.google import Google, embeddings
-from apps.inference.providers.remote.google.embeddings import Embeds
+from apps.inference.providers.remote.google.embeddings import Asked, Embeds
 from apps.inference.providers.remote.google.generate import GenerateContent
 from apps.inference.providers.remote.tokens import Tokens
 from apps.inference.providers.remote.translation import JSON, Request, Translation, parsed
@@ -148,10 +148,10 @@ class VertexAI(Google):
         answer = await self.reply(call, asked, await self.answer(call, asked))
         return parsed(EmbeddingResponse, mended_embeddings(answer, request.model), self.upstream)
 
-    def embeds(self, request: EmbeddingRequest) -> Iterator[Embeds]:
-        resource = self.resource(request.model)
+    def embeds(self, asked: Asked) -> Iterator[Embeds]:
+        resource = self.resource(asked.request.model)
         single = embeddings.embeds_one_by_one(resource.rpartition("/")[2])
-        return embeddings.singles(request, resource) if single else embeddings.predictions(request, resource)
+        return embeddings.singles(asked, resource) if single else embeddings.predictions(asked, resource)
 
     async def listed(self) -> list[JSON]:
         if self.config.allowed_models is not None:

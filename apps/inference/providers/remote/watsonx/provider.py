@@ -22,7 +22,7 @@ from apps.inference.providers.remote.translation import JSON, Request, Translati
 from apps.inference.providers.remote.vendor import Vendor, VendorConfig
 from apps.inference.providers.remote.watsonx import request as requests
 from apps.inference.providers.remote.watsonx.answer import Chatted, Generated
-from apps.inference.providers.unsupported import REMEDY, to_drop
+from apps.inference.providers.unsupported import Lacks, to_drop
 from apps.inference.schemas import (
     ChatCompletionRequest,
     Completion,
@@ -36,7 +36,7 @@ from apps.inference.schemas import (
 from apps.registry.schemas import ModelType, ProviderModel
 from llamastack.call import Call
 from llamastack.egress.network import NetworkConfig, TimeoutConfig
-from llamastack.errors import BadRequest, UnsupportedParameter, UpstreamError
+from llamastack.errors import BadRequest, UpstreamError
 from llamastack.provider_data import ApiKey
 
 VERSION = "2024-03-13"  # the date of the API that LiteLLM has long asked for
@@ -52,8 +52,7 @@ TYPES: tuple[tuple[str, ModelType], ...] = (
     ("embedding", "embedding"),
     ("rerank", "rerank"),
 )
-# Fields of IBM's own, inside `parameters` there.
-OF_EMBEDDINGS = OF_RANKINGS = frozenset({"truncate_input_tokens"})
+PARAMETERS = ("truncate_input_tokens",)  # IBM's own, of embeddings and of rankings
 
 
 class WatsonXConfig(VendorConfig):
@@ -175,7 +174,7 @@ class WatsonX(Vendor):
 
     async def post_embedding(self, call: Call, request: EmbeddingRequest) -> EmbeddingResponse:
         texts = vectors.texts(request, self.upstream)
-        body = {"inputs": texts} | self._parameters(request, {"input", "encoding_format"}, OF_EMBEDDINGS)
+        body = {"inputs": texts} | self._parameters(request)
         answer = await self._results(call, "embeddings", request, body)
         found = [result.get("embedding") for result in answer["results"]]
         return vectors.response(request, found, answer.get("input_token_count"), self.upstream)
@@ -183,19 +182,18 @@ class WatsonX(Vendor):
     async def rerank(self, call: Call, request: RerankRequest) -> RerankResponse:
         query, items = reranking.query_text(request, self.upstream), reranking.item_texts(request, self.upstream)
         body: JSON = {"query": query, "inputs": [{"text": item} for item in items]}
-        body |= self._parameters(request, {"query", "items", "max_num_results"}, OF_RANKINGS)
+        body |= self._parameters(request)
         if request.max_num_results is not None:
             most = {"return_options": {"top_n": min(request.max_num_results, len(items))}}
             body["parameters"] = body.get("parameters", {}) | most
         answer = await self._results(call, "rerank", request, body)
         return reranking.ranked(parsed(reranking.Results, answer, self.upstream).results, request, self.upstream)
 
-    def _parameters(self, request: EmbeddingRequest | RerankRequest, said: set[str], known: frozenset[str]) -> JSON:
+    def _parameters(self, request: EmbeddingRequest | RerankRequest) -> JSON:
         """IBM's own fields of a request. Raises UnsupportedParameter for others, such as `dimensions`."""
-        given = request.model_dump(exclude_unset=True, exclude={"model", *said})
-        fields = {name: value for name, value in given.items() if value is not None}
-        to_drop((UnsupportedParameter(name, self.upstream, REMEDY) for name in fields.keys() - known), self.config)
-        kept = {name: fields[name] for name in fields.keys() & known}
+        lacks = Lacks(self.upstream)
+        kept = lacks.fields(request, PARAMETERS)
+        to_drop(lacks, self.config)
         return {"parameters": kept} if kept else {}
 
     async def _results(self, call: Call, operation: str, request: Request, body: JSON) -> JSON:

@@ -5,65 +5,68 @@ https://github.com/IBM/watsonx-ai-java-sdk (TextChatRequest, TextGenerationParam
 https://ibm.github.io/watsonx-ai-node-sdk (TextChatParams). What stands in neither is refused by name.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable
 from typing import Any
 
-from apps.inference.providers.remote.translation import JSON
-from apps.inference.providers.unsupported import REMEDY, GeneratesConfig, to_drop
-from apps.inference.schemas import ChatCompletionRequest, CompletionRequest
-from llamastack.errors import UnsupportedParameter
+from apps.inference.providers.unsupported import JSON, GeneratesConfig, Lacks, to_drop
+from apps.inference.schemas import (
+    ChatCompletionRequest,
+    CompletionRequest,
+    ImagePart,
+    Message,
+    TextPart,
+    ToolCall,
+)
+from apps.inference.schemas.chat import ContentPart
+from apps.inference.schemas.tools import AnyToolCall, FunctionTool, Tool
+from llamastack.errors import BadRequest, UnsupportedParameter
 
 # What a chat may have: the last two lines are IBM's own.
 OF_CHATS = frozenset(
     {
-        *("frequency_penalty", "logit_bias", "logprobs", "max_completion_tokens", "max_tokens", "messages", "n"),
+        *("frequency_penalty", "logit_bias", "logprobs", "max_completion_tokens", "max_tokens", "n"),
         *("presence_penalty", "reasoning_effort", "response_format", "seed", "stop", "temperature", "tool_choice"),
         *("tools", "top_logprobs", "top_p"),
         *("chat_template_kwargs", "context", "crypto", "guided_choice", "guided_grammar", "guided_json"),
         *("guided_regex", "include_reasoning", "length_penalty", "moderations", "repetition_penalty", "time_limit"),
     }
 )
-OF_COMPLETIONS = frozenset({"prompt", "max_tokens", "temperature", "top_p", "stop", "seed", "moderations", "crypto"})
+OF_COMPLETIONS = frozenset({"max_tokens", "temperature", "top_p", "stop", "seed", "moderations", "crypto"})
 PARAMETERS = frozenset(
     {
         *("length_penalty", "min_new_tokens", "repetition_penalty", "return_options", "time_limit", "top_k"),
         "truncate_input_tokens",
     }
 )
-# Said otherwise: by the path, by the name of the model, and a stream's usage always comes.
-SAID_OTHERWISE = frozenset({"model", "stream", "stream_options"})
-# Values that ask for nothing else than leaving the field out does.
-NEUTRAL: Mapping[str, tuple[Any, ...]] = {
-    "parallel_tool_calls": (True,),
-    "best_of": (0, 1),
-    "echo": (False,),
-    "frequency_penalty": (0,),
-    "logit_bias": ({},),
-    "modalities": (["text"],),
-    "n": (1,),
-    "presence_penalty": (0,),
-    "suffix": ("",),
-}
+OF_MESSAGES = {"assistant": ("name", "refusal")}
+OF_SOUNDS = ("data", "format")
 FORMATS = ("text", "json_object", "json_schema")
 MAX_TOKENS = 16  # OpenAI's default for a completion
 
 
 def chat(request: ChatCompletionRequest, config: GeneratesConfig, upstream: str) -> JSON:
     """The body but for the model and whom it is charged to."""
-    given = request.model_dump(exclude_unset=True)
-    body = _kept(given, OF_CHATS, config, upstream, _of_messages(given, upstream), _of_tools(given, upstream))
-    body["messages"] = [_message(message) for message in body["messages"]]
+    lacks = Lacks(upstream)
+    named = lacks.fields(request, OF_CHATS)
+    given = request.model_dump(exclude_unset=True, include=named.keys() - {"tools"})
+    body = given | {"messages": [_message(one, f"messages[{n}]", lacks) for n, one in enumerate(request.messages)]}
     if isinstance(body.get("stop"), str):
         body["stop"] = [body["stop"]]
-    if tools := [_tool(tool) for tool in body.pop("tools", ()) if tool["type"] == "function"]:
+    if body.get("response_format", {}).get("type", "text") not in FORMATS:
+        lacks.note("response_format")
+        del body["response_format"]
+    if tools := _tools(request.tools or (), lacks):
         body["tools"] = tools
-    return body | _choice(body.pop("tool_choice", None), body.get("tools"))
+    body |= _choice(body.pop("tool_choice", None), tools, lacks)
+    to_drop(lacks, config)
+    return body
 
 
 def completion(request: CompletionRequest, config: GeneratesConfig, upstream: str) -> JSON:
     """The same of /ml/v1/text/generation, whose defaults are not OpenAI's: IBM's are 20 tokens, and the most likely."""
-    given = request.model_dump(exclude_unset=True)
-    body = _kept(given, OF_COMPLETIONS | PARAMETERS, config, upstream)
+    lacks = Lacks(upstream)
+    body = lacks.fields(request, OF_COMPLETIONS | PARAMETERS)
+    to_drop(lacks, config)
     parameters = {name: body[name] for name in PARAMETERS & body.keys()}
     parameters["max_new_tokens"] = MAX_TOKENS if request.max_tokens is None else request.max_tokens
     parameters |= _drawn(body)
@@ -75,68 +78,69 @@ def completion(request: CompletionRequest, config: GeneratesConfig, upstream: st
     return {"input": _text(request.prompt, upstream), "parameters": parameters, **own}
 
 
-def _kept(
-    given: JSON, known: frozenset[str], config: GeneratesConfig, upstream: str, *more: Iterator[UnsupportedParameter]
-) -> JSON:
-    """The fields to send. Raises UnsupportedParameter for any that IBM does not name."""
-    said = {name: value for name, value in given.items() if value is not None and name not in SAID_OTHERWISE}
-    fields = {n: v for n, v in said.items() if n in known or v not in NEUTRAL.get(n, ())}
-
-    def refusals() -> Iterator[UnsupportedParameter]:
-        for name in fields.keys() - known:
-            yield UnsupportedParameter(name, upstream, REMEDY)
-        if (fields.get("response_format") or {}).get("type", "text") not in FORMATS:
-            yield UnsupportedParameter("response_format", upstream, REMEDY)
-        for refused in more:
-            yield from refused
-
-    dropped = to_drop(refusals(), config)
-    return {name: value for name, value in fields.items() if name not in dropped}
+def _message(message: Message, where: str, lacks: Lacks) -> JSON:
+    if message.role == "function":
+        raise UnsupportedParameter(f"{where}.role", lacks.upstream, "Send the result as a 'tool' message.")
+    made: JSON = {"role": "system" if message.role == "developer" else message.role}
+    named = {"name": message.name, "tool_call_id": message.tool_call_id}
+    made |= {name: value for name, value in named.items() if value is not None}
+    made |= lacks.of_message(message, where, OF_MESSAGES.get(message.role, ("name",)))
+    if isinstance(message.content, str):
+        made["content"] = message.content
+    elif message.content is not None:
+        made["content"] = [_part(part, f"{where}.content[{n}]", lacks) for n, part in enumerate(message.content)]
+    if calls := [_call(call, f"{where}.tool_calls[{n}]", lacks) for n, call in enumerate(message.tool_calls or ())]:
+        made["tool_calls"] = [call for call in calls if call]
+    return made
 
 
-def _of_messages(given: JSON, upstream: str) -> Iterator[UnsupportedParameter]:
-    """These cannot be left out of a conversation: they raise whatever the config says."""
-    for place, message in enumerate(given["messages"]):
-        if message["role"] == "function":
-            raise UnsupportedParameter(f"messages[{place}].role", upstream, "Send the result as a 'tool' message.")
-        for index, part in enumerate(message["content"] if isinstance(message.get("content"), list) else ()):
-            if part["type"] == "file":
-                where = f"messages[{place}].content[{index}]"
-                raise UnsupportedParameter(where, upstream, "Send the file's text, or its pages as images.")
-    yield from ()
+def _part(part: ContentPart, where: str, lacks: Lacks) -> JSON:
+    """An assistant's refusal is what it said. What cannot be said cannot be left out either."""
+    extra = part.model_extra or {}
+    if part.type == "file":
+        raise UnsupportedParameter(where, lacks.upstream, "Send the file's text, or its pages as images.")
+    lacks.taken(extra, (part.type,), f"{where}.")
+    if isinstance(part, TextPart):
+        return {"type": "text", "text": part.text}
+    if isinstance(part, ImagePart):
+        lacks.taken(part.image_url.model_extra, (), f"{where}.image_url.")
+        detail = {"detail": part.image_url.detail} if part.image_url.detail else {}
+        return {"type": "image_url", "image_url": {"url": part.image_url.url, **detail}}
+    if part.type == "refusal":
+        return {"type": "text", "text": str(extra.get("refusal") or "")}
+    sound = extra.get("input_audio")
+    if not isinstance(sound, dict):
+        raise BadRequest(f"'{where}.input_audio' is missing, or no object.", param=f"{where}.input_audio")
+    return {"type": "input_audio", "input_audio": lacks.taken(sound, OF_SOUNDS, f"{where}.input_audio.")}
 
 
-def _of_tools(given: JSON, upstream: str) -> Iterator[UnsupportedParameter]:
-    for place, tool in enumerate(given.get("tools") or ()):
-        if tool["type"] != "function":
-            yield UnsupportedParameter(f"tools[{place}]", upstream, REMEDY)
-        elif tool["function"].get("strict"):
-            yield UnsupportedParameter(f"tools[{place}].function.strict", upstream, REMEDY)
-    choice = given.get("tool_choice")
-    if isinstance(choice, dict) and choice["type"] not in ("function", "allowed_tools"):
-        yield UnsupportedParameter("tool_choice", upstream, REMEDY)
+def _call(call: AnyToolCall, where: str, lacks: Lacks) -> JSON | None:
+    if not isinstance(call, ToolCall):
+        lacks.note(f"{where}.type")
+        return None
+    lacks.of_call(call, where)
+    function = {"name": call.function.name, "arguments": call.function.arguments}
+    return {"id": call.id, "type": "function", "function": function}
 
 
-def _message(message: JSON) -> JSON:
-    role = "system" if message["role"] == "developer" else message["role"]
-    kept = {name: value for name, value in message.items() if value is not None} | {"role": role}
-    if isinstance(kept.get("content"), list):
-        kept["content"] = [_part(part) for part in kept["content"]]
-    return kept
-
-
-def _part(part: JSON) -> JSON:
-    """An assistant's refusal is what it said."""
-    return {"type": "text", "text": part.get("refusal", "")} if part["type"] == "refusal" else part
-
-
-def _tool(tool: JSON) -> JSON:
+def _tools(tools: Iterable[Tool], lacks: Lacks) -> list[JSON]:
     """Without `strict`, which it does not know."""
-    function = {name: value for name, value in tool["function"].items() if name != "strict"}
-    return tool | {"function": function}
+    made: list[JSON] = []
+    for place, tool in enumerate(tools):
+        where = f"tools[{place}]"
+        if not isinstance(tool, FunctionTool):
+            lacks.note(f"{where}.type")
+            continue
+        lacks.of_tool(tool, where)
+        if tool.function.strict:
+            lacks.note(f"{where}.function.strict")
+        told = {"name": tool.function.name, "description": tool.function.description}
+        function = told | {"parameters": tool.function.parameters}
+        made.append({"type": "function", "function": {n: value for n, value in function.items() if value is not None}})
+    return made
 
 
-def _choice(choice: Any, tools: list[JSON] | None) -> JSON:
+def _choice(choice: Any, tools: list[JSON], lacks: Lacks) -> JSON:
     """`tool_choice` names one function; everything else is `tool_choice_option`. Some of the tools are fewer tools."""
     if choice is None:
         return {}
@@ -144,10 +148,13 @@ def _choice(choice: Any, tools: list[JSON] | None) -> JSON:
         return {"tool_choice_option": choice}
     if choice["type"] == "function":
         return {"tool_choice": choice}
+    if choice["type"] != "allowed_tools":
+        lacks.note("tool_choice")
+        return {}
     allowed = choice["allowed_tools"]
     names = {tool["function"]["name"] for tool in allowed["tools"] if tool["type"] == "function"}
     return {
-        "tools": [tool for tool in tools or () if tool["function"]["name"] in names],
+        "tools": [tool for tool in tools if tool["function"]["name"] in names],
         "tool_choice_option": allowed["mode"],
     }
 
