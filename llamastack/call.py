@@ -1,22 +1,34 @@
 """Who asks, and until when: the first argument of every protocol method."""
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
 from llamastack.ids import new_id
 from llamastack.provider_data import ProviderData
 
+if TYPE_CHECKING:
+    from llamastack.snapshot import Place
+
 DEFAULT_TENANT = "default"
 SHARED_TENANT = "*"
 SERVED_BY = "X-LlamaStack-Served-By"
+CLIENT_GONE = 499  # as nginx says it: who asked did not wait for the end
+
+Operation = Literal["chat", "completion", "embedding", "rerank"]
+Lane = Literal["django", "fast"]
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """An authenticated caller. `tenant` is a hard partition; `name` becomes the owner of rows it creates."""
+    """An authenticated caller. `tenant` is a hard partition; `name` becomes the owner of rows it creates.
+
+    `key` is what the API key begins with that told who it is, where one did.
+    """
 
     name: str
     tenant: str = DEFAULT_TENANT
     scopes: frozenset[str] = frozenset()
+    key: str = field(default="", compare=False)
 
     @property
     def is_admin(self) -> bool:
@@ -46,3 +58,28 @@ class Call:
     provider_data: ProviderData = field(default_factory=ProviderData, repr=False)
     deadline: float | None = None
     served: Served = field(default_factory=Served, compare=False)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How a call went that was admitted: what its usage record is made of, filled in while it goes.
+
+    `model` is the registered name, `place` where the call was sent last. Tokens are None where nobody has told them;
+    `estimated` says that they were counted here. It is `whole` once all of the answer has come: one that broke off, or
+    whose client has gone, is not. `status` is the answer's, or that of the error that ended it, whose code is `error`.
+    """
+
+    operation: Operation
+    model: str
+    place: "Place | None" = None
+    status: int = 200
+    error: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    streamed: bool = False
+    whole: bool = False
+    estimated: bool = False
+    seconds: float = 0.0
+    lane: Lane = "django"

@@ -42,7 +42,7 @@ class Watch:
         self.stalls = Stalls(self.loop.time())
         self._ticks = 0
         self._next: asyncio.TimerHandle | None = None
-        self._told = {metrics.stored_lost: 0}
+        self._told = dict.fromkeys((metrics.stored_lost, metrics.usage_lost, metrics.usage_waits), 0)
 
     def start(self) -> None:
         """In a server's process. Others, which only hold a stack, have no figures that anybody reads."""
@@ -77,6 +77,8 @@ class Watch:
         metrics.calls_in_flight.set(live.pool.in_flight)
         metrics.queue_rows.set(flusher.rows)
         self._add(metrics.stored_lost, flusher.dropped)
+        self._add(metrics.usage_lost, flusher.lost)
+        self._add(metrics.usage_waits, flusher.waits)
         providers = live.snapshot.providers
         metrics.set_down({(each.tenant, each.provider_id): live.pool.refuses(key) for key, each in providers.items()})
         metrics.worker_cpu_seconds.set(time.process_time())

@@ -1,7 +1,9 @@
-"""Who owns a row, when it changed, and the users and API keys that are let in."""
+"""Who owns a row, when it changed, the users and API keys that are let in, and what they have used."""
 
 import hashlib
 import secrets
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, ClassVar, Self
 
 from django.contrib.auth.models import AbstractUser
@@ -9,6 +11,7 @@ from django.db import models, transaction
 from django.utils import timezone
 
 from llamastack.call import DEFAULT_TENANT, SHARED_TENANT, Principal
+from llamastack.rows import Table
 
 
 class User(AbstractUser):
@@ -136,8 +139,82 @@ class ApiKey(Owned, Versioned):
 
     @property
     def principal(self) -> Principal:
-        return Principal(self.owner, self.tenant, frozenset({"admin"} if self.admin else ()))
+        return Principal(self.owner, self.tenant, frozenset({"admin"} if self.admin else ()), self.prefix)
 
 
 def digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
+
+
+class UsageQuerySet(OwnedQuerySet):
+    def visible_to(self, principal: Principal) -> Self:
+        """Rows of the principal's tenant."""
+        return self.filter(tenant=principal.tenant)
+
+
+class Usage(Owned):
+    """One call that was admitted: who asked, who was asked for it, how it ended, and the tokens it took.
+
+    `created_at` is when it ended, and `seconds` how long it took. Tokens are null where nobody has told them. `error`
+    is the code of the error that ended it; `whole` and `estimated` are as an Outcome has them.
+    """
+
+    tenant = models.CharField(max_length=255, default=DEFAULT_TENANT)
+    owner = models.CharField(max_length=255)
+    api_key = models.CharField("API key", max_length=16, help_text="What it begins with, where one was used.")
+    request_id = models.CharField(max_length=64)
+    created_at = models.DateTimeField()
+    lane = models.CharField(max_length=8)
+    operation = models.CharField(max_length=16)
+    model = models.CharField(max_length=255)
+    provider_id = models.CharField(max_length=255)
+    provider_model_id = models.CharField(max_length=255)
+    status = models.SmallIntegerField()
+    error = models.CharField(max_length=64)
+    input_tokens = models.BigIntegerField(null=True)
+    output_tokens = models.BigIntegerField(null=True)
+    cached_tokens = models.BigIntegerField(null=True)
+    reasoning_tokens = models.BigIntegerField(null=True)
+    streamed = models.BooleanField()
+    whole = models.BooleanField()
+    estimated = models.BooleanField()
+    seconds = models.FloatField()
+
+    objects: ClassVar[Any] = UsageQuerySet.as_manager()
+
+    class Meta:
+        verbose_name_plural = "usage"
+        indexes = [
+            models.Index(fields=("tenant", "created_at"), name="usage_of_tenant"),
+            models.Index(fields=("owner", "created_at"), name="usage_of_owner"),
+        ]
+
+    def __str__(self) -> str:
+        return self.request_id
+
+
+@dataclass(slots=True)
+class UsageRecord:
+    """A row of `Usage` on its way there."""
+
+    table: ClassVar[Table] = Table(Usage)
+    tenant: str
+    owner: str
+    api_key: str
+    request_id: str
+    created_at: datetime
+    lane: str
+    operation: str
+    model: str
+    provider_id: str
+    provider_model_id: str
+    status: int
+    error: str
+    input_tokens: int | None
+    output_tokens: int | None
+    cached_tokens: int | None
+    reasoning_tokens: int | None
+    streamed: bool
+    whole: bool
+    estimated: bool
+    seconds: float

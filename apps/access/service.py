@@ -2,20 +2,22 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import islice
 
 from django.http import HttpRequest
 from django.utils import timezone
 
 from apps.access.choice import by_affinity, drawn, in_order
-from apps.access.models import digest
+from apps.access.models import UsageRecord, digest
 from llamastack.apis import Api
-from llamastack.call import ANONYMOUS_ADMIN, Call, Principal
+from llamastack.call import ANONYMOUS_ADMIN, Call, Outcome, Principal
 from llamastack.errors import AuthenticationError, BadRequest, NotFound, Unavailable
 from llamastack.snapshot import KeyRecord, ModelRecord, Option, Place, Snapshot
 
 BEARER = "bearer "
 MOST_TOLD = 16
+MOST_TOKENS = 2**53  # of one call: whoever tells more, or less than none, has told nothing
 
 
 class Request(HttpRequest):
@@ -82,6 +84,42 @@ def admit(call: Call, snapshot: Snapshot, model: str, model_type: str) -> Route:
         if option.usable:
             return Route(found, options)
     raise Unavailable(_in_one(dict.fromkeys(islice(_problems(model, options), MOST_TOLD))))
+
+
+def settle(call: Call, outcome: Outcome) -> UsageRecord:
+    """The usage record of a call that has ended. Nothing in it is more than its column holds."""
+    principal, place = call.principal, outcome.place
+    return UsageRecord(
+        principal.tenant,
+        principal.name,
+        principal.key,
+        call.request_id,
+        datetime.now(UTC),
+        outcome.lane,
+        outcome.operation,
+        outcome.model,
+        place.provider.provider_id if place else "",
+        place.provider_model_id[:255] if place else "",
+        outcome.status,
+        _word(outcome.error) if outcome.error else "",
+        _count(outcome.input_tokens),
+        _count(outcome.output_tokens),
+        _count(outcome.cached_tokens),
+        _count(outcome.reasoning_tokens),
+        outcome.streamed,
+        outcome.whole,
+        outcome.estimated,
+        outcome.seconds,
+    )
+
+
+def _count(tokens: int | None) -> int | None:
+    return tokens if tokens is not None and 0 <= tokens < MOST_TOKENS else None
+
+
+def _word(code: str) -> str:
+    """A code may be a vendor's own."""
+    return code[:64].replace("\0", "")
 
 
 def _problems(model: str, options: Iterable[Option]) -> Iterator[str]:

@@ -2,6 +2,8 @@
 
 from bisect import bisect
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from itertools import accumulate
 from typing import Any, ClassVar, Self
 
@@ -13,6 +15,7 @@ from django.db.models.lookups import Exact
 from apps.access.models import Owned, OwnedQuerySet
 from llamastack.call import Principal
 from llamastack.pagination import Order
+from llamastack.rows import Table
 
 
 class Entry(Func):
@@ -79,3 +82,23 @@ class StoredCompletion(Owned):
 
     def __str__(self) -> str:
         return self.id
+
+
+@dataclass(slots=True)
+class StoredRow:
+    """A row of `StoredCompletion` on its way there: `metadata` is JSON too."""
+
+    table: ClassVar[Table] = Table(StoredCompletion)
+    id: str
+    tenant: str
+    owner: str
+    created_at: datetime
+    model: str
+    metadata: str
+    input_messages: str
+    completion: str
+
+    @property
+    def size(self) -> int:
+        """About as many bytes as it takes."""
+        return len(self.input_messages) + len(self.completion)

@@ -160,11 +160,10 @@ class InferenceService:
 
     async def _store(self, call: Call, request: ChatCompletionRequest, own_id: str, completion: bytes) -> None:
         row = stored.row(call.principal, request, own_id, completion)
-        size = len(row.input_messages) + len(row.completion)
         if request.store:
-            await self.flusher.commit(row, size)
+            await self.flusher.commit(row, row.size)
         else:
-            self.flusher.offer(row, size)
+            self.flusher.offer(row, row.size)
 
     async def get_models(self, call: Call) -> list[ProviderModel]:
         """Every model the caller may use, under its registered name."""

@@ -1,13 +1,13 @@
-"""Stored chat completions: how they become rows, and what is done with the rows. Everything but `row` needs `db()`."""
+"""Stored chat completions: how they become rows, and what is done with the rows: that needs `db()`."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
-from django.utils import timezone
 from pydantic import TypeAdapter
 
-from apps.inference.models import StoredCompletion
+from apps.inference.models import StoredCompletion, StoredRow
 from apps.inference.schemas import ChatCompletionRequest, Message
 from llamastack.call import Principal
 from llamastack.errors import NotFound
@@ -20,19 +20,26 @@ SHOWN_PARTS = ("text", "image_url")
 MESSAGES = TypeAdapter(list[Message])
 
 
-def row(
-    principal: Principal, request: ChatCompletionRequest, completion_id: str, completion: bytes
-) -> StoredCompletion:
+def row(principal: Principal, request: ChatCompletionRequest, completion_id: str, completion: bytes) -> StoredRow:
     """The row of an answer, given as the JSON of a `ChatCompletion`."""
-    return StoredCompletion(
-        id=completion_id,
-        tenant=principal.tenant,
-        owner=principal.name,
-        created_at=timezone.now(),
-        model=request.model,
-        metadata=request.metadata or {},
-        input_messages=MESSAGES.dump_json(request.messages, exclude_unset=True).decode(),
-        completion=f'{{"schema":{SCHEMA},{completion[1:].decode()}',
+    messages = MESSAGES.dump_json(request.messages, exclude_unset=True)
+    metadata = orjson.dumps(request.metadata or {})
+    return row_of_bytes(principal, completion_id, request.model, metadata, messages, completion)
+
+
+def row_of_bytes(
+    principal: Principal, completion_id: str, model: str, metadata: bytes, messages: bytes, completion: bytes
+) -> StoredRow:
+    """The same of what is JSON already: an object, a list of messages, and a `ChatCompletion`."""
+    return StoredRow(
+        completion_id,
+        principal.tenant,
+        principal.name,
+        datetime.now(UTC),
+        model,
+        metadata.decode(),
+        messages.decode(),
+        f'{{"schema":{SCHEMA},{completion[1:].decode()}',
     )
 
 

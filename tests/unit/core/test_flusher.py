@@ -10,17 +10,17 @@ import pytest
 from django.db import OperationalError
 from django.utils import timezone
 
-from apps.inference.models import StoredCompletion
+from apps.inference.models import StoredCompletion, StoredRow
 from llamastack.db import db
 from llamastack.errors import StackError, Unavailable
-from llamastack.flusher import Flusher
+from llamastack.flusher import Flusher, Limits
+from llamastack.rows import insert
 
 SIZE = 10
 
 
-def row(name: str) -> StoredCompletion:
-    said = {"model": "m", "metadata": {}, "input_messages": "[]", "completion": "{}"}
-    return StoredCompletion(id=name, owner="me", created_at=timezone.now(), **said)
+def row(name: str) -> StoredRow:
+    return StoredRow(name, "default", "me", timezone.now(), "m", "{}", "[]", "{}")
 
 
 class Writer:
@@ -41,12 +41,12 @@ class Writer:
         assert self.free.wait(10)
         if self.error:
             raise self.error
-        self.groups.append([row.pk for row in rows])
+        self.groups.append([row.id for row in rows])
 
 
 @asynccontextmanager
-async def running(**options: Any) -> AsyncIterator[Flusher]:
-    flusher = Flusher(**options)
+async def running(write: Any = insert, **limits: Any) -> AsyncIterator[Flusher]:
+    flusher = Flusher(write, Limits(**limits))
     flusher.start()
     yield flusher
     await flusher.stop()
@@ -168,7 +168,7 @@ async def test_all_that_is_queued_fails_at_once_with_the_database_gone() -> None
     assert (writer.begun.is_set(), flusher.dropped) == (False, 1)
 
 
-@pytest.mark.parametrize("bound", [{"max_rows": 2}, {"max_bytes": 2 * SIZE}])
+@pytest.mark.parametrize("bound", [{"rows": 2}, {"bytes": 2 * SIZE}])
 async def test_rows_that_nobody_waits_for_take_half_the_room_and_are_dropped_beyond(bound: dict[str, int]) -> None:
     writer = Writer()
     async with running(write=writer, **bound) as flusher:
@@ -184,7 +184,7 @@ async def test_rows_that_nobody_waits_for_take_half_the_room_and_are_dropped_bey
 
 async def test_a_full_queue_lets_the_next_row_in_as_soon_as_there_is_room() -> None:
     writer = Writer()
-    async with running(write=writer, max_rows=1) as flusher:
+    async with running(write=writer, rows=1) as flusher:
         tasks = await blocked(flusher, writer)
         tasks += await queued(flusher, "second", "third")
         writer.free.set()
@@ -194,7 +194,7 @@ async def test_a_full_queue_lets_the_next_row_in_as_soon_as_there_is_room() -> N
 
 async def test_who_waits_too_long_is_told_and_the_row_is_not_written() -> None:
     writer = Writer()
-    async with running(write=writer, max_rows=1, patience_seconds=0.05) as flusher:
+    async with running(write=writer, rows=1, patience=0.05) as flusher:
         tasks = await blocked(flusher, writer)
         tasks += await queued(flusher, "in the queue", "without room")
         errors = [await outcome(task) for task in tasks]
@@ -226,7 +226,7 @@ async def test_after_the_stop_nothing_is_taken() -> None:
 
 async def test_who_waits_for_room_when_the_server_stops_is_told() -> None:
     writer = Writer()
-    async with running(write=writer, max_rows=1) as flusher:
+    async with running(write=writer, rows=1) as flusher:
         tasks = await blocked(flusher, writer)
         queue, room = await queued(flusher, "queued", "without room")
         stopping = asyncio.create_task(flusher.stop())
@@ -234,3 +234,137 @@ async def test_who_waits_for_room_when_the_server_stops_is_told() -> None:
         await asyncio.gather(*tasks, queue, stopping)
         assert (await outcome(room)).status == 503
     assert writer.groups == [["first"], ["queued"]]
+
+
+# --- records ---
+
+
+async def noted(flusher: Flusher, *names: str) -> None:
+    for name in names:
+        flusher.note(row(name))
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_record_is_there_within_a_second() -> None:
+    async with running() as flusher:
+        flusher.note(row("a"))
+        async with asyncio.timeout(1):
+            while await names() != {"a"}:
+                await asyncio.sleep(0.02)
+
+
+async def test_records_are_written_before_what_may_be_dropped_and_after_what_somebody_waits_for() -> None:
+    writer = Writer()
+    async with running(writer) as flusher:
+        tasks = await blocked(flusher, writer)
+        flusher.offer(row("offered"), SIZE)
+        flusher.note(row("record"))
+        tasks += await queued(flusher, "awaited")
+        assert flusher.rows == 4
+        writer.free.set()
+        await asyncio.gather(*tasks)
+    assert writer.groups == [["first"], ["awaited", "record", "offered"]]
+    assert flusher.rows == 0
+
+
+async def test_a_call_waits_for_room_and_goes_on_as_soon_as_there_is_some() -> None:
+    writer = Writer()
+    async with running(writer, records=2, room=10) as flusher:
+        await flusher.room()
+        writer.hold()
+        await noted(flusher, "a", "b")
+        assert flusher.full
+        waiting = asyncio.create_task(flusher.room())
+        await asyncio.to_thread(writer.begun.wait, 10)
+        assert not waiting.done()
+        writer.free.set()
+        async with asyncio.timeout(5):
+            await waiting
+        assert not flusher.full
+    assert (writer.groups, flusher.waits, flusher.lost) == ([["a", "b"]], 1, 0)
+
+
+async def test_a_call_that_has_waited_for_room_in_vain_goes_on_and_what_is_too_much_is_lost_and_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    writer = Writer()
+    async with running(writer, records=1, room=0.01) as flusher:
+        writer.hold()
+        await noted(flusher, "a")
+        await flusher.room()
+        await noted(flusher, "b", "lost")
+        writer.free.set()
+    assert ([name for group in writer.groups for name in group], flusher.waits, flusher.lost) == (["a", "b"], 1, 1)
+    assert "1 usage records were lost" in caplog.text
+
+
+async def test_with_the_database_gone_records_are_kept_and_written_once_it_is_back() -> None:
+    writer = Writer()
+    writer.error = OperationalError("gone")
+    async with running(writer, retry=0.01) as flusher:
+        await noted(flusher, "a", "b")
+        (task,) = await queued(flusher, "awaited")
+        assert (await outcome(task)).status == 503
+        await noted(flusher, "c")
+        writer.begun.clear()
+        await asyncio.to_thread(writer.begun.wait, 10)
+        assert flusher.rows == 3
+        writer.error = None
+        async with asyncio.timeout(5):
+            while not writer.groups:
+                await asyncio.sleep(0.01)
+    assert (writer.groups, flusher.lost, flusher.dropped) == ([["a", "b", "c"]], 0, 0)
+
+
+async def test_stopping_without_a_database_gives_up_after_a_while_and_counts_what_is_lost(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    writer = Writer()
+    writer.error = OperationalError("gone")
+    async with running(writer, retry=0.01, drain=0.02) as flusher:
+        await noted(flusher, "a", "b")
+    assert (writer.groups, flusher.lost, flusher.rows) == ([], 2, 0)
+    assert "2 usage records were lost" in caplog.text
+
+
+async def test_a_database_that_comes_back_while_the_server_stops_loses_nothing() -> None:
+    writer = Writer()
+    writer.error = OperationalError("gone")
+    async with running(writer, retry=0.01, drain=10) as flusher:
+        await noted(flusher, "a")
+        stopping = asyncio.create_task(flusher.stop())
+        await asyncio.to_thread(writer.begun.wait, 10)
+        writer.error = None
+        await stopping
+    assert (writer.groups, flusher.lost) == ([["a"]], 0)
+
+
+async def test_a_record_that_comes_after_the_stop_is_lost_and_told(caplog: pytest.LogCaptureFixture) -> None:
+    async with running(Writer()) as flusher:
+        await flusher.stop()
+        await noted(flusher, "late")
+    assert flusher.lost == 1
+    assert "1 usage records were lost" in caplog.text
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_record_that_is_refused_takes_no_other_down_and_counts_as_lost(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with running() as flusher:
+        await flusher.commit(row("twice"), SIZE)
+        await noted(flusher, *"abc", "twice", *"defg")
+        await flusher.stop()
+        assert await names() == {*"abcdefg", "twice"}
+    assert flusher.lost == 1
+    assert "A usage record could not be written" in caplog.text
+
+
+async def test_many_records_make_groups_and_are_not_written_one_by_one() -> None:
+    writer = Writer()
+    async with running(writer) as flusher:
+        tasks = await blocked(flusher, writer)
+        await noted(flusher, *(str(number) for number in range(1200)))
+        writer.free.set()
+        await asyncio.gather(*tasks)
+    assert [len(group) for group in writer.groups] == [1, 500, 500, 200]
