@@ -19,13 +19,16 @@ class Calls:
     path = "chat/completions"
     model = _echo.MODEL
     stream = False
+    operation, tokens = "chat", 8  # of its usage record
     stored = True
     events = 1
 
-    def __init__(self, port: int, key: str, numbers: Iterator[int]) -> None:
+    def __init__(self, port: int, key: str, numbers: Iterator[int], prefix: str = "", headers: str = "") -> None:
+        """`prefix`: what this server has before the names of models; `headers`: what else it wants, by the line."""
         self.numbers = numbers
+        self.model = prefix + self.model
         self.head = (
-            f"POST /v1/{self.path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Bearer {key}\r\n"
+            f"POST /v1/{self.path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Bearer {key}\r\n{headers}"
             "User-Agent: bench\r\nAccept: application/json\r\nContent-Type: application/json\r\nContent-Length: "
         ).encode()
 
@@ -74,16 +77,38 @@ class Paced(Streams):
     model = _upstream.PACED
 
 
+class Slow(Streams):
+    """Of whom a thousand are open at once."""
+
+    name = "slow"
+    model = _upstream.SLOW
+
+
+class Loose(Streams):
+    """Of other servers, who may join events, leave some out and add some: the text is all there, and ends once."""
+
+    def checked(self, number: int, answer: bytes) -> str:
+        *events, done, rest = body_of(answer).split(b"\n\n")
+        right((done, rest) == (b"data: [DONE]", b""), answer)
+        chunks = [orjson.loads(event.removeprefix(b"data: ")) for event in events]
+        choices = [choice for chunk in chunks for choice in chunk["choices"]]
+        text = "".join(choice["delta"].get("content") or "" for choice in choices)
+        right(text.rstrip() == f"You said: {said(number)}", answer)
+        right([choice["finish_reason"] for choice in choices if choice.get("finish_reason")] == ["stop"], answer)
+        return ""
+
+
 class Embeddings(Calls):
     """Their answers are large, and the same again and again: the first one of each is read, the others are compared."""
 
     name = "embeddings"
     path = "embeddings"
     model = _upstream.VECTORS
+    operation, tokens = "embedding", 64
     stored = False
 
-    def __init__(self, port: int, key: str, numbers: Iterator[int]) -> None:
-        super().__init__(port, key, numbers)
+    def __init__(self, port: int, key: str, numbers: Iterator[int], prefix: str = "", headers: str = "") -> None:
+        super().__init__(port, key, numbers, prefix, headers)
         self.known: dict[int, bytes] = {}
         self.good: set[int] = set()
 

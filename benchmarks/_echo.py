@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 MODEL = "echo"
+USAGE = {"prompt_tokens": 8, "completion_tokens": 8, "total_tokens": 16}
 CREATED = 1_700_000_000
 
 
@@ -38,16 +39,17 @@ async def answer(send: Any, kind: bytes, body: bytes) -> None:
 
 def whole(said: str) -> Any:
     message = {"role": "assistant", "content": said, "refusal": None}
-    usage = {"prompt_tokens": 8, "completion_tokens": 8, "total_tokens": 16}
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
     head = {"id": "c1", "object": "chat.completion", "created": CREATED, "model": MODEL}
-    return head | {"choices": [choice], "usage": usage}
+    return head | {"choices": [choice], "usage": USAGE}
 
 
-def events(said: str) -> list[bytes]:
+def events(said: str, is_usage_asked: bool = False) -> list[bytes]:
     head = {"id": "c1", "object": "chat.completion.chunk", "created": CREATED, "model": MODEL}
     deltas: list[Any] = [{"role": "assistant", "content": ""}, *({"content": f"{word} "} for word in said.split()), {}]
     ends = [None] * (len(deltas) - 1) + ["stop"]
     choices = [{"index": 0, "delta": delta, "finish_reason": end} for delta, end in zip(deltas, ends, strict=True)]
     chunks = [orjson.dumps(head | {"choices": [choice]}) for choice in choices]
+    if is_usage_asked:
+        chunks.append(orjson.dumps(head | {"choices": [], "usage": USAGE}))
     return [b"data: " + data + b"\n\n" for data in [*chunks, b"[DONE]"]]

@@ -3,7 +3,8 @@
     python -m benchmarks._upstream PORT
 
 Chats are told what they said, as benchmarks/_echo.py does; each event of a stream is written by itself, at once or, of
-the model `paced`, every 20 ms. Embeddings are 384 floats for each input, one of a few answers made beforehand.
+the model `paced`, every 20 ms, of `slow`, every 100 ms; the usage of a stream is told where it is asked for. Embeddings
+are 384 floats for each input, one of a few answers made beforehand.
 """
 
 import asyncio
@@ -19,12 +20,12 @@ import uvloop
 
 from benchmarks import _echo
 
-PACED, VECTORS = "paced", "vectors"
-PACE_SECONDS = 0.02
+PACED, SLOW, VECTORS = "paced", "slow", "vectors"
+PACES = {PACED: 0.02, SLOW: 0.1}  # seconds between events
 DIMENSION = 384
 INPUTS = 16
 ANSWERS = 8  # to embeddings: an input tells by its number which one is due
-LISTED = [{"id": _echo.MODEL}, {"id": PACED}, {"id": VECTORS, "type": "embedding"}]
+LISTED = [{"id": _echo.MODEL}, {"id": PACED}, {"id": SLOW}, {"id": VECTORS, "type": "embedding"}]
 STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
@@ -83,7 +84,8 @@ class Upstream(asyncio.Protocol):
         said = f"You said: {asked['messages'][-1]['content']}"
         if asked.get("stream"):
             self.transport.write(STREAM)
-            self.event(iter(_echo.events(said)), PACE_SECONDS if asked["model"] == PACED else 0)
+            is_usage_asked = (asked.get("stream_options") or {}).get("include_usage", False)
+            self.event(iter(_echo.events(said, is_usage_asked)), PACES.get(asked["model"], 0))
         else:
             self.transport.write(whole(_echo.whole(said)))
 

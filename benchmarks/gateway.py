@@ -1,286 +1,249 @@
 """How fast the server is as a gateway, beside the least that a gateway in Python does and the upstream alone.
 
-    python -m benchmarks.gateway [--quick] [--seconds 1.5] [--rounds 5] [--clients 1 16 64 256] [--kinds chat …]
+    python -m benchmarks.gateway [--quick] [--write] [--parts cells …] [--seconds 1.5] [--rounds 5]
+                                 [--clients 1 16 64 256] [--kinds chat …]
 
-Three servers: a fast upstream of bytes (benchmarks/_upstream.py), the raw floor (benchmarks/_floor.py) and ours, as it
-is by default: one worker, keys required, what is said is stored. Floor and server share one core in turn, the clients
-and the upstream have the other. Every body is checked, and what is stored is compared with what was answered.
+Servers, each a process: a fast upstream of bytes (benchmarks/_upstream.py), the raw floor (benchmarks/_floor.py) and
+ours, as it is by default: one worker, keys required, what is said is stored, usage is recorded. Floor and server share
+one core in turn, the clients and the upstream have the other. Every body is checked, and what is stored and recorded is
+compared with what was answered. Parts:
 
-A cell: requests and events a second; p50 and p99 of whole answers; the server's processor for a request and for an
-event; how much of the clients' core was used, which must not be all of it.
+cells     requests and events a second, p50 and p99 of whole answers, the server's processor for a request and an event,
+          its memory, how many the fast lane answered, and how much of the clients' core was used, which must not be all
+pairs     ours and the floor in turn: chats and embeddings; one client, beside the upstream alone; 64 streams, an event
+          every 20 ms
+streams   1,000 and 2,000 streams at once, an event every 100 ms each
+registry  chats in turn with those of a server that has 10,000 models and 10,000 keys more
+
+It exits with 1 where a body, a count or an error was wrong. A figure that misses its limit is said to.
 """
 
 import argparse
-import itertools
-import json
 import os
-import sqlite3
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from contextlib import ExitStack
+from itertools import product
 from pathlib import Path
-from typing import Any
 
-import orjson
-import uvloop
-
-from benchmarks import _echo, _upstream
-from benchmarks._calls import KINDS, said
-from benchmarks._load import Cell, cpu_seconds, load, pss_megabytes
-from tests.servers import ROOT, Server, environment, free_port, listening, serving, starting
+from benchmarks import _bench, _figures, _kept, _streams
+from benchmarks._bench import BUSY, Bench, show
+from benchmarks._calls import KINDS, Calls, Chat, Embeddings, Paced, Streams
+from benchmarks._figures import Figure
+from benchmarks._load import Cell
+from benchmarks._plot import Panel, svg
+from benchmarks._targets import FLOOR, OURS, Target, cores, floor, on, ours, upstream
+from tests.servers import ROOT
 
 CLIENTS = (1, 16, 64, 256)
-OF_FLOOR = 64  # the clients of the last line
-BUSY = 0.9
-SHOWN_WRONG = 3
-DATABASE = "llamastack.db"
-ALONE, FLOOR, OURS = "upstream alone", "raw floor", "server"
+AT_ONCE = (1000, 2000)
+ROWS = 10_000
+OF_FLOOR = 64  # the clients of the last lines
+PAGE, PLOT = ROOT / "docs/performance.md", ROOT / "docs/gateway.svg"
 
 
-@dataclass
-class Target:
-    """One of the three, and what it has answered."""
+class Gateway:
+    """One run: what it measured is in `found`, by the name of the figure, and its tables in `tables`."""
 
-    name: str
-    port: int
-    pid: int
-    key: str
-    said: dict[str, str] = field(default_factory=dict)
-    wrong: int = 0
-    errors: int = 0
-
-
-def cores() -> tuple[set[int], set[int]]:
-    """Those of the servers that are measured, and those of everybody else."""
-    first, *others = sorted(os.sched_getaffinity(0))
-    return {first}, set(others) or {first}
-
-
-@contextmanager
-def on(places: set[int]) -> Iterator[None]:
-    """What is started meanwhile stays on these cores."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, places)
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
-
-
-@contextmanager
-def upstream() -> Iterator[Target]:
-    port = free_port()
-    command = [sys.executable, "-m", "benchmarks._upstream", str(port)]
-    with starting(command, os.environ.copy(), port) as server:
-        yield Target(ALONE, port, until_listening(server), "any")
-
-
-@contextmanager
-def floor(url: str) -> Iterator[Target]:
-    port, key = free_port(), "floor"
-    command = [sys.executable, "-m", "uvicorn", "benchmarks._floor:application", "--port", str(port)]
-    quiet = ["--no-access-log", "--log-level", "warning", "--lifespan", "off"]
-    with starting([*command, *quiet], os.environ | {"BENCH_UPSTREAM": url, "BENCH_KEY": key}, port) as server:
-        yield Target(FLOOR, port, until_listening(server), key)
-
-
-def until_listening(server: Server) -> int:
-    while not listening(server.port):
-        if server.process.poll() is not None:
-            raise RuntimeError(server.output)
-        time.sleep(0.05)
-    return server.process.pid
-
-
-@contextmanager
-def ours(url: str, folder: Path) -> Iterator[Target]:
-    config, home = folder / "run.yaml", folder / "home"
-    config.write_text(run_of(url))
-    required = {"LLAMA_STACK_AUTH": "required"}
-    command = [sys.executable, "-m", "llamastack.cli", "key", "create", "bench", "--config", str(config)]
-    made = subprocess.run(
-        command, cwd=ROOT, env=environment(home, **required), capture_output=True, text=True, check=True
-    )
-    with serving(config, home=home, env=required) as server:
-        target = Target(OURS, server.port, server.process.pid, made.stdout.split()[-1])
-        until_answered(target)
-        yield target
-
-
-def run_of(url: str) -> str:
-    """One remote provider, and its three models under their own names."""
-    provider = {"provider_id": "sky", "provider_type": "remote::openai", "config": {"base_url": url, "api_key": "any"}}
-    models: list[dict[str, Any]] = [
-        {"model_id": name, "provider_id": "sky", "provider_model_id": name} for name in (_echo.MODEL, _upstream.PACED)
-    ]
-    vectors = {"model_type": "embedding", "metadata": {"embedding_dimension": _upstream.DIMENSION}}
-    models.append({"model_id": _upstream.VECTORS, "provider_id": "sky", **vectors})
-    head = {"version": 2, "image_name": "gateway", "apis": ["inference"], "providers": {"inference": [provider]}}
-    return json.dumps(head | {"registered_resources": {"models": models}})
-
-
-def until_answered(target: Target) -> None:
-    """Without the key nobody is served; with it, once the provider has started."""
-    asked = orjson.dumps({"model": _echo.MODEL, "messages": [{"role": "user", "content": "Hi"}], "store": False})
-    url = f"http://127.0.0.1:{target.port}/v1/chat/completions"
-    kind = {"Content-Type": "application/json"}
-    assert status(urllib.request.Request(url, asked, kind)) == 401
-    while status(urllib.request.Request(url, asked, kind | {"Authorization": f"Bearer {target.key}"})) != 200:
-        time.sleep(0.1)
-
-
-def status(request: urllib.request.Request) -> int:
-    try:
-        with urllib.request.urlopen(request) as answer:
-            return int(answer.status)
-    except urllib.error.HTTPError as error:
-        return error.code
-
-
-class Bench:
-    def __init__(self, targets: list[Target], options: argparse.Namespace) -> None:
-        self.targets = targets
+    def __init__(self, options: argparse.Namespace, running: ExitStack, folder: Path) -> None:
         self.options = options
-        self.numbers = itertools.count()
-        self.busy = 0.0  # the most that was used of the clients' core, without the upstream alone
+        self.tables: list[str] = []
+        self.found: dict[str, float] = {}
+        self.cells: dict[tuple[str, int, str], Cell] = {}
+        measured, others = cores()
+        with on(others):
+            self.alone = running.enter_context(upstream())
+        url = f"http://127.0.0.1:{self.alone.port}/v1"
+        with on(measured):
+            self.floor = running.enter_context(floor(url))
+            self.server = running.enter_context(ours(url, folder / "ours"))
+        self.served = [self.server]
+        os.sched_setaffinity(0, others)
 
-    def cell(self, target: Target, kind: str, clients: int) -> Cell:
-        """One measurement, its answers checked."""
-        calls = KINDS[kind](target.port, target.key, self.numbers)
-        others = [os.getpid(), self.targets[0].pid]
-        before = cpu_seconds(target.pid), sum(map(cpu_seconds, others))
-        cell: Cell = uvloop.run(load(target.port, calls, clients, self.options.seconds))
-        cell.server = cpu_seconds(target.pid) - before[0]
-        cell.others = sum(map(cpu_seconds, others)) - before[1]
-        if target.name != ALONE:
-            self.busy = max(self.busy, cell.others / cell.seconds)
-        target.errors += cell.errors
-        for number, answer in cell.answers.items():
-            try:
-                name = calls.checked(number, answer)
-            except (ValueError, KeyError, IndexError, TypeError) as error:
-                target.wrong += 1
-                if target.wrong <= SHOWN_WRONG:
-                    print(f"Wrong of {target.name}, {kind}: {error!r}"[:1000], file=sys.stderr)
-            else:
-                if calls.stored:
-                    target.said[name] = said(number)
-        return cell
+        def filled() -> Target:
+            with on(measured):
+                return running.enter_context(ours(url, folder / "filled", options.rows))
 
-    def table(self) -> dict[tuple[str, int, str], Cell]:
-        print("| | clients | | requests/s | events/s | p50 ms | p99 ms | µs/request | µs/event | clients' core |")
-        print("|---|---|---|---|---|---|---|---|---|---|")
-        cells = {}
-        for kind, clients in itertools.product(self.options.kinds, self.options.clients):
-            for target in self.targets:
-                cell = cells[kind, clients, target.name] = self.cell(target, kind, clients)
-                print(row(kind, target.name, cell), flush=True)
-        return cells
+        self.filled = filled
+        self.bench = Bench(self.alone)
+        self.found |= {"ready": self.server.ready, "idle": self.server.idle}
 
-    def of_floor(self) -> tuple[float, float]:
-        """The medians of pairs in turn of either order: our requests, of the floor's, a second by the clock and of the
-        processor. The latter hold where the machine does other work, too."""
-        pairs = []
-        for number in range(self.options.rounds):
-            order = self.targets[1:][:: 1 if number % 2 else -1]
-            pairs.append({target.name: self.cell(target, "chat", OF_FLOOR) for target in order})
-        rates = [pair[OURS].rate / pair[FLOOR].rate for pair in pairs]
-        costs = [pair[FLOOR].cost / pair[OURS].cost for pair in pairs]
-        for name, ratios in (("by the clock", rates), ("of the processor", costs)):
-            listed = " ".join(f"{ratio:.3f}" for ratio in ratios)
-            print(f"requests of the floor's, {name}, in pairs (chat, {OF_FLOOR} clients): {listed}")
-        return statistics.median(rates), statistics.median(costs)
+    @property
+    def targets(self) -> list[Target]:
+        return [self.alone, self.floor, *self.served]
+
+    def measure(self) -> None:
+        for target in (self.floor, self.server):
+            self.warm(target)
+        for part in self.options.parts:
+            began = time.perf_counter()
+            PARTS[part](self)
+            show(f"({part}: {time.perf_counter() - began:.0f} s)\n")
+
+    def warm(self, target: Target) -> None:
+        """The first calls of each kind take longer."""
+        for kind in self.options.kinds:
+            self.bench.cell(target, KINDS[kind], 16, self.options.seconds / 3)
+
+    def told(self, line: str) -> None:
+        show(line)
+        self.tables.append(line)
+
+    def table(self) -> None:
+        self.told(_bench.heading())
+        kinds = [KINDS[kind] for kind in self.options.kinds]
+        for kind, clients, target in product(kinds, self.options.clients, self.targets[:3]):
+            cell = self.cells[kind.name, clients, target.name] = self.bench.cell(
+                target, kind, clients, self.options.seconds
+            )
+            self.told(_bench.row(kind, target.name, cell))
+
+    def pairs(self) -> None:
+        seconds, rounds = self.options.seconds, self.options.rounds
+        for name, kind in (("chat", Chat), ("embeddings", Embeddings)):
+            pairs = self.bench.pairs(self.server, self.floor, kind, OF_FLOOR, seconds, rounds)
+            pairs.tell(f"{name} of the floor's, {OF_FLOOR} clients")
+            self.found |= {name: pairs.of_rates, f"{name}_processor": pairs.of_costs}
+        alone = self.bench.pairs(self.server, self.alone, Chat, 1, seconds, rounds)
+        self.found["added"] = alone.added
+        paced = self.bench.pairs(self.server, self.floor, Paced, OF_FLOOR, 2 * seconds, max(1, rounds // 2))
+        server, least = ([cell.cost / Paced.events for cell in cells] for cells in (paced.first, paced.second))
+        self.found |= {"event": statistics.median(server), "event_floor": statistics.median(least)}
+        for name, costs in ((OURS, server), (FLOOR, least)):
+            listed = " ".join(f"{cost:.1f}" for cost in costs)
+            show(f"µs of the processor for an event, {OF_FLOOR} streams paced at 20 ms, {name}: {listed}")
+
+    def streams(self) -> None:
+        self.told(_streams.heading())
+        for clients, target in product(self.options.at_once, self.targets[:3]):
+            found = _streams.streams(self.bench, target, clients, 2 * self.options.seconds)
+            self.told(found.row(target.name))
+            if target is self.server:
+                complete = len(found.cell.answers) / max(1, len(found.cell.answers) + found.cell.errors)
+                name = f"streams_{clients}"
+                self.found |= {name: complete, f"{name}_memory": found.added, f"{name}_gap": found.gap}
+
+    def registry(self) -> None:
+        filled = self.filled()
+        self.served.append(filled)
+        self.warm(filled)
+        seconds, rounds = self.options.seconds, self.options.rounds + 1
+        pairs = self.bench.pairs(filled, self.server, Chat, OF_FLOOR, seconds, rounds)
+        pairs.tell(f"chats with {self.options.rows:,} models and keys, of those with hardly any")
+        show(
+            f"ready after {filled.ready:.2f} s and {self.server.ready:.2f} s; "
+            f"idle PSS {filled.idle:.0f} MB and {self.server.idle:.0f} MB"
+        )
+        self.found |= {"rows": pairs.of_rates, "rows_processor": pairs.of_costs}
+
+    # --- what came out ---
+
+    def figures(self) -> list[Figure]:
+        get = self.found.get
+        figures = [
+            Figure("chat, c = 64, of the raw floor", 0.70, 0.85, get("chat"), "%", more=True),
+            Figure("the same, of the processor", 0.70, 0.85, get("chat_processor"), "%", more=True),
+            Figure("CPU an event, 64 streams paced at 20 ms", 55, 35, get("event"), "µs"),
+            Figure("added p50 at c = 1 over the upstream alone", 0.5, 0.3, get("added"), "ms"),
+        ]
+        for clients in self.options.at_once:
+            name = f"streams_{clients}"
+            figures += [
+                Figure(f"{clients:,} paced streams at once: complete", 1, None, get(name), "%", more=True),
+                Figure(f"{clients:,} paced streams at once: memory more", 150, None, get(f"{name}_memory"), "MB"),
+                Figure(f"{clients:,} paced streams at once: longest gap, p99", 500, None, get(f"{name}_gap"), "ms"),
+            ]
+        return [
+            *figures,
+            Figure("embeddings (384-d, 16 inputs) of the raw floor", 0.70, 0.85, get("embeddings"), "%", more=True),
+            Figure("the same, of the processor", 0.70, 0.85, get("embeddings_processor"), "%", more=True),
+            Figure("start to ready without local models", 3, 2, get("ready"), "s"),
+            Figure("idle PSS", 150, 120, get("idle"), "MB"),
+            Figure(
+                f"chat with {self.options.rows:,} models and keys, of that without", 0.95, None, get("rows"), "%", True
+            ),
+            Figure("the same, of the processor", 0.95, None, get("rows_processor"), "%", more=True),
+        ]
+
+    def panels(self) -> list[Panel]:
+        """Those of the table, where it was measured."""
+        shown = [(Chat, "chats a second", False), (Streams, "events a second, streams", False)]
+        shown += [
+            (Paced, "µs of the processor for an event, every 20 ms", True),
+            (Embeddings, "embeddings a second", False),
+        ]
+        return [
+            Panel(title, [f"{clients} clients" for clients in self.options.clients], self._bars(kind, costs))
+            for kind, title, costs in shown
+            if kind.name in self.options.kinds and self.cells
+        ]
+
+    def _bars(self, kind: type[Calls], costs: bool) -> dict[str, list[float]]:
+        def value(cell: Cell) -> float:
+            return cell.cost / kind.events if costs else cell.rate * kind.events
+
+        every = self.options.clients
+        return {name: [value(self.cells[kind.name, clients, name]) for clients in every] for name in (FLOOR, OURS)}
+
+    def right(self) -> bool:
+        """Whether no answer was wrong, nobody was left without one, and what our servers keep is what they answered.
+
+        They must have stopped."""
+        for target in self.targets:
+            show(f"{target.name}: {target.errors} errors, {target.wrong} wrong answers")
+        busy = self.bench.busy
+        show(f"the clients' core was used by {100 * busy:.0f} % at most" + " (too much)" * (busy > BUSY))
+        kept = [_kept.told(target) for target in self.served]
+        return all(kept) and not any(target.errors or target.wrong for target in self.targets)
 
 
-def row(kind: str, name: str, cell: Cell) -> str:
-    events = KINDS[kind].events
-    streamed = events > 1
-    figures = [
-        f"{cell.rate:.0f}",
-        f"{cell.rate * events:.0f}" if streamed else "",
-        f"{cell.p(0.5):.2f}",
-        f"{cell.p(0.99):.2f}",
-        f"{cell.cost:.0f}",
-        f"{cell.cost / events:.1f}" if streamed else "",
-        f"{100 * cell.others / cell.seconds:.0f} %",
-    ]
-    return f"| {kind} | {cell.clients} | {name} | {' | '.join(figures)} |" + (
-        f" {cell.errors} errors" * bool(cell.errors)
-    )
-
-
-def stored(folder: Path) -> dict[str, str]:
-    """What is stored, once the server has stopped: what was said, by the completion's id. Answers must repeat it."""
-    found = {}
-    [database] = (folder / "home").rglob(DATABASE)
-    with closing(sqlite3.connect(database)) as connection:
-        rows = connection.execute("SELECT id, input_messages, completion FROM inference_storedcompletion")
-        for name, messages, completion in rows:
-            content = orjson.loads(messages)[-1]["content"]
-            heard = orjson.loads(completion)["choices"][0]["message"]["content"]
-            found[name] = content if heard.rstrip() == f"You said: {content}" else heard
-    return found
+PARTS: dict[str, Callable[[Gateway], None]] = {
+    "cells": Gateway.table,
+    "pairs": Gateway.pairs,
+    "streams": Gateway.streams,
+    "registry": Gateway.registry,
+}
 
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--quick", action="store_true", help="a few seconds: 64 clients, short cells, one pair")
+    parser.add_argument("--quick", action="store_true", help="a minute: 64 clients, short cells, one pair")
+    parser.add_argument("--write", action="store_true", help="put tables and plot into docs/")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--seconds", type=float, default=1.5, help="of each cell")
-    parser.add_argument("--rounds", type=int, default=5, help="pairs for the last line")
+    parser.add_argument("--rounds", type=int, default=5, help="pairs for the last lines")
+    parser.add_argument("--rows", type=int, default=ROWS, help="models and keys of the filled server")
+    parser.add_argument("--at-once", type=int, nargs="+", default=AT_ONCE, help="streams")
     parser.add_argument("--clients", type=int, nargs="+", default=CLIENTS)
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     options = parser.parse_args()
     if options.quick:
-        options.seconds, options.rounds, options.clients = 0.5, 1, (OF_FLOOR,)
+        options.seconds, options.rounds, options.clients, options.at_once = 0.5, 1, (OF_FLOOR,), (200,)
     return options
 
 
 def main() -> int:
-    options = parsed()
+    options, machine = parsed(), _figures.machine()
     measured, others = cores()
-    print(f"cores={os.cpu_count()} load={os.getloadavg()[0]:.1f} python={sys.version.split()[0]}")
-    print(f"on core {min(measured)}: the server or the floor; on {sorted(others)}: the clients and the upstream")
+    show(machine)
+    show(f"on core {min(measured)}: the servers that are measured; on {sorted(others)}: the clients and the upstream")
     with tempfile.TemporaryDirectory() as folder:
         with ExitStack() as running:
-            with on(others):
-                alone = running.enter_context(upstream())
-            url = f"http://127.0.0.1:{alone.port}/v1"
-            with on(measured):
-                rest = [running.enter_context(floor(url)), running.enter_context(ours(url, Path(folder)))]
-            os.sched_setaffinity(0, others)
-            bench = Bench([alone, *rest], options)
-            for target, kind in itertools.product(rest, options.kinds):  # the first calls of each take longer
-                bench.cell(target, kind, 16)
-            cells = bench.table()
-            by_clock, of_processor = bench.of_floor()
-            memory = {target.name: pss_megabytes(target.pid) for target in rest}
-        good = told(bench, stored(Path(folder)))
-    print(f"PSS after it: {', '.join(f'{name} {size:.0f} MB' for name, size in memory.items())}")
-    if (found := cells.get(("chat", 1, OURS))) is not None:
-        added = found.p(0.5) - cells["chat", 1, ALONE].p(0.5)
-        print(f"added_p50_ms={added:.3f} (chat, one client, over the upstream alone)")
-    print(f"gateway_processor_of_floor={of_processor:.2f}")
-    print(f"gateway_of_floor={by_clock:.2f}")
-    return 0 if good else 1
-
-
-def told(bench: Bench, rows: dict[str, str]) -> bool:
-    """Whether no answer was wrong, nobody was left without one, and what is stored is what was answered."""
-    *_, server = bench.targets
-    for target in bench.targets:
-        print(f"{target.name}: {target.errors} errors, {target.wrong} wrong answers")
-    same = rows == server.said
-    right = sum(rows.get(name) == content for name, content in server.said.items())
-    print(f"stored: {len(rows)} rows; {right} of the {len(server.said)} completions as they were answered")
-    print(f"the clients' core was used by {100 * bench.busy:.0f} % at most" + " (too much)" * (bench.busy > BUSY))
-    return same and not any(target.errors or target.wrong for target in bench.targets)
+            gateway = Gateway(options, running, Path(folder))
+            gateway.measure()
+        right = gateway.right()
+    lines = _figures.lines(gateway.figures())
+    show("\n" + "\n".join(lines) + "\n")
+    if options.write:
+        text = [f"{machine}.", "", _figures.as_table(lines), "", *gateway.tables]
+        _figures.write(PAGE, "gateway", "\n".join(text))
+        PLOT.write_text(svg(gateway.panels()))
+    if "pairs" in options.parts:
+        show(f"embeddings_of_floor={gateway.found['embeddings']:.2f}")
+        show(f"gateway_of_floor={gateway.found['chat']:.2f}")
+    return 0 if right else 1
 
 
 if __name__ == "__main__":

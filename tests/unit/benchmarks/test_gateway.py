@@ -1,12 +1,13 @@
-"""The checks of benchmarks/gateway.py find what is wrong with an answer, and its servers answer what is right."""
+"""The checks of benchmarks/gateway.py find what is wrong with an answer, and its upstream answers what is right."""
 
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 
-from benchmarks._calls import KINDS, Calls
+from benchmarks._calls import KINDS, Calls, Loose
 from benchmarks._load import Cell, body_of, load
 from benchmarks._upstream import Upstream
 
@@ -31,7 +32,7 @@ async def asked(kind: str, port: int) -> tuple[Calls, Cell]:
     return calls, await load(port, calls, 2, 0.01)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "slow"])
 async def test_whatever_the_upstream_answers_is_right(kind: str, port: int) -> None:
     calls, cell = await asked(kind, port)
     assert len(cell.answers) == len(cell.milliseconds) > 1
@@ -66,6 +67,40 @@ async def test_vectors_that_differ_are_found_after_right_ones(port: int) -> None
         kept = calls.kept(number, CHANGES[change](whole))
         with pytest.raises(ValueError, match=r"\w"):
             calls.checked(number, kept)
+
+
+async def test_the_usage_of_a_stream_is_told_where_it_is_asked_for(port: int) -> None:
+    class Counting(Loose):
+        def asked(self, number: int) -> dict[str, Any]:
+            return super().asked(number) | {"stream_options": {"include_usage": True}}
+
+    calls = Counting(port, "any", itertools.count())
+    cell = await load(port, calls, 1, 0)
+    number, answer = cell.answers.popitem()
+    calls.checked(number, answer)
+    assert b'"choices":[],"usage":{"prompt_tokens":8' in body_of(answer)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+async def test_a_changed_stream_of_a_peer_is_found(change: str, port: int) -> None:
+    calls = Loose(port, "any", itertools.count())
+    cell = await load(port, calls, 1, 0)
+    number, answer = cell.answers.popitem()
+    calls.checked(number, answer)
+    with pytest.raises(ValueError, match=r"\w"):
+        calls.checked(number, CHANGES[change](answer))
+
+
+async def test_answers_are_counted_by_the_lane_that_their_head_tells() -> None:
+    class Fast(Upstream):
+        def answer(self, body: bytes) -> None:
+            self.transport.write(b"HTTP/1.1 200 OK\r\nX-LlamaStack-Lane: fast\r\nContent-Length: 2\r\n\r\n{}")
+
+    server = await asyncio.get_running_loop().create_server(Fast, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        cell = await load(port, KINDS["chat"](port, "any", itertools.count()), 2, 0)
+    assert (cell.fast, cell.lanes) == (2, {"fast": 2})
 
 
 async def test_an_answer_that_is_cut_is_an_error() -> None:
