@@ -83,6 +83,10 @@ class GenerationRequest(Wire):
         return self.max_tokens
 
     @property
+    def stops(self) -> list[str]:
+        return [self.stop] if isinstance(self.stop, str) else self.stop or []
+
+    @property
     def wants_usage(self) -> bool:
         """Whether a stream ends with a chunk that carries usage."""
         return bool(self.stream_options and self.stream_options.include_usage)

@@ -148,7 +148,7 @@ def _top_k(request: GenerationRequest) -> int | None:
 
 
 def _stops(request: GenerationRequest) -> tuple[str, ...]:
-    stops = (request.stop,) if isinstance(request.stop, str) else tuple(request.stop or ())
+    stops = tuple(request.stops)
     if not all(0 < len(stop) <= MAX_STOP for stop in stops):
         raise BadRequest(f"A stop string must have 1 to {MAX_STOP} characters.", param="stop")
     return stops

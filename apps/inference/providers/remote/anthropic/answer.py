@@ -11,6 +11,7 @@ import orjson
 
 from apps.inference.dialect import JSON, AnswerFailed, Malformed
 from apps.inference.dialect.answers import objects
+from apps.inference.dialect.fields import count_at, objects_at, text_at, text_or_none
 
 REASONS = {
     "end_turn": "stop",
@@ -32,10 +33,7 @@ OURS = (
 
 def completion(answer: JSON, model: str, answer_tool: str | None) -> JSON:
     """`answer_tool` is the name of the tool whose input is the answer."""
-    content = answer.get("content")
-    if not isinstance(content, list) or not all(isinstance(block, dict) for block in content):
-        raise Malformed("its 'content' is no list of blocks")
-    message = _message(content, answer_tool)
+    message = _message(objects_at(answer, "content"), answer_tool)
     ended = end(answer, called="tool_calls" in message)
     if ended["finish_reason"] is None:
         raise Malformed("it has no 'stop_reason'")
@@ -55,9 +53,7 @@ def end(answer: JSON, *, called: bool) -> JSON:
 
     `called`: functions are called. A call of the tool whose input is the answer is none.
     """
-    native = answer.get("stop_reason")
-    if not isinstance(native, str | None):
-        raise Malformed("a 'stop_reason' is no text")
+    native = text_or_none(answer, "stop_reason")
     if native is None:
         return {"finish_reason": None}
     if native == "error":
@@ -81,8 +77,8 @@ def usage(counted: Any) -> JSON:
     """Anthropic counts the tokens of a prompt that a cache held, or took, apart from the others."""
     if not isinstance(counted, dict) or not isinstance(counted.get("output_tokens"), int):
         return {}
-    read, made = _tokens(counted, "cache_read_input_tokens"), _tokens(counted, "cache_creation_input_tokens")
-    prompt, said = _tokens(counted, "input_tokens") + read + made, counted["output_tokens"]
+    read, made = count_at(counted, "cache_read_input_tokens"), count_at(counted, "cache_creation_input_tokens")
+    prompt, said = count_at(counted, "input_tokens") + read + made, counted["output_tokens"]
     told: JSON = {"prompt_tokens": prompt, "completion_tokens": said, "total_tokens": prompt + said}
     told["prompt_tokens_details"] = {"cached_tokens": read} | ({"cache_creation_tokens": made} if made else {})
     details = counted.get("output_tokens_details")
@@ -101,8 +97,8 @@ def thinking(block: JSON) -> JSON:
 
 
 def call(block: JSON) -> JSON:
-    function = {"name": text_of(block, "name"), "arguments": arguments(block)}
-    return {"id": text_of(block, "id"), "type": "function", "function": function}
+    function = {"name": text_at(block, "name"), "arguments": arguments(block)}
+    return {"id": text_at(block, "id"), "type": "function", "function": function}
 
 
 def arguments(block: JSON) -> str:
@@ -113,16 +109,9 @@ def arguments(block: JSON) -> str:
         raise Malformed("the input of a call cannot be written as text") from error
 
 
-def text_of(block: JSON, name: str) -> str:
-    text = block.get(name)
-    if not isinstance(text, str):
-        raise Malformed(f"the '{name}' of a block is no text")
-    return text
-
-
 def text_in(block: JSON, name: str) -> str:
-    """The same of what may be missing."""
-    return "" if block.get(name) is None else text_of(block, name)
+    """Of what may be missing."""
+    return text_or_none(block, name) or ""
 
 
 def annotation(citation: JSON, start: int, end: int) -> JSON | None:
@@ -133,13 +122,6 @@ def annotation(citation: JSON, start: int, end: int) -> JSON | None:
     return {"type": "url_citation", "url_citation": cited}
 
 
-def _tokens(counted: JSON, name: str) -> int:
-    count = counted.get(name)
-    if not isinstance(count, int | None):
-        raise Malformed(f"'{name}' is no number")
-    return count or 0
-
-
 def _message(content: list[JSON], answer_tool: str | None) -> JSON:
     said, thoughts, blocks, calls = [], [], [], []
     cited: list[JSON] = []
@@ -148,7 +130,7 @@ def _message(content: list[JSON], answer_tool: str | None) -> JSON:
     for block in content:
         kind = block.get("type")
         if kind == "text":
-            words = text_of(block, "text")
+            words = text_at(block, "text")
             for citation in objects(block.get("citations")):
                 cited.append(citation)
                 if (known := annotation(citation, length, length + len(words))) is not None:

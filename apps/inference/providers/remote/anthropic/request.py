@@ -45,7 +45,7 @@ def asked(
     if request.stream:
         body["stream"] = True
     if request.stop:
-        body["stop_sequences"] = [request.stop] if isinstance(request.stop, str) else list(request.stop)
+        body["stop_sequences"] = request.stops
     body |= {name: given[name] for name in OWN if name in given}
     body |= _identity(given) | _tier(given.get("service_tier"), lacks)
     body |= tools(request, spoken.turns, able, lacks)

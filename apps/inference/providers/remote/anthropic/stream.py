@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from apps.inference.dialect import JSON, AnswerFailed, Malformed
+from apps.inference.dialect.fields import number_at, object_at, text_at
 from apps.inference.providers.remote.anthropic import answer
 from llamastack.egress.sentences import sentence
 
@@ -57,13 +58,13 @@ class Events:
     def chunks(self, event: JSON) -> Iterator[JSON]:
         match event.get("type"):
             case "content_block_delta":
-                yield from self._delta(self._block(event), _object(event, "delta"))
+                yield from self._delta(self._block(event), object_at(event, "delta"))
             case "content_block_start":
                 yield from self._begin(event)
             case "content_block_stop":
                 yield from self._stop(self._block(event))
             case "message_start":
-                yield self._start(_object(event, "message"))
+                yield self._start(object_at(event, "message"))
             case "message_delta":
                 yield from self._end(event)
             case "message":  # whole, where a stream was asked for
@@ -81,34 +82,34 @@ class Events:
         return self.head | {"object": "chat.completion.chunk", "choices": [choice]}
 
     def _begin(self, event: JSON) -> Iterator[JSON]:
-        begun = _object(event, "content_block")
+        begun = object_at(event, "content_block")
         answers = self.answer_tool is not None and begun.get("name") == self.answer_tool
         called = begun.get("type") == "tool_use" and not answers
-        block = self.blocks[_index(event)] = Block(begun, self.calls if called else None)
+        block = self.blocks[number_at(event, "index")] = Block(begun, self.calls if called else None)
         if called:
             self.calls += 1
-            function = {"name": answer.text_of(begun, "name"), "arguments": ""}
-            call = {"index": block.place, "id": answer.text_of(begun, "id"), "type": "function", "function": function}
+            function = {"name": text_at(begun, "name"), "arguments": ""}
+            call = {"index": block.place, "id": text_at(begun, "id"), "type": "function", "function": function}
             yield self._said({"tool_calls": [call]})
         elif block.kind == "text" and begun.get("text"):
-            yield self._text(answer.text_of(begun, "text"))
+            yield self._text(text_at(begun, "text"))
         elif block.kind == "thinking" and begun.get("thinking"):
-            yield self._said({"reasoning_content": answer.text_of(begun, "thinking")})
+            yield self._said({"reasoning_content": text_at(begun, "thinking")})
 
     def _delta(self, block: Block, delta: JSON) -> Iterator[JSON]:
         kind = delta.get("type")
         if kind == "input_json_delta":
-            piece = answer.text_of(delta, "partial_json")
+            piece = text_at(delta, "partial_json")
             block.add("input", piece)
             if piece and block.place is not None:
                 yield self._arguments(block.place, piece)
             elif piece and block.kind == "tool_use":
                 yield self._text(piece)
         elif kind == "citations_delta":
-            block.citations.append(_object(delta, "citation"))
+            block.citations.append(object_at(delta, "citation"))
         elif isinstance(kind, str) and kind in PIECES:
             name = PIECES[kind]
-            piece = answer.text_of(delta, name)
+            piece = text_at(delta, name)
             block.add(name, piece)
             if kind == "text_delta":
                 yield self._text(piece)
@@ -137,7 +138,7 @@ class Events:
             yield self._said(cited | ({"annotations": annotations} if annotations else {}))
 
     def _end(self, event: JSON) -> Iterator[JSON]:
-        ended = _object(event, "delta")
+        ended = object_at(event, "delta")
         self.usage |= _counted(event.get("usage"))
         reason = answer.end(ended, called=self.calls > 0)
         refusal = answer.refusal_of(ended)
@@ -150,24 +151,10 @@ class Events:
         yield self.head | {"object": "chat.completion.chunk", "choices": []} | answer.usage(self.usage)
 
     def _block(self, event: JSON) -> Block:
-        index = _index(event)
+        index = number_at(event, "index")
         if index not in self.blocks:
             raise Malformed(f"block {index} goes on before it has begun")
         return self.blocks[index]
-
-
-def _index(event: JSON) -> int:
-    index = event.get("index")
-    if not isinstance(index, int):
-        raise Malformed("the 'index' of a block is no number")
-    return index
-
-
-def _object(event: JSON, name: str) -> JSON:
-    value = event.get(name)
-    if not isinstance(value, dict):
-        raise Malformed(f"its '{name}' is no object")
-    return value
 
 
 def _counted(usage: Any) -> JSON:

@@ -11,6 +11,7 @@ from urllib.parse import quote
 import orjson
 
 from apps.inference.dialect import Malformed
+from apps.inference.dialect.fields import count_at, number_at, object_at, objects_at, text_at
 from apps.inference.providers.remote.bedrock.request import body
 from apps.inference.providers.remote.translation import JSON, Translation
 from apps.inference.providers.unsupported import GeneratesConfig
@@ -38,15 +39,15 @@ class Converse(Translation):
         return "output" in answer or not FAILED & answer.keys()
 
     def whole(self, answer: JSON) -> JSON:
-        content = _objects(_object(_object(answer, "output"), "message"), "content")
+        content = objects_at(object_at(object_at(answer, "output"), "message"), "content")
         said, answered, thought, thoughts, calls = "", "", "", [], []
         for block in content:
             said += _text_of(block)
             if "reasoningContent" in block:
-                thoughts.append(_thinking(_object(block, "reasoningContent")))
+                thoughts.append(_thinking(object_at(block, "reasoningContent")))
                 thought += thoughts[-1].get("thinking", "")
             if "toolUse" in block:
-                use = _object(block, "toolUse")
+                use = object_at(block, "toolUse")
                 if use.get("name") == self.answer_tool:
                     answered += _written(use.get("input"))
                 else:
@@ -71,11 +72,11 @@ class Converse(Translation):
             match name:
                 # Of a message that starts nothing is said yet: what fails now can still be told, or asked elsewhere.
                 case "contentBlockStart":
-                    yield from self._started(_index(said), _object(said, "start"))
+                    yield from self._started(number_at(said, "contentBlockIndex"), object_at(said, "start"))
                 case "contentBlockDelta":
-                    yield from self._added(_index(said), _object(said, "delta"))
+                    yield from self._added(number_at(said, "contentBlockIndex"), object_at(said, "delta"))
                 case "contentBlockStop":
-                    yield from self._stopped(_index(said))
+                    yield from self._stopped(number_at(said, "contentBlockIndex"))
                 case "messageStop":
                     yield self._head(said) | _chunk({}, **self._ended(said, called=bool(self.calls)))
                 case "metadata":
@@ -84,23 +85,23 @@ class Converse(Translation):
     def _started(self, block: int, start: JSON) -> Iterator[JSON]:
         if "toolUse" not in start:
             return
-        use = _object(start, "toolUse")
+        use = object_at(start, "toolUse")
         self.empty.add(block)
         if use.get("name") == self.answer_tool:
             self.answering.add(block)
             return
         self.calls[block] = len(self.calls)
-        function = {"name": _str(use, "name"), "arguments": ""}
-        begun = {"index": self.calls[block], "id": _str(use, "toolUseId"), "type": "function", "function": function}
+        function = {"name": text_at(use, "name"), "arguments": ""}
+        begun = {"index": self.calls[block], "id": text_at(use, "toolUseId"), "type": "function", "function": function}
         yield _chunk({"tool_calls": [begun]})
 
     def _added(self, block: int, delta: JSON) -> Iterator[JSON]:
         if "text" in delta and not self.answer_tool:
-            yield _chunk({"content": _str(delta, "text")})
+            yield _chunk({"content": text_at(delta, "text")})
         elif "toolUse" in delta:
-            yield from self._input(block, _str(_object(delta, "toolUse"), "input"))
+            yield from self._input(block, text_at(object_at(delta, "toolUse"), "input"))
         elif "reasoningContent" in delta:
-            yield from self._thought(block, _object(delta, "reasoningContent"))
+            yield from self._thought(block, object_at(delta, "reasoningContent"))
 
     def _input(self, block: int, piece: str) -> Iterator[JSON]:
         if not piece:
@@ -117,13 +118,13 @@ class Converse(Translation):
         """A piece of reasoning is told at once; the block with its signature, once it has ended."""
         if "redactedContent" in delta:
             whole = self.thoughts.setdefault(block, {"type": "redacted_thinking", "data": ""})
-            whole["data"] = whole.get("data", "") + _str(delta, "redactedContent")
+            whole["data"] = whole.get("data", "") + text_at(delta, "redactedContent")
             return
         whole = self.thoughts.setdefault(block, {"type": "thinking", "thinking": ""})
         if delta.get("signature"):
-            whole["signature"] = whole.get("signature", "") + _str(delta, "signature")
+            whole["signature"] = whole.get("signature", "") + text_at(delta, "signature")
         if delta.get("text"):
-            whole["thinking"] = whole.get("thinking", "") + _str(delta, "text")
+            whole["thinking"] = whole.get("thinking", "") + text_at(delta, "text")
             yield _chunk({"reasoning_content": delta["text"]})
 
     def _stopped(self, block: int) -> Iterator[JSON]:
@@ -135,7 +136,7 @@ class Converse(Translation):
 
     def _ended(self, said: JSON, *, called: bool) -> JSON:
         """In Bedrock's own word, which the dialect reads; of an answer that was a tool's input, in OpenAI's."""
-        reason = _str(said, "stopReason")
+        reason = text_at(said, "stopReason")
         if reason == "tool_use" and self.answer_tool and not called:
             reason = "stop"
         return {"finish_reason": reason}
@@ -151,8 +152,8 @@ def usage(told: Any) -> JSON | None:
     """Bedrock counts what came from a cache, and what went into one, apart from the other tokens."""
     if not isinstance(told, dict):
         return None
-    read, written = _count(told, "cacheReadInputTokens"), _count(told, "cacheWriteInputTokens")
-    prompt, made = _count(told, "inputTokens") + read + written, _count(told, "outputTokens")
+    read, written = count_at(told, "cacheReadInputTokens"), count_at(told, "cacheWriteInputTokens")
+    prompt, made = count_at(told, "inputTokens") + read + written, count_at(told, "outputTokens")
     counted: JSON = {"prompt_tokens": prompt, "completion_tokens": made, "total_tokens": prompt + made}
     if read or written:
         counted["prompt_tokens_details"] = {"cached_tokens": read, "cache_creation_tokens": written}
@@ -165,21 +166,21 @@ def _chunk(delta: JSON, **ended: Any) -> JSON:
 
 def _text_of(block: JSON) -> str:
     if "citationsContent" in block:
-        return "".join(_str(part, "text") for part in _objects(_object(block, "citationsContent"), "content"))
-    return _str(block, "text") if "text" in block else ""
+        return "".join(text_at(part, "text") for part in objects_at(object_at(block, "citationsContent"), "content"))
+    return text_at(block, "text") if "text" in block else ""
 
 
 def _thinking(content: JSON) -> JSON:
     if "redactedContent" in content:
-        return {"type": "redacted_thinking", "data": _str(content, "redactedContent")}
-    told = _object(content, "reasoningText")
-    signature = {"signature": _str(told, "signature")} if told.get("signature") else {}
-    return {"type": "thinking", "thinking": _str(told, "text"), **signature}
+        return {"type": "redacted_thinking", "data": text_at(content, "redactedContent")}
+    told = object_at(content, "reasoningText")
+    signature = {"signature": text_at(told, "signature")} if told.get("signature") else {}
+    return {"type": "thinking", "thinking": text_at(told, "text"), **signature}
 
 
 def _call(use: JSON) -> JSON:
-    function = {"name": _str(use, "name"), "arguments": _written(use.get("input"))}
-    return {"id": _str(use, "toolUseId"), "type": "function", "function": function}
+    function = {"name": text_at(use, "name"), "arguments": _written(use.get("input"))}
+    return {"id": text_at(use, "toolUseId"), "type": "function", "function": function}
 
 
 def _written(given: Any) -> str:
@@ -193,38 +194,3 @@ def _refusal(answer: JSON) -> JSON:
     reason = guardrail.get("actionReason") if isinstance(guardrail, dict) else None
     stepped_in = answer.get("stopReason") == "guardrail_intervened"
     return {"refusal": reason} if isinstance(reason, str) and reason and stepped_in else {}
-
-
-def _object(holder: JSON, name: str) -> JSON:
-    found = holder.get(name)
-    if not isinstance(found, dict):
-        raise Malformed(f"'{name}' is no object")
-    return found
-
-
-def _objects(holder: JSON, name: str) -> list[JSON]:
-    found = holder.get(name)
-    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
-        raise Malformed(f"'{name}' is no list of objects")
-    return found
-
-
-def _str(holder: JSON, name: str) -> str:
-    found = holder.get(name)
-    if not isinstance(found, str):
-        raise Malformed(f"'{name}' is no text")
-    return found
-
-
-def _count(holder: JSON, name: str) -> int:
-    found = holder.get(name) or 0
-    if not isinstance(found, int):
-        raise Malformed(f"'{name}' is no number")
-    return found
-
-
-def _index(said: JSON) -> int:
-    found = said.get("contentBlockIndex")
-    if not isinstance(found, int):
-        raise Malformed("'contentBlockIndex' is no number")
-    return found

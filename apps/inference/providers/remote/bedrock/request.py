@@ -69,7 +69,7 @@ def _inference(request: ChatCompletionRequest) -> JSON:
     if request.limit is not None:
         made["maxTokens"] = request.limit
     if request.stop:
-        made["stopSequences"] = [request.stop] if isinstance(request.stop, str) else request.stop
+        made["stopSequences"] = request.stops
     return made
 
 

@@ -91,7 +91,7 @@ def _config(request: ChatCompletionRequest, lacks: Lacks) -> JSON:
     if request.limit is not None:
         config["maxOutputTokens"] = request.limit
     if request.stop:
-        config["stopSequences"] = [request.stop] if isinstance(request.stop, str) else request.stop
+        config["stopSequences"] = request.stops
     if request.logprobs or request.top_logprobs:
         config["responseLogprobs"] = True
         if request.top_logprobs:

@@ -12,7 +12,7 @@ from itertools import groupby
 
 import orjson
 
-from apps.inference.dialect import Malformed
+from apps.inference.dialect.fields import object_at, objects_at, text_or_none
 from apps.inference.providers.remote.translation import JSON, Request, Translation
 from apps.inference.providers.unsupported import GeneratesConfig, Lacks, to_drop
 from apps.inference.schemas import (
@@ -68,7 +68,7 @@ def chat_request(request: ChatCompletionRequest, config: GeneratesConfig, upstre
     if request.limit is not None:
         body["maxTokens"] = request.limit
     if request.stop:
-        body["stopSequences"] = [request.stop] if isinstance(request.stop, str) else request.stop
+        body["stopSequences"] = request.stops
     if request.stream:
         body |= {"isStream": True, "streamOptions": {"isIncludeUsage": True}}
     body |= _form(request.response_format, lacks)
@@ -242,9 +242,7 @@ class Chatted(Translation):
         return not {"chatResponse", "text", "toolCalls", "finishReason"}.isdisjoint(answer)
 
     def whole(self, answer: JSON) -> JSON:
-        said = answer.get("chatResponse")
-        if not isinstance(said, dict):
-            raise Malformed("'chatResponse' is no object")
+        said = object_at(answer, "chatResponse")
         message = {"role": "assistant", "content": said.get("text"), "tool_calls": self._calls(said)}
         choice = {"index": 0, "message": message, **_ended(said)}
         head = {"model": answer.get("modelId"), "model_version": answer.get("modelVersion")}
@@ -264,9 +262,7 @@ class Chatted(Translation):
         return ({**_more(event), "choices": [choice], "usage": _usage(event)},)
 
     def _calls(self, said: JSON) -> list[JSON]:
-        calls = said.get("toolCalls") or []
-        if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
-            raise Malformed("'toolCalls' is no list of objects")
+        calls = objects_at(said, "toolCalls") if said.get("toolCalls") else []
         first, self.calls = self.calls, self.calls + len(calls)
         return [
             {
@@ -280,9 +276,7 @@ class Chatted(Translation):
 
 
 def _ended(said: JSON) -> JSON:
-    reason = said.get("finishReason")
-    if not isinstance(reason, str | None):
-        raise Malformed("a 'finishReason' is no text")
+    reason = text_or_none(said, "finishReason")
     ours = REASONS.get(reason or "")
     return {"finish_reason": reason} if ours is None else {"finish_reason": ours, "native_finish_reason": reason}
 
@@ -293,9 +287,7 @@ def _more(said: JSON) -> JSON:
 
 
 def _usage(said: JSON) -> JSON | None:
-    usage = said.get("usage")
-    if usage is None:
+    if said.get("usage") is None:
         return None
-    if not isinstance(usage, dict):
-        raise Malformed("'usage' is no object")
+    usage = object_at(said, "usage")
     return {"prompt_tokens": usage.get("promptTokens"), "completion_tokens": usage.get("completionTokens")}

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from apps.inference.dialect import Malformed
+from apps.inference.dialect.fields import count_at, objects_at, text_or_none
 from apps.inference.providers.remote.translation import JSON, Request, Translation
 
 # https://ibm.github.io/watsonx-ai-node-sdk (TextGenResponseFieldsResultsItem); `eos_token`, `max_tokens`,
@@ -41,10 +41,7 @@ class Generated(Translation):
         return "results" in answer
 
     def whole(self, answer: JSON) -> JSON:
-        results = answer["results"]
-        if not isinstance(results, list) or not all(isinstance(result, dict) for result in results):
-            raise Malformed("'results' is no list of objects")
-        choices = [self._choice(result, place) for place, result in enumerate(results)]
+        choices = [self._choice(result, place) for place, result in enumerate(objects_at(answer, "results"))]
         usage = {"prompt_tokens": self.prompt_tokens, "completion_tokens": self.completion_tokens}
         more = {name: answer[name] for name in ("model_version", "system") if name in answer}
         head = {"model": answer.get("model_id"), "created": _epoch(answer.get("created_at"))}
@@ -54,11 +51,9 @@ class Generated(Translation):
         return (self.whole(event),)
 
     def _choice(self, result: JSON, place: int) -> JSON:
-        self.prompt_tokens = max(self.prompt_tokens, _count(result, "input_token_count"))
-        self.completion_tokens = max(self.completion_tokens, _count(result, "generated_token_count"))
-        reason = result.get("stop_reason")
-        if not isinstance(reason, str | None):
-            raise Malformed("a 'stop_reason' is no text")
+        self.prompt_tokens = max(self.prompt_tokens, count_at(result, "input_token_count"))
+        self.completion_tokens = max(self.completion_tokens, count_at(result, "generated_token_count"))
+        reason = text_or_none(result, "stop_reason")
         more = {name: result[name] for name in ("moderations",) if name in result}
         said = {"index": place, "text": result.get("generated_text"), "logprobs": None}
         return said | more | {"finish_reason": REASONS.get(reason or "", reason)}
@@ -68,13 +63,6 @@ def _ended(choice: Any) -> Any:
     native = choice.get("finish_reason") if isinstance(choice, dict) else None
     ours = ENDS.get(native) if isinstance(native, str) else None
     return choice if ours is None else choice | {"finish_reason": ours, "native_finish_reason": native}
-
-
-def _count(result: JSON, name: str) -> int:
-    count = result.get(name, 0)
-    if not isinstance(count, int):
-        raise Malformed(f"'{name}' is no number")
-    return count
 
 
 def _epoch(created_at: Any) -> int | None:

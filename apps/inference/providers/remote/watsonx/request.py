@@ -50,8 +50,8 @@ def chat(request: ChatCompletionRequest, config: GeneratesConfig, upstream: str)
     named = lacks.fields(request, OF_CHATS)
     given = request.model_dump(exclude_unset=True, include=named.keys() - {"tools"})
     body = given | {"messages": [_message(one, f"messages[{n}]", lacks) for n, one in enumerate(request.messages)]}
-    if isinstance(body.get("stop"), str):
-        body["stop"] = [body["stop"]]
+    if "stop" in body:
+        body["stop"] = request.stops
     if body.get("response_format", {}).get("type", "text") not in FORMATS:
         lacks.note("response_format")
         del body["response_format"]
@@ -70,8 +70,8 @@ def completion(request: CompletionRequest, config: GeneratesConfig, upstream: st
     parameters = {name: body[name] for name in PARAMETERS & body.keys()}
     parameters["max_new_tokens"] = MAX_TOKENS if request.max_tokens is None else request.max_tokens
     parameters |= _drawn(body)
-    if stop := body.get("stop"):
-        parameters |= {"stop_sequences": [stop] if isinstance(stop, str) else stop, "include_stop_sequence": False}
+    if request.stop:
+        parameters |= {"stop_sequences": request.stops, "include_stop_sequence": False}
     if "seed" in body:
         parameters["random_seed"] = body["seed"]
     own = {name: value for name, value in body.items() if name in ("moderations", "crypto")}
