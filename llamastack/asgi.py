@@ -1,4 +1,4 @@
-"""The server: the lifespan starts and stops the Stack; requests pass the guards, then go to Django or to Channels."""
+"""The server: the lifespan starts and stops the Stack; requests pass the guards, then take a lane or go to Channels."""
 
 import asyncio
 import logging
@@ -18,7 +18,9 @@ from django.urls import path  # noqa: E402
 
 from apps.console.static import static  # noqa: E402
 from apps.inference.consumers import ChatConsumer  # noqa: E402
-from llamastack import collector, guards, metrics, stack  # noqa: E402
+from apps.inference.gateway import OPERATIONS  # noqa: E402
+from apps.inference.lane.clients import Client  # noqa: E402
+from llamastack import collector, guards, metrics, settings, stack  # noqa: E402
 from llamastack.errors import NotFound, StackError  # noqa: E402
 from llamastack.middleware import is_api  # noqa: E402
 from llamastack.threads import Threads  # noqa: E402
@@ -46,14 +48,18 @@ async def http(scope: Any, receive: Any, send: Any) -> None:
     """One request. A body that turns out too large is refused while Django still reads it."""
     send = guards.readable(scope, send)
     try:
-        guards.check_head(scope)
+        told = guards.check_head(scope)
         if guards.is_preflight(scope):
             await guards.permit(scope, send)
             return
         if scope["path"].startswith("/static/"):
             await static(scope, receive, send)
             return
-        await stack.start()  # for servers without a lifespan; done already elsewhere
+        running = await stack.start()  # for servers without a lifespan; done already elsewhere
+        if settings.FAST_LANE and scope["path"] in OPERATIONS and scope["method"] == "POST":
+            receive = Client(receive)
+            if await running.gateway.carries(scope, told, receive, send):
+                return
         counted = guards.Counted(receive)
         await answer(scope, counted, send)
         if counted.exceeded:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 DEFAULT_TENANT = "default"
 SHARED_TENANT = "*"
 SERVED_BY = "X-LlamaStack-Served-By"
+LANE = "X-LlamaStack-Lane"  # by which an answer came: fast or django
 CLIENT_GONE = 499  # as nginx says it: who asked did not wait for the end
 
 Operation = Literal["chat", "completion", "embedding", "rerank"]

@@ -14,7 +14,7 @@ from asgiref.typing import ASGIReceiveCallable, ASGISendCallable
 from django.http.request import split_domain_port, validate_host
 
 from llamastack import settings
-from llamastack.call import SERVED_BY
+from llamastack.call import LANE, SERVED_BY
 from llamastack.errors import BadRequest, PermissionDenied, StackError, TooLarge, headers, render
 from llamastack.middleware import is_api
 
@@ -25,8 +25,8 @@ PREFLIGHT_HEADERS = (
 )
 
 
-def check_head(scope: Any) -> None:
-    """Refuse a request whose host, origin, content type or stated length is not in order."""
+def check_head(scope: Any) -> dict[str, str]:
+    """Refuse a request whose host, origin, content type or stated length is not in order; else its headers by name."""
     headers = by_name(scope["headers"])
     check_host(headers)
     check_origin(headers)
@@ -35,6 +35,7 @@ def check_head(scope: Any) -> None:
     spoken = is_api(scope["path"]) or scope["path"].startswith("/manage/")
     if scope["type"] == "http" and spoken and scope["method"] in BODY_METHODS:
         check_content(headers)
+    return headers
 
 
 def by_name(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
@@ -55,7 +56,7 @@ def check_host(headers: dict[str, str]) -> None:
         )
 
 
-READABLE = f"Retry-After, {SERVED_BY}".encode()  # of an answer's headers, beside those that any page may read
+READABLE = f"Retry-After, {SERVED_BY}, {LANE}".encode()  # of an answer's headers, beside those that any page may read
 
 
 def check_origin(headers: dict[str, str]) -> None:

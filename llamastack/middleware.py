@@ -20,7 +20,7 @@ from django.middleware.security import SecurityMiddleware
 from django.utils.decorators import async_only_middleware
 
 from llamastack import metrics
-from llamastack.call import SERVED_BY, Call
+from llamastack.call import LANE, SERVED_BY, Call
 from llamastack.errors import MethodNotAllowed, render
 
 PRINTED = "".join(map(chr, range(0x21, 0x7F))).replace("%", "")  # what a header may hold as it is
@@ -40,7 +40,7 @@ def is_api(path: str) -> bool:
 
 @async_only_middleware
 def api_responses(get_response: Any) -> Any:
-    """What all answers of the API have: a request's id, who served it, their length, and the API's shape of errors.
+    """What all answers of the API have: a request's id, who served it and in which lane, their length, errors' shape.
 
     HEAD is GET, whose body the server leaves out.
     """
@@ -54,6 +54,8 @@ def api_responses(get_response: Any) -> Any:
         if response.status_code == 405 and api:
             error = MethodNotAllowed(f"{request.method} is not possible here; allowed: {response['Allow']}.")
             response = JsonResponse(render(error)[1], status=error.status, headers={"Allow": response["Allow"]})
+        if api:
+            response.headers[LANE] = "django"
         if isinstance(call := vars(request).get("auth"), Call):
             response.headers["X-Request-Id"] = call.request_id
             if call.served.by and response.status_code < 400:

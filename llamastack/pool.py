@@ -56,16 +56,23 @@ class Running:
     @asynccontextmanager
     async def use(self) -> AsyncIterator[Provider]:
         """The provider, once it has started; counted as a call in flight until the block ends."""
-        self.calls += 1
-        self.idle.clear()
+        self.taken()
         try:
             await self._ready()
             with keeping(self.track):
                 yield self.provider
         finally:
-            self.calls -= 1
-            if not self.calls:
-                self.idle.set()
+            self.given_back()
+
+    def taken(self) -> None:
+        """A call is in flight, until it is given back."""
+        self.calls += 1
+        self.idle.clear()
+
+    def given_back(self) -> None:
+        self.calls -= 1
+        if not self.calls:
+            self.idle.set()
 
     async def _ready(self) -> None:
         try:
@@ -152,6 +159,13 @@ class ProviderPool:
             raise Unavailable(f"Provider '{record.provider_id}' is not running.", retry_after=1)
         async with running.use() as provider:
             yield provider
+
+    def live(self, key: int) -> Running | None:
+        """A provider that has started and is neither recorded nor replayed."""
+        running = self._running.get(key)
+        if running is None or running.track is not None or not running.started.done() or running.failed:
+            return None
+        return running
 
     def started(self, key: int) -> bool:
         running = self._running.get(key)

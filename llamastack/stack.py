@@ -30,6 +30,7 @@ class LlamaStack:
     """
 
     def __init__(self, tape: "Tape | None" = None) -> None:
+        from apps.inference.gateway import Gateway
         from apps.inference.service import InferenceService
         from apps.registry.live import Live
         from llamastack.flusher import Flusher
@@ -41,6 +42,7 @@ class LlamaStack:
         self.flusher = Flusher()
         self.inference: Inference = InferenceService(self.live, self.flusher)
         services[Api.inference] = self.inference
+        self.gateway = Gateway(self.live, self.flusher)
         self.loop = asyncio.get_running_loop()
         self.watch = Watch(self)
         self.held: AbstractContextManager[object] = nullcontext()

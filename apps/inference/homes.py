@@ -4,6 +4,8 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
+from msgspec import Struct
+from msgspec.structs import asdict
 from pydantic import BaseModel
 
 from apps.inference.schemas import EmbeddingResponse
@@ -68,10 +70,10 @@ def last_of(failed: Sequence[StackError]) -> StackError:
     return last.but(f"{last.message} This was the last of {len(failed)} homes of the model that were tried.", pause)
 
 
-def affinity(model: ModelRecord, request: BaseModel) -> str | None:
+def affinity(model: ModelRecord, request: BaseModel | Struct) -> str | None:
     """The value by which a request stays with a home: that of the field which the model names."""
     field = model.affinity or AFFINITY
-    fields = {**(request.model_extra or {}), **vars(request)}
+    fields = asdict(request) if isinstance(request, Struct) else {**(request.model_extra or {}), **vars(request)}
     if field.startswith(OF_METADATA):
         metadata = fields.get("metadata")
         value = metadata.get(field.removeprefix(OF_METADATA)) if isinstance(metadata, dict) else None

@@ -1,6 +1,8 @@
 """The only door to the outside: HTTP to upstreams, and what goes wrong there as StackErrors.
 
 Egress       client.py      one provider's upstream: its address, headers and time-outs; JSON and event streams
+Forward      forward.py     one call whose bytes go on as they come
+parsed       reading.py     an upstream's bodies as JSON
 Network      routes.py      how an address is reached: directly or by a proxy, with which TLS settings and headers
 opened       network.py     the `network` section of a provider's config, which becomes a Network
 Transport    transport.py   one exchange of bytes, as aiohttp makes it

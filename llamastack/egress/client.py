@@ -11,23 +11,24 @@ from typing import Any
 import orjson
 from yarl import URL
 
-from llamastack.egress import frames
+from llamastack.egress import reading
 from llamastack.egress.bodies import MAX_REPLY_BYTES, MAX_STREAM_BYTES, after, capped, error_body, never_silent
 from llamastack.egress.breaker import Admitted, Breaker
-from llamastack.egress.failures import FAILURES, Asked, BrokenOff, Nonsense, Refusal, in_short, is_outage, meaning
+from llamastack.egress.failures import FAILURES, Asked, Refusal, in_short, is_outage, meaning
+from llamastack.egress.forward import Forward
 from llamastack.egress.frames import FRAMES
+from llamastack.egress.reading import EVENT_STREAM
 from llamastack.egress.recorder import with_recording
 from llamastack.egress.retries import Retries
 from llamastack.egress.routes import Network
-from llamastack.egress.sentences import beginning
 from llamastack.egress.signing import Signer, Signing
 from llamastack.egress.transport import LiveTransport, Outgoing, Reply, Timeouts, Transport
 from llamastack.egress.waiting import Within
 from llamastack.encryption import without_password
 from llamastack.errors import BadRequest, Unavailable
-from llamastack.sse import MalformedStream, lines, payloads
+from llamastack.sse import lines
 
-EVENT_STREAM = "text/event-stream"
+IS_JSON = {"Content-Type": "application/json"}
 DOTS = frozenset({".", ".."})  # what URLs read as a way, also where it is a quoted name, such as a model's
 Origin = tuple[str, str | None, int | None] | None  # scheme, host and port; None of an address that leads nowhere
 
@@ -65,6 +66,7 @@ class Egress:
         self.max_reply_bytes, self.max_stream_bytes = MAX_REPLY_BYTES, MAX_STREAM_BYTES
         # A call that waits for room is not yet asking: none of the limits of time is for that.
         self.room = asyncio.Semaphore(network.requests) if network and network.requests else nullcontext()
+        self._targets: dict[str, tuple[str, dict[str, str]]] = {}
 
     async def close(self) -> None:
         self.closed = True
@@ -77,7 +79,7 @@ class Egress:
     async def page(self, path: str, header: str, headers: Mapping[str, str] | None = None) -> tuple[Any, str]:
         """The same, and what the reply's `header` says, such as where the next page begins; "" where it has none."""
         async with self._exchange("GET", path, None, headers) as reply:
-            return _parsed(await self._read(reply), reply), reply.headers.get(header, "")
+            return reading.parsed(await self._read(reply), reply), reply.headers.get(header, "")
 
     async def post(self, path: str, body: Any, headers: Mapping[str, str] | None = None, *, done: bool = True) -> Any:
         """The JSON answer to a POST of JSON, or of bytes whose type `headers` say.
@@ -97,14 +99,14 @@ class Egress:
         """
         async with self._exchange("POST", path, body, headers, streamed=True) as reply:
             if reply.media_type == FRAMES:
-                async with aclosing(_framed(capped(reply.pieces, self.max_stream_bytes), reply)) as events:
+                async with aclosing(reading.framed(capped(reply.pieces, self.max_stream_bytes), reply)) as events:
                     async for event in events:
                         yield event
                 return
             if reply.media_type not in ("", EVENT_STREAM):
-                yield _event(await self._read(reply), reply)
+                yield reading.event(await self._read(reply), reply)
                 return
-            async with aclosing(_events(capped(reply.pieces, self.max_stream_bytes), reply, done)) as events:
+            async with aclosing(reading.events(capped(reply.pieces, self.max_stream_bytes), reply, done)) as events:
                 async for event in events:
                     yield event
 
@@ -116,7 +118,7 @@ class Egress:
         ):
             async for line in values:
                 if line:
-                    yield _parsed(line, reply)
+                    yield reading.parsed(line, reply)
 
     async def exchange(
         self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]
@@ -128,16 +130,28 @@ class Egress:
             async with Within(self.timeouts.total, "did not answer within"), self.transport.send(outgoing) as reply:
                 return reply, bytes(await self._read(reply))
 
+    def forward(
+        self, path: str, body: bytes, headers: Mapping[str, str] | None = None, *, streamed: bool = False
+    ) -> Forward:
+        """A POST of JSON that is made once and whose reply is handed on as it comes."""
+        if headers:
+            outgoing = self._outgoing("POST", path, body, {**headers, **IS_JSON}, streamed)
+            return Forward(self, outgoing, frozenset(name.lower() for name in headers))
+        if (target := self._targets.get(path)) is None:
+            outgoing = self._outgoing("POST", path, body, IS_JSON, streamed)
+            target = self._targets[path] = outgoing.url, dict(outgoing.headers)
+        return Forward(self, Outgoing("POST", *target, body, streamed))
+
     async def _json(
         self, method: str, path: str, body: Any, headers: Mapping[str, str] | None, done: bool = True
     ) -> Any:
         async with self._exchange(method, path, body, headers) as reply:
             data = await self._read(reply)
             if reply.media_type == FRAMES:
-                return [event async for event in _framed(_at_once(data), reply)]
+                return [event async for event in reading.framed(reading.at_once(data), reply)]
             if reply.media_type == EVENT_STREAM:
-                return [event async for event in _events(_at_once(data), reply, done)]
-            return _parsed(data, reply)
+                return [event async for event in reading.events(reading.at_once(data), reply, done)]
+            return reading.parsed(data, reply)
 
     @asynccontextmanager
     async def _exchange(
@@ -246,46 +260,3 @@ def origin(url: str) -> Origin:
         return read.scheme, read.host, read.port
     except ValueError:
         return None
-
-
-async def _events(pieces: AsyncIterator[bytes], reply: Reply, done: bool) -> AsyncGenerator[dict[str, Any], None]:
-    async with aclosing(payloads(pieces)) as events:
-        async for data in events:
-            if data == b"[DONE]":
-                return
-            yield _event(data, reply)
-    if done:
-        raise MalformedStream("it ended without [DONE]")
-
-
-def _parsed(data: bytes | bytearray, reply: Reply) -> Any:
-    try:
-        return orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        kind, shown = reply.media_type or "no content type", beginning(data) or "nothing"
-        raise Nonsense(f"answered with {kind} and something that is not JSON ({error}): {shown}") from error
-
-
-def _event(data: bytes | bytearray, reply: Reply) -> dict[str, Any]:
-    event = _parsed(data, reply)
-    if isinstance(event, list) and len(event) == 1:  # as Gemini sends an error
-        [event] = event
-    if not isinstance(event, dict):
-        raise Nonsense("sent a stream event that is not an object.")
-    if event.get("error") or event.get("object") == "error":  # the latter is vLLM's before 0.10
-        raise BrokenOff(event)
-    return event
-
-
-async def _framed(pieces: AsyncIterator[bytes], reply: Reply) -> AsyncGenerator[dict[str, Any], None]:
-    """Where a frame tells a failure, that is what an answer of its status would be."""
-    try:
-        async with aclosing(frames.events(pieces)) as events:
-            async for event in events:
-                yield event
-    except frames.FrameFailure as failure:
-        raise Refusal(replace(reply, status=failure.status), failure.body) from failure
-
-
-async def _at_once(data: bytes | bytearray) -> AsyncIterator[bytes]:
-    yield bytes(data)

@@ -34,3 +34,54 @@ class Within:
             await self.timeout.__aexit__(kind, error, trace)
         except TimeoutError as passed:
             raise TooSlow(self.message) from passed
+
+
+class Moving:
+    """A limit for the current task that can be moved at no cost: its one timer looks at it again when it fires."""
+
+    __slots__ = ("_due", "_handle", "_loop", "_message", "_passed", "_seconds", "_task", "_when")
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
+        self._when = self._due = math.inf  # the limit, and when the timer fires
+        self._handle: asyncio.TimerHandle | None = None
+        self._passed = False
+        self._seconds, self._message = 0.0, ""
+
+    def begin(self, seconds: float, otherwise: str) -> None:
+        """From now on; `otherwise` is as in Within."""
+        self._when, self._seconds, self._message = self._loop.time() + seconds, seconds, otherwise
+        if self._when < self._due:
+            self._wait()
+
+    def rest(self) -> None:
+        """There is none until it begins again."""
+        self._when = math.inf
+
+    def passed(self) -> TooSlow | None:
+        """What the CancelledError means that the task has just met; None where it is none of this limit's."""
+        if not self._passed or self._task is None:
+            return None
+        self._passed = False
+        self._task.uncancel()
+        return TooSlow(f"{self._message} {self._seconds:g} s")
+
+    def end(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+
+    def _wait(self) -> None:
+        self.end()
+        self._due = self._when
+        self._handle = self._loop.call_at(self._due, self._look)
+
+    def _look(self) -> None:
+        self._handle, self._due = None, math.inf
+        if self._when == math.inf or self._task is None:
+            return
+        if self._loop.time() < self._when:
+            self._wait()
+        else:
+            self._passed = True
+            self._task.cancel()

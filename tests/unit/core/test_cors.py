@@ -49,7 +49,8 @@ def test_a_listed_page_reads_answers_and_errors(url: str) -> None:
     for response in (answer, error):
         assert response.headers["Access-Control-Allow-Origin"] == PAGE
         assert "Origin" in response.headers["Vary"]
-        assert response.headers["Access-Control-Expose-Headers"] == "Retry-After, X-LlamaStack-Served-By"
+        exposed = "Retry-After, X-LlamaStack-Served-By, X-LlamaStack-Lane"
+        assert response.headers["Access-Control-Expose-Headers"] == exposed
 
 
 def test_a_refusal_before_django_can_be_read_too(url: str) -> None:

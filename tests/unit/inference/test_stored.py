@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from apps.access.models import ApiKey
+from apps.inference.gateway import Gateway
 from apps.inference.models import StoredCompletion
 from apps.inference.schemas import ChatCompletionRequest
 from apps.inference.service import InferenceService
@@ -58,6 +59,7 @@ async def no_store(running: LlamaStack) -> None:
     flusher.start()
     await flusher.stop()
     running.inference = InferenceService(running.live, flusher)
+    running.gateway = Gateway(running.live, flusher)
 
 
 # --- the three meanings of store ---

@@ -44,6 +44,10 @@ class LlamaStackServer(OpenAICompatible):
             headers[header] = json.dumps(dict(call.provider_data))
         return headers
 
+    def passes(self, operation: str) -> bool:
+        """It has its own ways to rerank alone."""
+        return True
+
     def path(self, operation: str, request: Request | None = None) -> str:
         return "../v1alpha/inference/rerank" if operation == "rerank" else super().path(operation, request)
 

@@ -25,6 +25,11 @@ from llamastack.call import Call
 from llamastack.errors import UnsupportedParameter, UpstreamRejected
 from llamastack.providers import ProviderConfig
 
+# Who has its own of these does to requests or to answers what the fast lane does not.
+WAYS = (
+    *("_sent", "answer", "body", "callers_egress", "chunks", "egress_of", "events", "of", "path", "place"),
+    *("post_chat_completion", "post_completion", "post_embedding", "reply", "signer", "translated", "whole"),
+)
 VERSIONED = re.compile(r"[^/]/v\d\w*$")
 
 
@@ -58,6 +63,14 @@ class OpenAICompatible(Vendor):
         whole = address.endswith(self.api_path) or VERSIONED.search(address)
         return address if whole else address + self.api_path
 
+    def passes(self, operation: str) -> bool:
+        """Whether the fast lane may pass on what is asked for at a path such as chat/completions.
+
+        It sends what the client has sent, but for fields that are `ignored` or `renamed`, and reads OpenAI's dialect.
+        """
+        own, ours = type(self), OpenAICompatible
+        return own.translation is Translation and all(getattr(own, name) is getattr(ours, name) for name in WAYS)
+
     def translated(self, request: ChatCompletionRequest) -> Translation:
         return self._sent("chat/completions", request)
 
@@ -71,8 +84,12 @@ class OpenAICompatible(Vendor):
 
     async def post_embedding(self, call: Call, request: EmbeddingRequest) -> EmbeddingResponse:
         sent = self.of(call)._sent("embeddings", request)
-        answer = await self.reply(call, sent, await self.answer(call, sent))
-        return parsed(EmbeddingResponse, mended_embeddings(answer, request.model), self.upstream)
+        return await self.vectors(call, sent, await self.answer(call, sent))
+
+    async def vectors(self, call: Call, sent: Translation, answer: Any) -> EmbeddingResponse:
+        """What the vendor's answer to a request for embeddings says."""
+        found = await self.reply(call, sent, answer)
+        return parsed(EmbeddingResponse, mended_embeddings(found, sent.request.model), self.upstream)
 
     async def rerank(self, call: Call, request: RerankRequest) -> RerankResponse:
         try:

@@ -73,6 +73,9 @@ class Passthrough(OpenAICompatible):
     def reads(cls) -> Mapping[str, Any]:
         return {URL: str, **super().reads()}
 
+    def passes(self, operation: str) -> bool:
+        return bool(self.config.base_url)
+
     def named(self, url: str) -> Egress:
         """To an address that a caller names. Raises BadRequest where it leads to no public one."""
         return egress_of_caller(_versioned(url), self.upstream, {}, URL, self.egress.timeouts)

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
+from functools import cached_property
 from typing import Annotated, Any, ClassVar, Self
 from urllib.parse import urlsplit
 
@@ -149,7 +150,7 @@ class Vendor(Provider, ABC):
     def reads(cls) -> Mapping[str, Any]:
         return {cls.data_key: ApiKey} if cls.data_key else {}
 
-    @property
+    @cached_property
     def lacks_key(self) -> bool:
         """Whether it is the vendor's own server, which answers nobody without a key, and none is configured."""
         own = urlsplit(str(self.config_class.model_fields["base_url"].default)).netloc
@@ -213,7 +214,10 @@ class Vendor(Provider, ABC):
 
     async def whole(self, call: Call, kind: type[R], translation: Translation, stream: Stream) -> R:
         """A whole reply, which a server that streams all the same has sent in parts."""
-        answer = await self.answer(call, translation)
+        return await self.read(call, kind, translation, stream, await self.answer(call, translation))
+
+    async def read(self, call: Call, kind: type[R], translation: Translation, stream: Stream, answer: Any) -> R:
+        """What the vendor's answer says: JSON, or a list of events."""
         with reading(kind, self.upstream):
             if isinstance(answer, list):
                 whole = stream.whole(

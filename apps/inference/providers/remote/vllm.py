@@ -82,6 +82,9 @@ class VLLM(OpenAICompatible):
         url = call.provider_data.read(URL, str)
         return None if url is None else egress_of_caller(url, self.upstream, {}, URL, self.egress.timeouts)
 
+    def passes(self, operation: str) -> bool:
+        return self.config.max_tokens is None or operation != "chat/completions"
+
     def body(self, request: Request) -> dict[str, Any]:
         body = super().body(request)
         limit = self.config.max_tokens if isinstance(request, ChatCompletionRequest) else None
