@@ -10,13 +10,16 @@ import django
 
 django.setup()
 
+from apps.access.service import Route  # noqa: E402
 from apps.inference.models import StoredCompletion  # noqa: E402
 from apps.inference.schemas import ChatCompletion, ChatCompletionRequest  # noqa: E402
 from apps.inference.service import InferenceService  # noqa: E402
 from benchmarks import _echo  # noqa: E402
+from llamastack.apis import Api  # noqa: E402
 from llamastack.call import ANONYMOUS_ADMIN, Call  # noqa: E402
 from llamastack.db import db  # noqa: E402
 from llamastack.flusher import Flusher  # noqa: E402
+from llamastack.snapshot import ModelRecord, Option, Place, ProviderRecord  # noqa: E402
 
 COMPLETIONS = 5000
 CLIENTS = 64
@@ -25,19 +28,15 @@ CLIENTS = 64
 class Echo:
     """A provider, and all that the service needs of the registry and of the pool of providers."""
 
-    provider = None
-    provider_model_id = name = _echo.MODEL
+    model = ModelRecord(1, "*", "system", _echo.MODEL, "echo", _echo.MODEL, "llm", 0, "yaml")
+    place = Place(ProviderRecord(1, "*", "echo", Api.inference, "remote::openai", None, {}, "1"), _echo.MODEL)
 
     @property
     def pool(self) -> "Echo":
         return self
 
-    @property
-    def only(self) -> "Echo":
-        return self
-
-    async def admitted(self, *_: Any) -> "Echo":
-        return self
+    async def admitted(self, *_: Any) -> Route:
+        return Route(self.model, (Option(self.model.homes[0], self.place),))
 
     @asynccontextmanager
     async def use(self, _: Any) -> AsyncIterator["Echo"]:

@@ -1,7 +1,7 @@
 """Inference by routing: the model's name says which provider answers."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, TypeVar
 
 from pydantic_core import to_json
@@ -25,15 +25,16 @@ from apps.inference.schemas import (
     RerankResponse,
     completion_id,
 )
+from apps.inference.settling import Settling
 from apps.registry.live import Live
 from llamastack import sse
-from llamastack.call import Call
+from llamastack.call import Call, Operation, Outcome
 from llamastack.flusher import Flusher
 from llamastack.snapshot import Place
 
 DIMENSION = "embedding_dimension"
 FOR_THE_STORE = ("store", "metadata")
-Operation = Callable[[Any], Any]  # a provider -> its method
+Method = Callable[[Any], Any]  # a provider -> its method
 A = TypeVar("A", bound=ChatCompletion | ChatCompletionChunk | Completion | EmbeddingResponse)
 
 
@@ -50,7 +51,7 @@ class InferenceService:
         Its id is ours then, since a vendor's need not be unique (Ollama draws from 999).
         """
         reply: ChatReply = await self._generated(
-            call, request, _unstored(request), lambda provider: provider.post_chat_completion
+            call, "chat", request, _unstored(request), lambda provider: provider.post_chat_completion
         )
         if request.store is False:
             return reply
@@ -62,65 +63,103 @@ class InferenceService:
 
     async def post_completion(self, call: Call, request: CompletionRequest) -> CompletionReply:
         reply: CompletionReply = await self._generated(
-            call, request, request, lambda provider: provider.post_completion
+            call, "completion", request, request, lambda provider: provider.post_completion
         )
         return reply
 
     async def post_embedding(self, call: Call, request: EmbeddingRequest) -> EmbeddingResponse:
-        route = await self.live.admitted(call, request.model, "embedding")
+        route = await self._admitted(call, request.model, "embedding")
+        settling = self._settling(call, "embedding", route)
 
         async def ask(place: Place) -> EmbeddingResponse:
-            reply: EmbeddingResponse = await self._whole(call, place, request, lambda provider: provider.post_embedding)
+            reply: EmbeddingResponse = await self._whole(
+                settling, place, request, lambda provider: provider.post_embedding
+            )
             if route.only is None:
                 homes.check_dimension(reply, request.dimensions or route.model.metadata.get(DIMENSION), place)
             return reply
 
-        if route.only is not None:
-            return await ask(route.only)
-        return _telling(call, await self._homes(call, route, request).answer(ask))
+        with settling:
+            if route.only is not None:
+                return await ask(route.only)
+            return _telling(call, await self._homes(call, route, request).answer(ask))
 
     async def rerank(self, call: Call, request: RerankRequest) -> RerankResponse:
-        route = await self.live.admitted(call, request.model, "rerank")
+        route = await self._admitted(call, request.model, "rerank")
+        settling = self._settling(call, "rerank", route)
 
         async def ask(place: Place) -> RerankResponse:
-            async with self.live.pool.use(place.provider) as provider:
+            async with self._asking(settling, place) as provider:
                 reply: RerankResponse = await provider.rerank(call, _inner(place, request))
             call.served.by = place.name
             return reply
 
-        if route.only is not None:
-            return await ask(route.only)
-        return await self._homes(call, route, request).answer(ask)
+        with settling:
+            if route.only is not None:
+                return await ask(route.only)
+            return await self._homes(call, route, request).answer(ask)
 
-    async def _generated(self, call: Call, request: GenerationRequest, inner: Any, operation: Operation) -> Any:
+    async def _admitted(self, call: Call, model: str, model_type: str) -> Route:
+        """The route of a call, once there is room for the record of one more."""
+        route = await self.live.admitted(call, model, model_type)
+        if self.flusher.full:
+            await self.flusher.room()
+        return route
+
+    def _settling(self, call: Call, operation: Operation, route: Route, *, streamed: bool = False) -> Settling:
+        return Settling(call, Outcome(operation, route.model.identifier, streamed=streamed), self.flusher)
+
+    async def _generated(
+        self, call: Call, operation: Operation, request: GenerationRequest, inner: Any, method: Method
+    ) -> Any:
         """`inner` is what a provider is sent of the request."""
-        route = await self.live.admitted(call, request.model, "llm")
-        only = route.only
-        if only is not None:
-            if request.stream:
-                return self._stream(call, only, inner, operation)
-            return await self._whole(call, only, inner, operation)
-        several = self._homes(call, route, request)
+        route = await self._admitted(call, request.model, "llm")
+        settling = self._settling(call, operation, route, streamed=bool(request.stream))
         if request.stream:
-            return self._stream_of(several, lambda place: self._stream(call, place, inner, operation))
-        return _telling(call, await several.answer(lambda place: self._whole(call, place, inner, operation)))
+            return self._settled_stream(settling, route, request, inner, method)
+        with settling:
+            if route.only is not None:
+                return await self._whole(settling, route.only, inner, method)
+            several = self._homes(call, route, request)
+            return _telling(call, await several.answer(lambda place: self._whole(settling, place, inner, method)))
+
+    async def _settled_stream(
+        self, settling: Settling, route: Route, request: GenerationRequest, inner: Any, method: Method
+    ) -> AsyncGenerator[Any]:
+        if route.only is not None:
+            chunks = self._stream(settling, route.only, inner, method)
+        else:
+            several = self._homes(settling.call, route, request)
+            chunks = self._stream_of(several, lambda place: self._stream(settling, place, inner, method))
+        with settling:
+            async with aclosing(chunks):
+                async for chunk in chunks:
+                    settling.add(chunk)
+                    yield chunk
 
     def _homes(self, call: Call, route: Route, request: Any) -> Homes:
         places = route.in_order(call.principal.tenant, homes.affinity(route.model, request))
         return Homes(call, self.live.pool, places)
 
-    async def _whole(self, call: Call, place: Place, request: Any, operation: Operation) -> Any:
+    @asynccontextmanager
+    async def _asking(self, settling: Settling, place: Place) -> AsyncIterator[Any]:
+        settling.outcome.place = place
         async with self.live.pool.use(place.provider) as provider:
-            reply = await operation(provider)(call, _inner(place, request))
+            yield provider
+
+    async def _whole(self, settling: Settling, place: Place, request: Any, method: Method) -> Any:
+        async with self._asking(settling, place) as provider:
+            reply = await method(provider)(settling.call, _inner(place, request))
         reply.model = request.model
-        call.served.by = place.name
+        settling.count(reply.usage)
+        settling.call.served.by = place.name
         return reply
 
-    async def _stream(self, call: Call, place: Place, request: Any, operation: Operation) -> AsyncGenerator[Any]:
-        async with self.live.pool.use(place.provider) as provider:
-            chunks = await operation(provider)(call, _inner(place, request))
+    async def _stream(self, settling: Settling, place: Place, request: Any, method: Method) -> AsyncGenerator[Any]:
+        async with self._asking(settling, place) as provider:
+            chunks = await method(provider)(settling.call, _inner(place, request))
             async with aclosing(chunks):
-                call.served.by = place.name
+                settling.call.served.by = place.name
                 async for chunk in chunks:
                     chunk.model = request.model
                     yield chunk

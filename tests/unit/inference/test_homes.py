@@ -61,6 +61,7 @@ class Fake:
     refuses: bool = False
     closed: int = 0
     held: asyncio.Event | None = None
+    usage: Any = field(default_factory=lambda: USAGE)
 
     async def _heard(self, request: Any) -> None:
         self.asked.append(request)
@@ -75,7 +76,7 @@ class Fake:
             return self._chunks(request)
         await self._heard(request)
         choice = {"index": 0, "message": {"content": f"{self.name} {self.name}"}, "finish_reason": "stop"}
-        return ChatCompletion.model_validate({"model": request.model, "choices": [choice], "usage": USAGE})
+        return ChatCompletion.model_validate({"model": request.model, "choices": [choice], "usage": self.usage})
 
     async def _chunks(self, request: ChatCompletionRequest) -> AsyncIterator[ChatCompletionChunk]:
         try:
