@@ -2,12 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 from llamastack.apis import Api
 from llamastack.errors import StackError, Unavailable
+from llamastack.provider_data import ProviderData
 from llamastack.providers import Health, Provider, ProviderConfig, ProviderUnavailable, find, load
 from llamastack.recording import Tape, Track, keeping
 from llamastack.recording.secrets import of_config
@@ -190,10 +191,10 @@ class ProviderPool:
         running = self._running.get(key)
         return running is not None and running.provider.refreshes
 
-    def reads(self, key: int) -> Collection[str]:
-        """The keys of provider data that a provider knows."""
+    def uses(self, key: int, data: ProviderData) -> bool:
+        """Whether a provider is asked with something of the caller's own."""
         running = self._running.get(key)
-        return () if running is None else running.provider.reads()
+        return running is not None and running.provider.uses(data)
 
     async def health(self, key: int) -> Health:
         """The provider's word on itself, or the reason why there is none within three seconds."""

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from llamastack.apis import SERVED, Api
 from llamastack.errors import StackError
+from llamastack.provider_data import ProviderData
 from llamastack.provider_specs import ProviderSpec as ProviderSpec  # third parties find it here
 
 ENTRY_POINTS = "llamastack.providers"
@@ -97,6 +98,10 @@ class Provider:
     def reads(cls) -> Mapping[str, Any]:
         """The keys of a request's provider data that it knows, each with its type: `call.provider_data.read`."""
         return {}
+
+    def uses(self, data: ProviderData) -> bool:
+        """Whether a call with this provider data is made with something of its caller's own, such as a key."""
+        return any(data.get(name) for name in self.reads())
 
     def __init__(self, provider_id: str, config: Any, **services: Any) -> None:
         self.provider_id = provider_id

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 
 from llamastack.apis import Api
 from llamastack.call import SHARED_TENANT, Principal
+from llamastack.config.homes import DEEPEST
 from llamastack.model_facts import NOTHING, ModelFacts
 
-DEEPEST = 8  # how many models deep homes may lead
 logger = logging.getLogger(__name__)
 
 
@@ -216,7 +216,7 @@ class Snapshot:
         """
         found: dict[int, tuple[Option, ...]] = {}
         waiting = list(self.models.values())
-        for _ in range(DEEPEST):
+        for _ in range(DEEPEST + 1):
             ready = [model for model in waiting if not any(self._leads_on(model, home, found) for home in model.homes)]
             found |= {model.key: self._options_of(model, found) for model in ready}
             waiting = [model for model in waiting if model.key not in found]
@@ -240,7 +240,7 @@ class Snapshot:
         elif other.model_type != model.model_type:
             problem = f"is of type '{other.model_type}'"
         elif other.key not in found:
-            problem = f"leads back to it, or more than {DEEPEST} models deep"
+            problem = f"leads back to it, or through more than {DEEPEST} models"
         else:
             return Option(home, model=other, options=found[other.key])
         return Option(home, problem=f"Model {model.identifier} goes without its home '{home.model}', which {problem}")

@@ -83,7 +83,12 @@ def admit(call: Call, snapshot: Snapshot, model: str, model_type: str) -> Route:
     for option in options:
         if option.usable:
             return Route(found, options)
-    raise Unavailable(_in_one(dict.fromkeys(islice(_problems(model, options), MOST_TOLD))))
+    raise Unavailable(unserved(model, options))
+
+
+def unserved(model: str, options: Iterable[Option]) -> str:
+    """Why none of the homes of a model can be asked."""
+    return _in_one(dict.fromkeys(islice(_problems(model, options), MOST_TOLD)))
 
 
 def settle(call: Call, outcome: Outcome) -> UsageRecord:

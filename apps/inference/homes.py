@@ -58,7 +58,7 @@ class Homes:
     def _moves_on(self, error: StackError, place: Place) -> bool:
         """Whether another home may answer all the same: not where the request is at fault, or its caller's own key."""
         if error.status in OF_CREDENTIALS:
-            return not any(self.call.provider_data.get(key) for key in self.pool.reads(place.provider.key))
+            return not self.pool.uses(place.provider.key, self.call.provider_data)
         return error.status >= 500 or error.status == 429 or isinstance(error, UnsupportedParameter)
 
 

@@ -15,6 +15,7 @@ from django.utils.safestring import SafeString, mark_safe
 from django.views.decorators.http import require_POST
 
 from apps.access.admin import TenantAdmin
+from apps.access.service import unserved
 from apps.registry import homes, service
 from apps.registry.effective import provider_record, shown_model
 from apps.registry.facts import facts_of_row, provider_types
@@ -280,7 +281,10 @@ class ModelAdminPage(ResourceAdmin):
         return format_html("{} {}", default, gone)
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> type[ModelForm]:
-        return model_form(admin.site.get_model_admin(Provider).get_queryset(request))
+        row = obj or Model()
+        if obj is None:
+            self.take(request, row)
+        return model_form(admin.site.get_model_admin(Provider).get_queryset(request), row.tenant)
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         about = ["identifier", *(["origin_badge", "notes"] if obj else [])]
@@ -292,6 +296,12 @@ class ModelAdminPage(ResourceAdmin):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         return ("identifier", "origin_badge", "notes", "known_facts") if obj else ()
+
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
+        if (row := kwargs.get("obj")) is not None and (told := not_served(row)):
+            messages.warning(request, told)
+        response: HttpResponse = super().render_change_form(request, context, *args, **kwargs)
+        return response
 
     def save_model(self, request: HttpRequest, obj: Model, form: ModelForm, change: bool) -> None:
         if not change:
@@ -322,6 +332,18 @@ class ModelAdminPage(ResourceAdmin):
             service.edit_model(row, changes)
         names = ", ".join(row.identifier for row in rows[:5]) + ("…" if len(rows) > 5 else "")
         messages.success(request, f"{names}: {done}.")
+
+
+def not_served(row: Model) -> str:
+    """Why nobody would answer for a model now that is not disabled itself, as this process knows it."""
+    follow()
+    try:
+        snapshot = stack.current().live.snapshot
+    except StackError:  # a page of a process that serves nothing
+        return ""
+    model = snapshot.models.get(row.pk)
+    options = snapshot.options(model) if model is not None else ()
+    return unserved(row.identifier, options) if options and not any(option.usable for option in options) else ""
 
 
 def asked(request: HttpRequest) -> Provider:

@@ -20,6 +20,7 @@ from apps.registry.schemas import ModelType
 from apps.registry.secrets import at, unmasked
 from llamastack.admin import Select, Switch
 from llamastack.apis import Api
+from llamastack.call import SHARED_TENANT
 from llamastack.config import ConfigError
 from llamastack.config.homes import AFFINITY_FORM, LONGEST_AFFINITY
 from llamastack.errors import StackError
@@ -184,6 +185,7 @@ class ModelForm(ModelBase):
     """A model's names, where it is served, and what is known of it. Only what was changed is saved."""
 
     providers: ClassVar[QuerySet[Provider]]
+    tenant: ClassVar[str]
 
     identifier = text_field(True, max_length=255, help_text="The name that callers send as `model`. It stays as it is.")
     homes = HomesField()
@@ -230,13 +232,19 @@ class ModelForm(ModelBase):
         self.initial["homes"] = self._listed()
 
     def _homes(self) -> HomesField:
-        served = dict(self.providers.filter(api=Api.inference).values_list("identifier", "provider_type"))
+        served = self._known()
         named = {home["provider_id"] for home in self._listed() if "provider_id" in home}
         gone = dict.fromkeys(sorted(named - served.keys()), "not registered")
         places = [(f"{PROVIDER}{name}", f"{name} ({kind})") for name, kind in (served | gone).items()]
         locked = {"homes", "provider_id", "provider_model_id"} & from_environment(self.instance.declared).keys()
         told = "Set by the environment: change it there. " if locked else ""
         return HomesField(places, disabled=bool(locked), help_text=told + HOMES)
+
+    def _known(self) -> dict[str, str]:
+        """The types of the providers that its homes may name: of its tenant's own before those that all share."""
+        named = self.providers.filter(api=Api.inference, tenant__in={self.tenant, SHARED_TENANT})
+        rows = named.values_list("identifier", "provider_type", "tenant")
+        return {name: kind for name, kind, _ in sorted(rows, key=lambda row: row[2] != SHARED_TENANT)}
 
     def _listed(self) -> list[dict[str, Any]]:
         """The homes as they are; a new model has the only provider there is."""
@@ -245,7 +253,7 @@ class ModelForm(ModelBase):
             named = {"provider_model_id": name} if name else {}
             only = {"provider_id": self.before.get("provider_id", ""), **named, **PLAIN}
             return list(self.before["homes"] or ([only] if only["provider_id"] else []))
-        providers = list(self.providers.filter(api=Api.inference).values_list("identifier", flat=True)[:2])
+        providers = list(self._known())
         return [{"provider_id": providers[0], **PLAIN}] if len(providers) == 1 else []
 
     def clean_aliases(self) -> list[str]:
@@ -286,6 +294,6 @@ class ModelForm(ModelBase):
         return service.model_changes(self.instance, {name: wanted[name] for name in fields if name in wanted})
 
 
-def model_form(providers: QuerySet[Provider]) -> type[ModelForm]:
-    """The form of a model that one of `providers` shall serve."""
-    return type("ModelForm", (ModelForm,), {"providers": providers})
+def model_form(providers: QuerySet[Provider], tenant: str) -> type[ModelForm]:
+    """The form of a model of a tenant that one of `providers` shall serve."""
+    return type("ModelForm", (ModelForm,), {"providers": providers, "tenant": tenant})

@@ -53,6 +53,12 @@ async def test_a_list_that_is_none_is_a_bad_gateway(answer: object) -> None:
             await provider.get_models(CALL)
 
 
+def test_keys_that_are_forwarded_are_the_callers_own() -> None:
+    data = ProviderData({"groq_api_key": "theirs"})
+    assert stack("http://127.0.0.1:9", forward_provider_data="X-OGX-Provider-Data").uses(data)
+    assert not stack("http://127.0.0.1:9").uses(data)
+
+
 @pytest.mark.parametrize("done", [True, False])
 async def test_a_whole_stream_needs_no_done(done: bool) -> None:
     both = [chunk("Bl", choices=[each]) for each in _ended(0)] + [chunk(choices=[each]) for each in _ended(1)]

@@ -130,8 +130,8 @@ class Registry:
     def refuses(self, key: int) -> bool:
         return self.fakes[key].refuses
 
-    def reads(self, key: int) -> list[str]:
-        return [f"{self.fakes[key].name}_api_key"]
+    def uses(self, key: int, data: ProviderData) -> bool:
+        return f"{self.fakes[key].name}_api_key" in data
 
 
 def service(*fakes: Fake, model_type: str = "llm", **fields: Any) -> InferenceService:

@@ -10,6 +10,7 @@ from llamastack.egress import Egress, Timeouts
 from llamastack.egress.addresses import Allowed
 from llamastack.egress.guard import Guard, GuardedTransport
 from llamastack.errors import BadRequest
+from llamastack.provider_data import ProviderData
 from tests.unit.inference.scripted import CALL, Stream, chat, chunk, heard, said, scripted, started, with_data
 
 CHAT = "POST /v1/chat/completions"
@@ -47,6 +48,30 @@ async def test_the_configs_own_key_wins_over_a_forwarded_one() -> None:
         async with started(passthrough(**config)) as provider:
             await provider.post_chat_completion(with_data(**DATA), chat())
     assert vendor.asked[0].headers.getall("Authorization") == ["Bearer ours"]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("config", "uses"),
+    [
+        ({}, False),
+        ({"forward_headers": FORWARD}, True),
+        ({"forward_headers": {"maas_token": "authorization"}, "api_key": "ours"}, False),
+        ({"forward_headers": {"nothing": "X-Other"}}, False),
+        ({"base_url": ""}, True),
+    ],
+)
+async def test_what_goes_along_of_a_callers_own_is_known(config: dict[str, Any], uses: bool) -> None:
+    """So that nobody else is asked with the operator's key where the caller's has been refused."""
+    async with started(passthrough(**{"base_url": "http://127.0.0.1:9"} | config)) as provider:
+        assert provider.uses(ProviderData(DATA)) is uses
+
+
+async def test_a_callers_key_counts_only_where_it_is_sent() -> None:
+    data = ProviderData({"passthrough_api_key": "theirs"})
+    async with started(passthrough(base_url="http://127.0.0.1:9")) as provider:
+        assert provider.uses(data)
+    async with started(passthrough(base_url="http://127.0.0.1:9", api_key="ours")) as provider:
+        assert not provider.uses(data)
 
 
 @pytest.mark.parametrize("value", ["a\r\nX-Admin: 1", "ä", {"a": 1}, ["a"]])

@@ -156,6 +156,27 @@ async def test_nobody_else_gets_it(
     assert CANARY not in await db(everything_stored)
 
 
+@pytest.mark.parametrize(("home", "status"), [("status-500", 200), ("status-429", 200), ("status-401", 401)])
+async def test_of_several_homes_each_gets_its_own_key_alone(
+    client: Client, running: LlamaStack, home: str, status: int
+) -> None:
+    """And a key of the caller's that is refused is the caller's to mend: nobody else is asked, at another's cost."""
+    everything = carrying(groq_api_key=CANARY, together_api_key="sk-mine")
+    async with vendor(running, "groq") as groq, vendor(running, "together", api_key="sk-t") as together:
+        homes = [{"provider_id": "groq", "provider_model_id": home}, {"provider_id": "together", "order": 1}]
+        homes[1]["provider_model_id"] = "sky-1"
+        await db(service.edit_model, Model(identifier="best"), {"homes": homes})
+        await running.live.refresh()
+        answer = await chat(client, "best", everything)
+        assert answer.status_code == status, answer.text
+        assert sent(groq) == f"Bearer {CANARY}"
+        assert CANARY not in str(together.headers)
+        if status == 200:
+            assert sent(together) == "Bearer sk-mine"
+            await chat(client, "best")
+            assert sent(together) == "Bearer sk-t"
+
+
 def everything_stored() -> str:
     with connection.cursor() as cursor:
         found = []

@@ -208,6 +208,29 @@ async def test_what_is_disabled_or_deleted_tells_whom_it_leaves_without_a_home(b
     assert "was changed successfully" in page.text
 
 
+async def test_a_model_that_nobody_would_answer_for_says_so(browser: Browser, sky: Provider) -> None:
+    await db(service.edit_model, Model(identifier="outer"), {"homes": [{"model": "sky/sky-1"}]})
+    assert "is not registered" not in (await browser.open(await page_of("outer"))).text
+    await db(service.edit_provider, sky, {}, False)
+    page = await browser.open(await page_of("outer"))
+    assert "Provider &#x27;sky&#x27; of model &#x27;sky/sky-1&#x27; is not registered or is disabled." in page.text
+    await db(service.edit_model, await stored("outer"), {"enabled": False})
+    assert "is disabled." not in (await browser.open(await page_of("outer"))).text
+
+
+async def test_the_form_of_a_model_names_what_its_tenant_may(browser: Browser, sky: Provider) -> None:
+    def add() -> None:
+        for tenant in ("red", "blue"):
+            row = Provider(identifier=f"of-{tenant}", provider_type="remote::openai", tenant=tenant)
+            service.edit_provider(row, {"base_url": "http://127.0.0.1:9/v1"}, enabled=True)
+        service.edit_model(Model(identifier="mine", tenant="red"), {"provider_id": "of-red"})
+
+    await db(add)
+    assert "of-red" not in (await browser.open(ADD)).text
+    page = (await browser.open(await page_of("mine"))).text
+    assert ("of-red (remote::openai)" in page, "of-blue" in page, "sky (remote::openai)" in page) == (True, False, True)
+
+
 async def test_who_may_only_look_sees_the_homes(browser: Browser, sky: Provider) -> None:
     homes = [{"provider_id": "sky", "weight": 3}, {"model": "sky/sky-2", "order": 1}]
     await db(service.edit_model, await stored("sky/sky-1"), {"homes": homes, "affinity": "user"})

@@ -15,6 +15,7 @@ from apps.inference.providers.remote.translation import Request
 from apps.inference.schemas import RerankRequest
 from apps.registry.schemas import ModelType, ProviderModel
 from llamastack.call import Call
+from llamastack.provider_data import ProviderData
 
 NOT_METADATA = ("model_type", "provider_id", "provider_resource_id")
 
@@ -43,6 +44,9 @@ class LlamaStackServer(OpenAICompatible):
         if header is not None and call.provider_data:
             headers[header] = json.dumps(dict(call.provider_data))
         return headers
+
+    def uses(self, data: ProviderData) -> bool:
+        return bool(data) if self.config.forward_provider_data else super().uses(data)
 
     def passes(self, operation: str) -> bool:
         """It has its own ways to rerank alone."""

@@ -16,7 +16,7 @@ from llamastack.egress import Egress
 from llamastack.egress.guard import egress_of_caller
 from llamastack.egress.network import HEADER_NAME, OWN_HEADERS
 from llamastack.errors import BadRequest
-from llamastack.provider_data import HEADER, ApiKey
+from llamastack.provider_data import HEADER, ApiKey, ProviderData
 
 URL = "passthrough_url"
 
@@ -73,6 +73,9 @@ class Passthrough(OpenAICompatible):
     def reads(cls) -> Mapping[str, Any]:
         return {URL: str, **super().reads()}
 
+    def uses(self, data: ProviderData) -> bool:
+        return not self.config.base_url or bool(self.of_caller(data))
+
     def passes(self, operation: str) -> bool:
         return bool(self.config.base_url)
 
@@ -90,12 +93,16 @@ class Passthrough(OpenAICompatible):
         return self.named(url)
 
     async def call_headers(self, call: Call) -> Mapping[str, str]:
+        return self.of_caller(call.provider_data)
+
+    def of_caller(self, data: ProviderData) -> Mapping[str, str]:
+        """What of a caller's goes along: no key where the config has one."""
         own = {name.lower() for name in self.egress.headers} if self.config.base_url else set()
-        key = None if "authorization" in own else call.provider_data.read(self.data_key, ApiKey)
+        key = None if "authorization" in own else data.read(self.data_key, ApiKey)
         headers = dict(self.authorization(key.get_secret_value())) if key else {}
         taken = own | {name.lower() for name in headers}
         for name, header in (self.config.forward_headers or {}).items():
-            value = call.provider_data.get(name)
+            value = data.get(name)
             if value is not None and header.lower() not in taken:
                 headers[header] = _text(name, value)
         return headers
