@@ -216,7 +216,7 @@ class Snapshot:
         """
         found: dict[int, tuple[Option, ...]] = {}
         waiting = list(self.models.values())
-        for _ in range(DEEPEST + 1):
+        for _ in range(DEEPEST):
             ready = [model for model in waiting if not any(self._leads_on(model, home, found) for home in model.homes)]
             found |= {model.key: self._options_of(model, found) for model in ready}
             waiting = [model for model in waiting if model.key not in found]
