@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from ninja import Router
 
 from apps.access.service import Request
 from apps.registry import service
 from apps.registry.config_classes import config_class
-from apps.registry.facts import facts_in
+from apps.registry.listing import shown_model
 from apps.registry.models import Provider
 from apps.registry.routes import routes
 from apps.registry.schemas import (
@@ -28,10 +28,9 @@ from apps.registry.secrets import masked
 from llamastack import __version__
 from llamastack.apis import Api
 from llamastack.call import Principal
-from llamastack.config.homes import ModelHome
 from llamastack.db import db
 from llamastack.errors import BadRequest, NotFound, PermissionDenied
-from llamastack.snapshot import Home, ModelRecord, ProviderRecord
+from llamastack.snapshot import ModelRecord, ProviderRecord
 from llamastack.stack import current
 
 router = Router()
@@ -41,15 +40,16 @@ models = Router(tags=["models"])
 @models.get("/models", response=ModelList, summary="List models")
 async def list_models(request: Request) -> Any:
     """Every model the caller may use, the default ones first."""
-    models = current().live.snapshot.models_of(request.auth.principal.tenant)
-    return ModelList(data=[shown_model(model) for model in models])
+    live = current().live
+    listed = await live.listing.of(live.snapshot, request.auth.principal.tenant)
+    return HttpResponse(listed, content_type="application/json")
 
 
 @models.get("/models/{path:model_id}", response=ModelInfo, summary="Get a model")
 async def get_model(request: Request, model_id: str) -> Any:
     """A model by its identifier (slashes allowed) or an alias."""
     route = await current().live.named(request.auth, model_id)
-    return shown_model(route)
+    return shown(route)
 
 
 @models.post("/models", response=ModelInfo, summary="Register a model")
@@ -60,7 +60,7 @@ async def register_model(request: Request, body: RegisterModel) -> Any:
     provider_id = chosen_provider(known, body) if body.homes is None else body.provider_id
     await db(service.register_model, principal, provider_id, body)
     await live.refresh()
-    return shown_model(await live.named(request.auth, body.model_id))
+    return shown(await live.named(request.auth, body.model_id))
 
 
 @models.patch("/models/{path:model_id}", response=ModelInfo, summary="Update a model")
@@ -72,7 +72,7 @@ async def update_model(request: Request, model_id: str, body: UpdateModel) -> An
         refuse_unknown(live.snapshot.providers_of(principal.tenant), body.provider_id)
     await db(service.update_model, principal, model.key, body)
     await live.refresh()
-    return shown_model(await live.named(request.auth, model.identifier))
+    return shown(await live.named(request.auth, model.identifier))
 
 
 @models.delete("/models/{path:model_id}", response=DeletedModel, summary="Unregister a model")
@@ -153,34 +153,8 @@ def refuse_unknown(providers: list[ProviderRecord], named: str) -> None:
         )
 
 
-def shown_model(model: ModelRecord) -> ModelInfo:
-    metadata = dict(model.metadata)
-    facts = facts_in(current().live.snapshot, model)
-    return ModelInfo(
-        id=model.identifier,
-        created=model.created,
-        owned_by=model.provider_id,
-        identifier=model.identifier,
-        provider_id=model.provider_id,
-        provider_resource_id=model.provider_model_id,
-        model_type=model.model_type,
-        metadata=metadata,
-        custom_metadata={"model_type": model.model_type, "provider_id": model.provider_id, **metadata},
-        aliases=list(model.aliases),
-        default=model.default,
-        context_length=facts.context_length,
-        max_output_tokens=facts.max_output_tokens,
-        prices=facts.prices,
-        sources=dict(facts.sources),
-        homes=[shown_home(home) for home in model.homes],
-        affinity=model.affinity,
-    )
-
-
-def shown_home(home: Home) -> ModelHome:
-    names = {"provider_id": home.provider_id, "provider_model_id": home.provider_model_id, "model": home.model}
-    given: dict[str, Any] = {name: value for name, value in names.items() if value}
-    return ModelHome.model_construct(**given, weight=int(home.weight), order=home.order)
+def shown(model: ModelRecord) -> ModelInfo:
+    return shown_model(current().live.snapshot, model)
 
 
 def known_health() -> dict[int, tuple[bool | None, str]]:

@@ -12,6 +12,7 @@ from datetime import timedelta
 from apps.access.models import ApiKey, SnapshotVersion, Tombstone
 from apps.access.service import Route, admit, authenticate, unknown_model
 from apps.registry import effective, service
+from apps.registry.listing import Listing
 from apps.registry.models import CHECK_EVERY, DISCOVER_EVERY, Model, Provider
 from apps.registry.schemas import ProviderModel
 from llamastack.call import Call, Principal
@@ -33,6 +34,7 @@ class Live:
     def __init__(self, pool: ProviderPool) -> None:
         self.pool = pool
         self.snapshot = Snapshot()
+        self.listing = Listing()
         self._lock = asyncio.Lock()
         self._loop = asyncio.get_running_loop()
         self._check: asyncio.Task[None] | None = None
@@ -57,11 +59,9 @@ class Live:
 
     async def admitted(self, call: Call, model: str, model_type: str) -> Route:
         """The route of a call; a name nobody knows is looked for once more before it is a 404."""
-        try:
-            return admit(call, self.snapshot, model, model_type)
-        except NotFound:
+        if self.snapshot.model(call.principal.tenant, model) is None:
             await self.check()
-            return admit(call, self.snapshot, model, model_type)
+        return admit(call, self.snapshot, model, model_type)
 
     async def named(self, call: Call, name: str) -> ModelRecord:
         """The model of that identifier or alias."""
