@@ -17,12 +17,13 @@ from llamastack.egress.breaker import Admitted, Breaker
 from llamastack.egress.failures import FAILURES, Asked, Refusal, in_short, is_outage, meaning
 from llamastack.egress.forward import Forward
 from llamastack.egress.frames import FRAMES
+from llamastack.egress.lean import LeanTransport
 from llamastack.egress.reading import EVENT_STREAM
 from llamastack.egress.recorder import with_recording
 from llamastack.egress.retries import Retries
 from llamastack.egress.routes import Network
 from llamastack.egress.signing import Signer, Signing
-from llamastack.egress.transport import LiveTransport, Outgoing, Reply, Timeouts, Transport
+from llamastack.egress.transport import Outgoing, Reply, Timeouts, Transport
 from llamastack.egress.waiting import Within
 from llamastack.encryption import without_password
 from llamastack.errors import BadRequest, Unavailable
@@ -57,7 +58,7 @@ class Egress:
         self.upstream = upstream
         self.headers = headers or {}
         self.timeouts = timeouts or Timeouts()
-        live = LiveTransport(self.timeouts, network)
+        live = LeanTransport(self.timeouts, network)
         self.transport: Transport = with_recording(live if signer is None else Signing(live, signer))
         self.breakers: defaultdict[Origin, Breaker] = defaultdict(lambda: Breaker(upstream))
         self.breaker = self.breakers[self.origin]

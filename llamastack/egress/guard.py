@@ -124,7 +124,7 @@ class GuardedTransport(LiveTransport):
         async with super().send(exact) as reply:
             yield reply
 
-    def _connector(self) -> aiohttp.TCPConnector:
+    def connector(self) -> aiohttp.TCPConnector:
         return self._guard.connector(limit=0)
 
 

@@ -118,13 +118,14 @@ class LiveTransport:
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
-            connector = bounded(self._connector())
+            connector = bounded(self.connector())
             self._session = aiohttp.ClientSession(
                 connector=connector, cookie_jar=aiohttp.DummyCookieJar(), read_bufsize=READ_AHEAD_BYTES
             )
         return self._session
 
-    def _connector(self) -> aiohttp.TCPConnector:
+    def connector(self) -> aiohttp.TCPConnector:
+        """A new one, which makes and keeps connections as the network says."""
         if not self.network.keepalive:
             return aiohttp.TCPConnector(limit=0, resolver=self._names, force_close=True)
         return aiohttp.TCPConnector(limit=0, resolver=self._names, keepalive_timeout=self.network.keepalive)
