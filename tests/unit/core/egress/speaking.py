@@ -1,16 +1,33 @@
 """An upstream that says what a test has it say, byte for byte."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 
 from llamastack.egress import Egress, Timeouts
+from llamastack.egress.lean import LeanTransport
 from llamastack.egress.retries import Retries
+from llamastack.egress.routes import Network
+from llamastack.egress.transport import LiveTransport, Transport
 from tests.upstream import close
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
 SHORT = Timeouts(first_byte=0.2, idle=0.2, total=0.3)
+TRANSPORTS: dict[str, Callable[[Timeouts, Network | None], Transport]] = {
+    "lean": LeanTransport,
+    "aiohttp": LiveTransport,
+}
+chosen = "lean"  # by the fixture `each_transport`
+
+
+def asking(
+    url: str, headers: Mapping[str, str] | None = None, timeouts: Timeouts | None = None, network: Network | None = None
+) -> Egress:
+    """An egress over the transport of this test."""
+    egress = Egress(url, "Provider 'x'", headers, timeouts, network)
+    egress.transport = TRANSPORTS[chosen](egress.timeouts, network)
+    return egress
 
 
 @asynccontextmanager
@@ -29,7 +46,7 @@ async def upstream(handler: Handler, timeouts: Timeouts | None = None) -> AsyncI
 
     server = await asyncio.start_server(tracked, "127.0.0.1", 0)
     host, port = server.sockets[0].getsockname()
-    egress = Egress(f"http://{host}:{port}/v1", "Provider 'x'", {"Authorization": "Bearer sk-1234567"}, timeouts)
+    egress = asking(f"http://{host}:{port}/v1", {"Authorization": "Bearer sk-1234567"}, timeouts)
     egress.retries = Retries(first_pause=0)
     try:
         yield egress

@@ -15,6 +15,8 @@ from llamastack.egress.transport import READ_AHEAD_BYTES
 from llamastack.errors import UpstreamError
 from tests.unit.core.egress.speaking import OK, answer, saying, streamed, upstream
 
+pytestmark = pytest.mark.usefixtures("each_transport")
+
 MIB = 1024 * 1024
 PACKED: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "deflate": zlib.compress}
 

@@ -4,9 +4,11 @@ import asyncio
 
 import pytest
 
-from llamastack.egress import Egress, Timeouts
+from llamastack.egress import Timeouts
 from llamastack.errors import BadRequest, NotSupported, StackError, UpstreamError, UpstreamRejected, UpstreamTimeout
-from tests.unit.core.egress.speaking import OK, answer, saying, streamed, upstream
+from tests.unit.core.egress.speaking import OK, answer, asking, saying, streamed, upstream
+
+pytestmark = pytest.mark.usefixtures("each_transport")
 
 ERRORS = [  # as vendors put them into a stream: OpenRouter, vLLM before 0.10, Gemini
     b'data: {"error": {"message": "no memory"}, "choices": [{"finish_reason": "error"}]}\n\n',
@@ -136,7 +138,7 @@ async def test_what_an_upstream_does_not_offer_is_not_offered_here(status: str) 
     "url", ["http://127.0.0.1:9", "http://", "not a url", "http://no-such-host.invalid", f"http://{'x' * 300}.invalid"]
 )
 async def test_an_address_that_leads_nowhere_is_a_bad_gateway(url: str) -> None:
-    egress = Egress(url, "Provider 'x'", timeouts=Timeouts(connect=2))
+    egress = asking(url, timeouts=Timeouts(connect=2))
     with pytest.raises((UpstreamError, UpstreamTimeout)):
         await egress.get("models")
     await egress.close()
@@ -148,13 +150,13 @@ async def test_the_line_break_at_the_end_of_a_key_is_not_sent() -> None:
         writer.write(answer("200 OK", b"{}"))
 
     async with upstream(handler) as egress:
-        keyed = Egress(egress.base_url, "Provider 'x'", {"Authorization": "Bearer sk-1\n"})
+        keyed = asking(egress.base_url, {"Authorization": "Bearer sk-1\n"})
         assert await keyed.get("models") == {}
         await keyed.close()
 
 
 async def test_a_key_beside_credentials_in_the_address_is_an_error_that_says_so() -> None:
-    keyed = Egress("http://user:password@127.0.0.1:9", "Provider 'x'", {"Authorization": "Bearer sk-1"})
+    keyed = asking("http://user:password@127.0.0.1:9", {"Authorization": "Bearer sk-1"})
     with pytest.raises(UpstreamError, match="Provider 'x' cannot be asked") as told:
         await keyed.get("models")
     assert not [secret for secret in ("password", "sk-1") if secret in told.value.message]

@@ -3,10 +3,11 @@
 import orjson
 import pytest
 
-from llamastack.egress import Egress
 from llamastack.egress.sentences import LONGEST, sentence, shown
 from llamastack.errors import RateLimited, StackError, UpstreamError, UpstreamRejected, UpstreamTimeout
-from tests.unit.core.egress.speaking import OK, answer, saying, streamed, upstream
+from tests.unit.core.egress.speaking import OK, answer, asking, saying, streamed, upstream
+
+pytestmark = pytest.mark.usefixtures("each_transport")
 
 PAGE = b"<!DOCTYPE html><html><head><title>502</title></head><body><center>nginx</center></body></html>"
 HTML = b"Content-Type: text/html; charset=utf-8"
@@ -146,7 +147,7 @@ def test_a_key_at_the_place_of_the_cut_is_masked_first() -> None:
 
 
 async def test_an_error_does_not_tell_the_password_or_the_query_of_an_address() -> None:
-    egress = Egress("http://maya:s3cret@127.0.0.1:9?key=s3cret", "Provider 'x'")
+    egress = asking("http://maya:s3cret@127.0.0.1:9?key=s3cret")
     with pytest.raises(UpstreamError, match=r"http://127\.0\.0\.1:9") as caught:
         await egress.get("models")
     assert "s3cret" not in caught.value.message
@@ -163,7 +164,7 @@ async def test_what_opened_the_breaker_is_told_without_the_upstreams_words() -> 
 
 
 async def test_what_cannot_be_reached_opens_it_too_and_says_how() -> None:
-    egress = Egress("http://127.0.0.1:9", "Provider 'x'")
+    egress = asking("http://127.0.0.1:9")
     egress.retries.saved = -100
     for _ in range(6):
         with pytest.raises(StackError) as caught:

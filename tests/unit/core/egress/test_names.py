@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
-from llamastack.egress import Egress
 from llamastack.egress.names import AT_ONCE, Names
 from llamastack.errors import UpstreamError
+from tests.unit.core.egress.speaking import asking
+
+pytestmark = pytest.mark.usefixtures("each_transport")
 
 
 async def test_a_name_is_found_with_its_port() -> None:
@@ -40,7 +42,7 @@ async def test_a_name_server_that_hangs_holds_up_no_other_upstream() -> None:
 
 
 async def test_a_name_that_nobody_has_is_a_bad_gateway() -> None:
-    egress = Egress("http://no-such-host.invalid", "Provider 'x'")
+    egress = asking("http://no-such-host.invalid")
     with pytest.raises(UpstreamError, match="cannot be reached"):
         await egress.get("models")
     await egress.close()

@@ -31,7 +31,10 @@ from llamastack.egress.routes import covers
 from llamastack.egress.transport import Outgoing
 from llamastack.errors import StackError, UpstreamError, UpstreamTimeout
 from llamastack.providers import ProviderUnavailable, load, specs
+from tests.unit.core.egress.speaking import asking
 from tests.upstream import close
+
+pytestmark = pytest.mark.usefixtures("each_transport")
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 NOBODY = "http://127.0.0.1:9"
@@ -234,7 +237,7 @@ async def reaching(url: str, key: str = "", **section: Any) -> AsyncIterator[Egr
     config = NetworkConfig.model_validate(section)
     network = await opened(config)
     own = {"Authorization": f"Bearer {key}"} if key else {}
-    egress = Egress(url, "Provider 'x'", sent(network, own), config.timeouts(), network)
+    egress = asking(url, sent(network, own), config.timeouts(), network)
     try:
         yield egress
     finally:

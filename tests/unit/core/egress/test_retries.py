@@ -17,6 +17,8 @@ from llamastack.egress.waiting import TooSlow
 from llamastack.errors import RateLimited, StackError, Unavailable, UpstreamError, UpstreamTimeout
 from tests.unit.core.egress.speaking import OK, SHORT, answer, in_turn, saying, streamed, upstream
 
+pytestmark = pytest.mark.usefixtures("each_transport")
+
 GOOD = answer("200 OK", b'{"a": 1}')
 STREAM = OK + b'data: {"a": 1}\n\ndata: [DONE]\n\n'
 

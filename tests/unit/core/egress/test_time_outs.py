@@ -7,9 +7,11 @@ from contextlib import closing
 
 import pytest
 
-from llamastack.egress import Egress, Timeouts
+from llamastack.egress import Timeouts
 from llamastack.errors import UpstreamTimeout
-from tests.unit.core.egress.speaking import OK, SHORT, Handler, saying, streamed, upstream
+from tests.unit.core.egress.speaking import OK, SHORT, Handler, asking, saying, streamed, upstream
+
+pytestmark = pytest.mark.usefixtures("each_transport")
 
 LONG = 30.0
 EVENT = b'data: {"a": 1}\n\n'
@@ -48,7 +50,7 @@ def test_they_are_5_60_60_and_600_seconds() -> None:
 
 
 async def test_an_address_that_takes_no_connection_is_given_up(full: str) -> None:
-    egress = Egress(full, "Provider 'x'", timeouts=Timeouts(connect=0.2))
+    egress = asking(full, timeouts=Timeouts(connect=0.2))
     for call in (egress.get("models"), streamed(egress)):
         with pytest.raises(UpstreamTimeout, match="'x' cannot be reached at http://127"):
             await call
@@ -60,7 +62,7 @@ async def test_tls_that_never_shakes_hands_is_given_up() -> None:
         await reader.read(-1)
 
     async with upstream(silent) as plain:
-        egress = Egress(plain.base_url.replace("http:", "https:"), "Provider 'x'", timeouts=Timeouts(connect=0.2))
+        egress = asking(plain.base_url.replace("http:", "https:"), timeouts=Timeouts(connect=0.2))
         with pytest.raises(UpstreamTimeout, match="cannot be reached"):
             await egress.get("models")
         await egress.close()
