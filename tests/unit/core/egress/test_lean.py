@@ -2,6 +2,8 @@
 
 import asyncio
 import gc
+import socket
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -11,12 +13,12 @@ import pytest
 
 from llamastack.egress.lean import Exchange, LeanTransport
 from llamastack.egress.routes import Network, Route
-from llamastack.egress.transport import READ_AHEAD_BYTES, Outgoing, Reply, Timeouts, Transport
+from llamastack.egress.transport import READ_AHEAD_BYTES, LiveTransport, Outgoing, Timeouts, Transport
 from tests.unit.core.egress import speaking
 from tests.unit.core.egress.speaking import answer
 from tests.upstream import close
 
-pytestmark = pytest.mark.usefixtures("each_transport")
+over_both = pytest.mark.usefixtures("each_transport")  # the others are of our own alone
 
 GOOD = answer("200 OK", b'{"a": 1}')
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -29,14 +31,17 @@ class Server:
     """A server of this test: the requests that reached it, by the connection that they came over."""
 
     url: str = ""
-    asked: list[list[bytes]] = field(default_factory=list)
+    by_connection: dict[asyncio.StreamReader, list[bytes]] = field(default_factory=dict)
     gone: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def request(self, reader: asyncio.StreamReader) -> bytes:
+    @property
+    def asked(self) -> list[list[bytes]]:
+        return list(self.by_connection.values())
+
+    async def request(self, reader: asyncio.StreamReader) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
         length = next((int(line[16:]) for line in head.lower().split(b"\r\n") if line[:15] == b"content-length:"), 0)
-        self.asked[-1].append(request := head + await reader.readexactly(length))
-        return request
+        self.by_connection[reader].append(head + await reader.readexactly(length))
 
 
 @asynccontextmanager
@@ -46,14 +51,18 @@ async def serving(speak: Speak) -> AsyncIterator[Server]:
 
     async def tracked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         served.add(asyncio.current_task())
-        server.asked.append([])
-        with suppress(ConnectionError, asyncio.IncompleteReadError):
-            await speak(server, reader, writer)
-        writer.close()
-        server.gone.set()
+        server.by_connection[reader] = []
+        try:
+            with suppress(ConnectionError, asyncio.IncompleteReadError):
+                await speak(server, reader, writer)
+        finally:
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+            server.gone.set()
 
     listener = await asyncio.start_server(tracked, "127.0.0.1", 0, limit=MIB)
-    server.url = "http://127.0.0.1:{}".format(listener.sockets[0].getsockname()[1])
+    server.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
     try:
         yield server
     finally:
@@ -71,7 +80,6 @@ async def opened(network: Network | None = None, timeouts: Timeouts | None = Non
         yield transport
     finally:
         await transport.close()
-        gc.collect()  # whatever was left open tells so now
 
 
 def saying(*answers: bytes) -> Speak:
@@ -115,18 +123,16 @@ REQUESTS = [
 
 @pytest.mark.parametrize("keepalive", [15.0, 0])
 async def test_a_request_is_what_aiohttp_writes(keepalive: float) -> None:
-    async with serving(saying(*[GOOD] * 100)) as server, opened(Network(keepalive=keepalive)) as transport:
-        plain = speaking.TRANSPORTS["aiohttp"](Timeouts(), Network(keepalive=keepalive))
-        for asked in REQUESTS:
-            outgoing = Outgoing(asked.method, server.url + asked.url, asked.headers, asked.body)
-            for by in (transport, plain):
-                async with by.send(outgoing) as reply:
-                    assert reply.status == 200
-        await plain.close()
-    sent = [request for connection in server.asked for request in connection]
-    by_kind = [sorted(kind) for kind in (sent[::2], sent[1::2])] if not keepalive else server.asked
-    ours, theirs = ([parts(request) for request in requests] for requests in by_kind)
-    assert sorted(ours) == sorted(theirs)
+    network = Network(keepalive=keepalive)
+    async with serving(saying(*[GOOD] * len(REQUESTS))) as server:
+        for transport in (LeanTransport(Timeouts(), network), LiveTransport(Timeouts(), network)):
+            for asked in REQUESTS:
+                outgoing = Outgoing(asked.method, server.url + asked.url, asked.headers, asked.body)
+                async with transport.send(outgoing) as reply:
+                    assert b"".join([piece async for piece in reply.pieces]) == b'{"a": 1}'
+            await transport.close()
+    sent = [parts(request) for connection in server.asked for request in connection]
+    assert sent[: len(REQUESTS)] == sent[len(REQUESTS) :]
 
 
 def parts(request: bytes) -> tuple[bytes, list[bytes], bytes]:
@@ -135,10 +141,11 @@ def parts(request: bytes) -> tuple[bytes, list[bytes], bytes]:
     return line, sorted(fields), body
 
 
+@over_both
 @pytest.mark.parametrize("headers", [{"X-A": "b\r\nX-C: d"}, {"X-A": "b\nc"}, {"X-A\r\nX-C": "d"}, {"X-A": "b\0"}])
 async def test_no_header_can_be_the_way_in_for_another(headers: dict[str, str]) -> None:
     async with serving(saying(GOOD)) as server, opened() as transport:
-        with pytest.raises(ValueError, match="(?i)line|null"):
+        with pytest.raises(ValueError, match="control character"):
             async with transport.send(Outgoing("POST", server.url, headers, b"{}")):
                 pass
     assert [request for connection in server.asked for request in connection] == []
@@ -161,9 +168,9 @@ async def test_a_large_body_goes_as_fast_as_it_is_read() -> None:
 
 async def test_an_answer_to_half_a_request_is_read_and_its_connection_is_not_used_again() -> None:
     async def early(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        server.asked[-1].append(await reader.readuntil(b"\r\n\r\n"))
+        await reader.readuntil(b"\r\n\r\n")
         writer.write(answer("413 Too Large", b"no"))
-        await asyncio.sleep(5)
+        await asyncio.Event().wait()  # and reads no more
 
     async with serving(early) as server, opened() as transport:
         for _ in range(2):
@@ -175,6 +182,7 @@ async def test_an_answer_to_half_a_request_is_read_and_its_connection_is_not_use
 # --- what is kept ---
 
 
+@over_both
 async def test_a_connection_is_kept_for_the_next_request() -> None:
     ended = CHUNKED + b"2\r\n{}\r\n0\r\nX-Late: 1\r\n\r\n"
     empty = b"HTTP/1.1 204 No Content\r\n\r\n"
@@ -183,6 +191,7 @@ async def test_a_connection_is_kept_for_the_next_request() -> None:
     assert [len(connection) for connection in server.asked] == [4]
 
 
+@over_both
 async def test_none_is_kept_where_that_is_not_wanted() -> None:
     async with serving(saying(GOOD, GOOD)) as server, opened(Network(keepalive=0)) as transport:
         assert [await said(transport, server) for _ in range(2)] == [b'{"a": 1}'] * 2
@@ -218,24 +227,24 @@ async def test_what_comes_unasked_closes_the_connection_and_is_nobodys_answer() 
     async with serving(talkative) as server, opened() as transport:
         assert await said(transport, server) == b'{"a": 1}'
         more.set()
-        while not server.gone.is_set():
-            await asyncio.sleep(0)
-            if speaking.chosen == "aiohttp":  # keeps it, and asks over another one
-                break
+        await server.gone.wait()
         assert await said(transport, server) == b'{"a": 1}'
     assert len(server.asked) == 2
 
 
+@over_both
 async def test_a_kept_connection_that_was_closed_meanwhile_is_not_used() -> None:
     async with serving(saying(GOOD)) as server, opened() as transport:
         for _ in range(3):
             assert await said(transport, server) == b'{"a": 1}'
             await server.gone.wait()
             server.gone.clear()
-            await asyncio.sleep(0.05)  # until the end has come over the loopback too
+            for _ in range(3):  # turns of the loop, in which we hear of it too
+                await asyncio.sleep(0)
     assert [len(connection) for connection in server.asked] == [1, 1, 1]
 
 
+@over_both
 async def test_one_that_closes_when_it_is_used_again_is_a_broken_connection_but_to_what_is_harmless_twice() -> None:
     """A POST may have been read before it closed: whoever asks again is to know."""
 
@@ -282,31 +291,33 @@ async def test_failures_are_of_the_kinds_that_aiohttp_has(wire: bytes, failure: 
             await said(transport, server)
 
 
+@over_both
 async def test_a_body_that_ends_with_its_connection_is_whole() -> None:
-    async with serving(saying(b"HTTP/1.0 200 OK\r\n\r\nHello", b"")) as server, opened() as transport:
+    async with serving(saying(b"HTTP/1.0 200 OK\r\n\r\nHello")) as server, opened() as transport:
         assert await said(transport, server) == b"Hello"
         assert await said(transport, server) == b"Hello"
     assert len(server.asked) == 2
 
 
 async def test_of_such_a_body_a_reset_connection_is_no_end() -> None:
+    read = asyncio.Event()
+
     async def reset(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await server.request(reader)
         writer.write(b"HTTP/1.0 200 OK\r\n\r\nHello")
-        await reader.readexactly(1)
-        writer.transport.abort()
+        await read.wait()
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     async with serving(reset) as server, opened() as transport:
         async with transport.send(Outgoing("POST", server.url, {}, b"{}")) as reply:
-            assert await anext(aiter(reply.pieces)) == b"Hello"
-            # What is never sent by a client, so that the server closes while something of ours lies unread.
-            over = reply.pieces
-            if isinstance(over, Exchange):
-                over.connected._write(b"xy")
-                with pytest.raises(aiohttp.ClientPayloadError):
-                    await anext(over)
+            pieces = aiter(reply.pieces)
+            assert await anext(pieces) == b"Hello"
+            read.set()
+            with pytest.raises(aiohttp.ClientPayloadError):
+                await anext(pieces)
 
 
+@over_both
 async def test_headers_are_in_lower_case_and_hold_what_json_can_repeat() -> None:
     wire = b"HTTP/1.1 200 \xfcber\r\nX-Name: \xff wert \r\nX-Twice: 1\r\nX-Twice: 2\r\nContent-Length: 0\r\n\r\n"
     async with serving(saying(wire)) as server, opened() as transport:
@@ -329,6 +340,7 @@ def endless(body: bytes) -> Speak:
     return speak
 
 
+@over_both
 async def test_a_body_larger_than_what_is_read_ahead_comes_whole() -> None:
     body = bytes(range(256)) * 32 * 1024
     async with serving(saying(answer("200 OK", body), GOOD)) as server, opened() as transport:
@@ -343,6 +355,7 @@ async def test_a_body_larger_than_what_is_read_ahead_comes_whole() -> None:
     assert len(server.asked) == 1
 
 
+@over_both
 @pytest.mark.parametrize("reads", [0, 3])
 async def test_who_leaves_a_reply_has_its_connection_closed(reads: int) -> None:
     async with serving(endless(b"x" * 1000)) as server, opened() as transport:
@@ -353,6 +366,7 @@ async def test_who_leaves_a_reply_has_its_connection_closed(reads: int) -> None:
             await server.gone.wait()
 
 
+@over_both
 async def test_nothing_is_read_once_it_is_left() -> None:
     async with serving(saying(GOOD, GOOD)) as server, opened() as transport:
         async with transport.send(Outgoing("POST", server.url, {}, b"{}")) as reply:
@@ -367,6 +381,7 @@ async def hanging(server: Server, reader: asyncio.StreamReader, writer: asyncio.
     await reader.read()
 
 
+@over_both
 @pytest.mark.parametrize("turns", range(0, 12, 2))
 async def test_it_can_be_cancelled_at_any_point(turns: int) -> None:
     async with serving(hanging) as server, opened() as transport:
@@ -379,8 +394,10 @@ async def test_it_can_be_cancelled_at_any_point(turns: int) -> None:
         if server.asked:
             async with asyncio.timeout(1):
                 await server.gone.wait()
+    gc.collect()  # what was left open tells so now
 
 
+@over_both
 async def test_cancelled_while_the_body_is_awaited_it_closes_the_connection() -> None:
     async with serving(hanging) as server, opened() as transport:
         begun = asyncio.Event()
@@ -452,13 +469,3 @@ async def test_no_more_addresses_are_remembered_than_are_in_use() -> None:
         transport.send(Outgoing("POST", f"http://127.0.0.1:9/{number}"))
     assert len(transport._places) <= 256
     await transport.close()
-
-
-def test_a_reply_says_its_media_type() -> None:
-    reply = Reply(200, "", {"content-type": "Text/Event-Stream; charset=utf-8"}, speaking_nothing())
-    assert reply.media_type == "text/event-stream"
-
-
-async def speaking_nothing() -> AsyncIterator[bytes]:
-    return
-    yield

@@ -21,7 +21,10 @@ def raw(data: bytes) -> bytes:
 
 WAYS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "gzip": ("gzip", gzip.compress),
-    "several members": ("gzip", lambda data: gzip.compress(data[:999]) + gzip.compress(b"") + gzip.compress(data[999:])),
+    "several members": (
+        "gzip",
+        lambda data: b"".join(map(gzip.compress, (data[:999], b"", data[999:]))),
+    ),
     "deflate": ("deflate", zlib.compress),
     "deflate without a header": ("deflate", raw),
 }
