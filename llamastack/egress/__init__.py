@@ -5,7 +5,11 @@ Forward      forward.py     one call whose bytes go on as they come
 parsed       reading.py     an upstream's bodies as JSON
 Network      routes.py      how an address is reached: directly or by a proxy, with which TLS settings and headers
 opened       network.py     the `network` section of a provider's config, which becomes a Network
-Transport    transport.py   one exchange of bytes, as aiohttp makes it
+Transport    transport.py   one exchange of bytes; LiveTransport is aiohttp's, for proxies and whatever else is unusual
+LeanTransport lean.py       the one that nearly all goes by: requests written, connections kept
+Connected    connection.py  a connection: what has come for whom, what waits to be sent
+Incoming     incoming.py    a reply as its bytes come
+Unpacking    unpacking.py   a body that is packed
 Signing      signing.py     headers that depend on what is sent
 Recorder     recorder.py    stands in for it, and records or replays (llamastack/recording)
 parse        addresses.py   a URL that a caller names, read strictly; and which addresses it may lead to

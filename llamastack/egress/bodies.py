@@ -1,6 +1,6 @@
 """The body of a reply, piece by piece: how much of it, and how slowly, it may come.
 
-The pieces are unpacked ones, and aiohttp unpacks no further than is read: a small body that unpacks to a large one
+The pieces are unpacked ones, and no transport unpacks further than is read: a small body that unpacks to a large one
 takes no more memory than the cap and what is read ahead.
 """
 
