@@ -61,9 +61,12 @@ class Table:
         statement would take seconds for a group.
         """
         most = max(1, (connection.features.max_query_params or 999) // len(self.fields))
-        for start in range(0, len(rows), most):
-            part = rows[start : start + most]
-            cursor.execute(self._statement(len(part)), [value for row in part for value in self._adapted(row)])
+        parts = [rows[start : start + most] for start in range(0, len(rows), most)]
+        rest = parts.pop() if len(parts[-1]) < most else None
+        if parts:
+            cursor.executemany(self._statement(most), [self._flat(part) for part in parts])
+        if rest:
+            cursor.execute(self._statement(len(rest)), self._flat(rest))
 
     def _statement(self, count: int) -> str:
         if count not in self._statements:
@@ -71,6 +74,9 @@ class Table:
             places = ", ".join([one] * count)
             self._statements[count] = f"INSERT INTO {self.target} VALUES {places}"  # noqa: S608 (names of our own)
         return self._statements[count]
+
+    def _flat(self, rows: Sequence[object]) -> Values:
+        return [value for row in rows for value in self._adapted(row)]
 
     def _adapted(self, row: object) -> Values:
         values = list(self.values(row))
