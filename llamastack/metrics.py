@@ -107,9 +107,18 @@ def set_down(down: Mapping[tuple[str, str], bool]) -> None:
 
 def text(accept: str) -> tuple[bytes, str]:
     """What has been counted, and its content type: Prometheus' format, or OpenMetrics where that is accepted."""
-    shown = registry
-    if several:
-        shown = CollectorRegistry()
-        MultiProcessCollector(shown)  # type: ignore[no-untyped-call]
     encode, content_type = choose_encoder(accept)
-    return encode(shown), content_type
+    return encode(_counted()), content_type
+
+
+def total(name: str) -> int:
+    """What a counter without labels has come to."""
+    return int(_counted().get_sample_value(f"llama_stack_{name}_total") or 0)
+
+
+def _counted() -> CollectorRegistry:
+    if not several:
+        return registry
+    shown = CollectorRegistry()
+    MultiProcessCollector(shown)  # type: ignore[no-untyped-call]
+    return shown

@@ -265,6 +265,7 @@ UNFOLD = {
                 "title": "Access",
                 "items": [
                     _page("API keys", "key", "access_apikey"),
+                    _page("Usage", "data_usage", "access_usage"),
                     _page("Users", "person", "access_user"),
                     _page("Groups", "group", "auth_group"),
                 ],

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import Counter, disable_created_metrics
 
-from llamastack import metrics
+from llamastack import metrics, stack
 
 if TYPE_CHECKING:
     from llamastack.stack import LlamaStack
@@ -36,9 +36,9 @@ class Stalls:
 
 
 class Watch:
-    def __init__(self, stack: "LlamaStack") -> None:
-        self.stack = stack
-        self.loop = stack.loop
+    def __init__(self, running: "LlamaStack") -> None:
+        self.stack = running
+        self.loop = running.loop
         self.stalls = Stalls(self.loop.time())
         self._ticks = 0
         self._next: asyncio.TimerHandle | None = None
@@ -87,6 +87,17 @@ class Watch:
     def _add(self, counter: Counter, total: int) -> None:
         counter.inc(total - self._told[counter])
         self._told[counter] = total
+
+
+def losses() -> dict[str, int]:
+    """For a page: how many usage records were lost, and how many calls waited for room, at all workers."""
+
+    async def sample(running: "LlamaStack") -> None:
+        running.watch.sample()
+
+    if stack.is_running():
+        stack.run(sample)
+    return {"lost": metrics.total("usage_lost"), "waits": metrics.total("usage_waits")}
 
 
 def resident() -> int:

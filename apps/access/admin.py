@@ -1,4 +1,4 @@
-"""The admin of API keys, users and groups."""
+"""The admin of API keys, usage, users and groups."""
 
 from typing import Any
 
@@ -13,9 +13,19 @@ from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
-from apps.access.models import ApiKey, User
+from apps.access.models import ApiKey, Usage, User
 from llamastack.admin import ModelAdmin, PasswordChangeForm, UserChangeForm, UserCreationForm, badge
 from llamastack.call import SHARED_TENANT
+from llamastack.watch import losses
+
+SUMS = {
+    "calls": "Calls",
+    "broken": "Failed or broken off",
+    "input": "Input tokens",
+    "cached": "Of these cached",
+    "output": "Output tokens",
+    "reasoning": "Of these reasoning",
+}
 
 
 class TenantAdmin(ModelAdmin):
@@ -118,6 +128,58 @@ class ApiKeyAdmin(TenantAdmin):
         for key in keys:
             key.revoke()
         messages.success(request, f"Revoked: {', '.join(str(key) for key in keys)}.")
+
+
+@admin.register(Usage)
+class UsageAdmin(TenantAdmin):
+    """To look at. Above the list, the sums of what it shows on all its pages."""
+
+    list_display = (
+        "created_at",
+        "model",
+        "owner",
+        "operation",
+        "state",
+        "input_tokens",
+        "output_tokens",
+        "took",
+        "home",
+    )
+    list_filter = ("created_at", "operation", "whole", "model", "provider_id", "tenant", "lane")
+    search_fields = ("request_id", "model", "owner")
+    ordering = ("-id",)
+    date_hierarchy = "created_at"
+    show_full_result_count = False
+    list_before_template = "admin/access/usage/sums.html"
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    @admin.display(description="State", ordering="status")
+    def state(self, row: Usage) -> SafeString:
+        return badge(str(row.status), "good" if row.whole else "bad", row.error)
+
+    @admin.display(description="Seconds", ordering="seconds")
+    def took(self, row: Usage) -> str:
+        return f"{row.seconds:.2f}"
+
+    @admin.display(description="Answered by", ordering="provider_id")
+    def home(self, row: Usage) -> str:
+        return f"{row.provider_id}/{row.provider_model_id}" if row.provider_id else "–"
+
+    def changelist_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        page = super().changelist_view(request, *args, **kwargs)
+        context = page.context_data if isinstance(page, TemplateResponse) else None
+        if context and "cl" in context:
+            sums = context["cl"].queryset.summed()
+            context.update(sums=[(title, sums[name]) for name, title in SUMS.items()], losses=losses())
+        return page
 
 
 @admin.register(User)

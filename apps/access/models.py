@@ -8,6 +8,8 @@ from typing import Any, ClassVar, Self
 
 from django.contrib.auth.models import AbstractUser
 from django.db import models, transaction
+from django.db.models import Count, Q, Sum
+from django.db.models.functions import TruncDate
 from django.utils import timezone
 
 from llamastack.call import DEFAULT_TENANT, SHARED_TENANT, Principal
@@ -147,9 +149,29 @@ def digest(secret: str) -> str:
 
 
 class UsageQuerySet(OwnedQuerySet):
+    sums: ClassVar[dict[str, Any]] = {
+        "calls": Count("pk"),
+        "broken": Count("pk", filter=Q(whole=False)),
+        "guessed": Count("pk", filter=Q(estimated=True)),
+        "input": Sum("input_tokens"),
+        "output": Sum("output_tokens"),
+        "cached": Sum("cached_tokens"),
+        "reasoning": Sum("reasoning_tokens"),
+    }
+
     def visible_to(self, principal: Principal) -> Self:
         """Rows of the principal's tenant."""
         return self.filter(tenant=principal.tenant)
+
+    def summed(self) -> dict[str, int | None]:
+        """`calls`, `broken` ones, those whose tokens were `guessed`, and tokens: null where nobody has told any."""
+        return self.aggregate(**self.sums)
+
+    def summed_by_day(self, field: str) -> Self:
+        """The same for each value of a field on each day (of UTC), the latest first."""
+        rows: Any = self.annotate(day=TruncDate("created_at"), of=models.F(field)).values("day", "of")
+        summed: Self = rows.annotate(**self.sums).order_by("-day", "of")
+        return summed
 
 
 class Usage(Owned):

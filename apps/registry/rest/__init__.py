@@ -1,1 +1,1 @@
-"""The one DRF surface, /manage/: providers, models and keys, for operators' scripts. Imported on first use."""
+"""The one DRF surface, /manage/: providers, models, keys and usage, for operators' scripts. Imported on first use."""

@@ -165,8 +165,9 @@ class Managed(Shown, GenericViewSet[Any]):
     table: ClassVar[Any]
     identifier: ClassVar[str]
     buttons: ClassVar[tuple[str, ...]] = ()
+    of_lists: ClassVar[tuple[str, ...]] = ("search", "ordering", "page", "page_size")
     pagination_class = Paged
-    filter_backends = (DjangoFilterBackend, SearchFilter, Ordered)
+    filter_backends: Any = (DjangoFilterBackend, SearchFilter, Ordered)
     filterset_class: ClassVar[Any]
     ordering_fields: ClassVar[tuple[str, ...]]
 
@@ -177,8 +178,7 @@ class Managed(Shown, GenericViewSet[Any]):
 
     def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Refuses parameters that nothing reads."""
-        of_lists = ("search", "ordering", "page", "page_size")
-        known = [*self.filterset_class.base_filters, *(() if self.detail else of_lists)]
+        known = [*self.filterset_class.base_filters, *(() if self.detail else self.of_lists)]
         for name in self.request.query_params:
             if name not in known:
                 raise BadRequest(

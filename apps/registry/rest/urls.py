@@ -14,9 +14,10 @@ from apps.registry.rest.description import DescriptionJSON
 from apps.registry.rest.keys import KeyViewSet
 from apps.registry.rest.models import ModelViewSet
 from apps.registry.rest.providers import ProviderViewSet
+from apps.registry.rest.usage import SummaryViewSet, UsageViewSet
 from llamastack.errors import NotFound
 
-LISTS = ("providers", "models", "keys")
+LISTS = ("providers", "models", "keys", "usage")
 
 
 @extend_schema(exclude=True)
@@ -51,6 +52,10 @@ def rows(viewset: Any, name: str) -> Any:
     return viewset.as_view({"get": "list", "post": "create"}, detail=False, name=name)
 
 
+def shown(viewset: Any, name: str) -> Any:
+    return viewset.as_view({"get": "list"}, detail=False, name=name)
+
+
 def row(viewset: Any, name: str, **methods: str) -> Any:
     return viewset.as_view(methods, detail=True, name=name)
 
@@ -73,5 +78,7 @@ urlpatterns = [
     path("manage/keys", rows(KeyViewSet, "API keys")),
     path(KEY, row(KeyViewSet, "API key", get="retrieve")),
     path(f"{KEY}/revoke", row(KeyViewSet, "Revoke an API key", post="revoke")),
+    path("manage/usage", shown(UsageViewSet, "Usage")),
+    path("manage/usage/summary", shown(SummaryViewSet, "Summary of usage")),
     path("manage/<path:rest>", Missing.as_view()),
 ]

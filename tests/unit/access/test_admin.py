@@ -1,4 +1,4 @@
-"""The admin's pages of API keys and users, its log-in and its lock."""
+"""The admin's pages of API keys, users and usage, its log-in and its lock."""
 
 import re
 
@@ -7,17 +7,20 @@ import pytest
 from django.contrib.auth.models import Permission
 from django.contrib.sessions.models import Session
 
-from apps.access.models import ApiKey, User
+from apps.access.models import ApiKey, Usage, User
 from apps.registry.models import Model, Provider
 from llamastack import settings
 from llamastack.db import db
+from llamastack.rows import insert
 from llamastack.stack import LlamaStack
 from tests.unit.conftest import session_of
+from tests.unit.core.test_rows import usage
 from tests.unit.pages import PASSWORD, Browser, Forms
 from tests.upstream import Upstream
 
 KEYS = "/admin/access/apikey/"
 MODELS = "/v1/models"
+USAGE = "/admin/access/usage/"
 
 
 async def issued(browser: Browser, **fields: str) -> str:
@@ -196,3 +199,42 @@ async def test_staff_make_no_admins_keys(browser: Browser) -> None:
     await db(demote)
     await issued(browser, admin="on")
     assert not (await db(ApiKey.objects.get)).admin
+
+
+# --- usage ---
+
+
+async def test_usage_is_listed_with_its_sums_and_cannot_be_changed(browser: Browser, running: LlamaStack) -> None:
+    rows = [usage("req_1", model="team/small", input_tokens=1234, output_tokens=1), usage("req_2", input_tokens=1)]
+    await db(insert, [*rows, usage("req_3", model="team/large", status=502, error="upstream_error", whole=False)])
+    page = await browser.open(USAGE)
+    assert all(word in page.text for word in ("team/small", "team/large", "502", "1235"))
+    assert "Add usage" not in page.text
+    filtered = await browser.open(f"{USAGE}?model__exact=team%2Fsmall")
+    assert ("1234</dd>" in filtered.text, "1235</dd>" in filtered.text) == (True, False)
+    row = await db(Usage.objects.get, request_id="req_3")
+    shown = await browser.open(f"{USAGE}{row.pk}/change/")
+    assert ("upstream_error" in shown.text, 'name="_save"' in shown.text) == (True, False)
+    assert (await browser.http.get(f"{USAGE}{row.pk}/delete/")).status_code == 403
+
+
+async def test_staff_see_the_usage_of_their_tenant_alone(browser: Browser) -> None:
+    await db(insert, [usage("req_1", tenant="north", model="theirs"), usage("req_2", model="ours", input_tokens=77)])
+
+    def demote() -> None:
+        User.objects.update(is_superuser=False)
+        right = Permission.objects.get(codename="view_usage")
+        User.objects.get(username="ada").user_permissions.add(right)
+
+    assert "theirs" in (await browser.open(USAGE)).text
+    await db(demote)
+    page = await browser.open(USAGE)
+    assert ("ours" in page.text, "theirs" in page.text, "77</dd>" in page.text) == (True, False, True)
+
+
+async def test_records_that_were_lost_are_told_above_the_usage(browser: Browser, running: LlamaStack) -> None:
+    running.flusher.lost += 3
+    running.flusher.waits += 2
+    page = await browser.open(USAGE)
+    assert "calls are missing here" in page.text
+    assert "calls had to wait for room" in page.text
