@@ -79,40 +79,79 @@ async def _events(first: BaseModel | None, chunks: Any, done: bytes) -> AsyncIte
 
 
 async def payloads(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """The `data` of each event in a byte stream cut anywhere (WHATWG HTML, 9.2: lines end in CR, LF or CRLF).
-
-    An event ends in an empty line: what follows the last one was cut.
-    """
-    data: list[bytes] = []
-    size = 0
-    async for line in lines(pieces):
-        if line.startswith(b"data:"):
-            data.append(line[5:].removeprefix(b" "))
-            size += len(line)
-            if size > MAX_EVENT_BYTES:
-                raise MalformedStream(f"an event is longer than {MAX_EVENT_BYTES} bytes")
-        elif not line and data:
-            yield b"\n".join(data)
-            data, size = [], 0
+    """The `data` of each event in a byte stream cut anywhere."""
+    reader = Payloads()
+    async for piece in pieces:
+        for data in reader.feed(piece):
+            yield data
 
 
 async def lines(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """One that comes in many pieces is put together once; the last one may lack its end."""
-    begun: list[bytes] = []
-    size = 0
-    after_cr = False
+    """Those of a byte stream cut anywhere; the last one may lack its end."""
+    reader = Lines()
     async for piece in pieces:
+        for line in reader.feed(piece):
+            yield line
+    if reader.begun:
+        yield b"".join(reader.begun)
+
+
+class Payloads:
+    """Reads a byte stream, as it comes, into the `data` of each of its events (WHATWG HTML, 9.2).
+
+    An event ends in an empty line: what follows the last one was cut.
+    """
+
+    def __init__(self) -> None:
+        self._lines = Lines()
+        self._data: list[bytes] = []
+        self._size = 0
+
+    def feed(self, piece: bytes) -> list[bytes]:
+        """The events that are whole with this piece: in most cases one, or several, each of one line."""
+        if piece.startswith(b"data: ") and piece.endswith(b"\n\n") and not (self._lines.begun or self._data):
+            found = piece[6:-2].split(b"\n\ndata: ")
+            if piece.count(b"\n") == 2 * len(found) and b"\r" not in piece and len(piece) <= MAX_EVENT_BYTES:
+                self._lines.after_cr = False
+                return found
+        return [data for line in self._lines.feed(piece) if (data := self._ended(line)) is not None]
+
+    def _ended(self, line: bytes) -> bytes | None:
+        """The event that this line ends."""
+        if line.startswith(b"data:"):
+            self._data.append(line[5:].removeprefix(b" "))
+            self._size += len(line)
+            if self._size > MAX_EVENT_BYTES:
+                raise MalformedStream(f"an event is longer than {MAX_EVENT_BYTES} bytes")
+        elif not line and self._data:
+            data, self._data, self._size = b"\n".join(self._data), [], 0
+            return data
+        return None
+
+
+class Lines:
+    """Reads a byte stream, as it comes, into lines that end in CR, LF or CRLF.
+
+    One that comes in many pieces is put together once. `begun` is what has come of one that has not ended.
+    """
+
+    def __init__(self) -> None:
+        self.begun: list[bytes] = []
+        self.after_cr = False
+        self._size = 0
+
+    def feed(self, piece: bytes) -> list[bytes]:
+        """The lines that are whole with this piece."""
         # A piece that ends in CR ends a line; where the next one begins with LF, that belongs to it.
-        text = piece[1:] if after_cr and piece.startswith(b"\n") else piece
-        after_cr = piece.endswith(b"\r") if piece else after_cr
+        text = piece[1:] if self.after_cr and piece.startswith(b"\n") else piece
+        self.after_cr = piece.endswith(b"\r") if piece else self.after_cr
         *whole, rest = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
-        for line in whole:
-            yield b"".join([*begun, line])
-            begun, size = [], 0
+        if whole:
+            whole[0] = b"".join([*self.begun, whole[0]])
+            self.begun, self._size = [], 0
         if rest:
-            begun.append(rest)
-            size += len(rest)
-        if size > MAX_EVENT_BYTES:
+            self.begun.append(rest)
+            self._size += len(rest)
+        if self._size > MAX_EVENT_BYTES:
             raise MalformedStream(f"a line is longer than {MAX_EVENT_BYTES} bytes")
-    if begun:
-        yield b"".join(begun)
+        return whole

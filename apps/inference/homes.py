@@ -15,6 +15,7 @@ from llamastack.errors import StackError, Unavailable, UnsupportedParameter, Ups
 from llamastack.pool import ProviderPool
 from llamastack.snapshot import ModelRecord, Place
 
+DIMENSION = "embedding_dimension"
 AFFINITY = "prompt_cache_key"  # what OpenAI has for this
 OF_METADATA = "metadata."
 LONGEST_VALUE = 1000

@@ -32,7 +32,6 @@ from llamastack.call import Call, Operation, Outcome
 from llamastack.flusher import Flusher
 from llamastack.snapshot import Place
 
-DIMENSION = "embedding_dimension"
 FOR_THE_STORE = ("store", "metadata")
 Method = Callable[[Any], Any]  # a provider -> its method
 A = TypeVar("A", bound=ChatCompletion | ChatCompletionChunk | Completion | EmbeddingResponse)
@@ -76,7 +75,7 @@ class InferenceService:
                 settling, place, request, lambda provider: provider.post_embedding
             )
             if route.only is None:
-                homes.check_dimension(reply, request.dimensions or route.model.metadata.get(DIMENSION), place)
+                homes.check_dimension(reply, request.dimensions or route.model.metadata.get(homes.DIMENSION), place)
             return reply
 
         with settling:

@@ -9,6 +9,16 @@ beside the one it means, as `native_finish_reason`. What a vendor leaves out is 
 """
 
 from apps.inference.dialect.answers import JSON, AnswerFailed, Malformed, mended, mended_embeddings
-from apps.inference.dialect.streams import ChatStream, Stream, TextStream
+from apps.inference.dialect.streams import Calls, ChatStream, Stream, TextStream
 
-__all__ = ["JSON", "AnswerFailed", "ChatStream", "Malformed", "Stream", "TextStream", "mended", "mended_embeddings"]
+__all__ = [
+    "JSON",
+    "AnswerFailed",
+    "Calls",
+    "ChatStream",
+    "Malformed",
+    "Stream",
+    "TextStream",
+    "mended",
+    "mended_embeddings",
+]

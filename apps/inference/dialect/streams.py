@@ -55,6 +55,10 @@ class Stream(ABC):
         """Whether every choice that has begun has said why it ended. A vendor may begin fewer than were asked for."""
         return bool(self.begun) and self.begun == self.ended
 
+    def resume(self, head: JSON) -> None:
+        """Go on with a stream whose chunks have passed by, and shared this `head`."""
+        self._head = head
+
     def ends(self, chunk: JSON) -> bool:
         """Whether a chunk says that a choice has ended, or follows one that did."""
         return any(choice["index"] in self.ended for choice in chunk["choices"])
@@ -147,7 +151,7 @@ class ChatStream(Stream):
 
     def __init__(self, model: str, choices: int, wants_usage: bool) -> None:
         super().__init__(model, choices, wants_usage)
-        self._calls: dict[int, Calls] = {}  # of each choice that has begun
+        self.calls: dict[int, Calls] = {}  # of each choice that has begun
 
     def _is_part(self, event: JSON) -> bool:
         return not any("message" in choice for choice in objects(event.get("choices")))
@@ -164,9 +168,9 @@ class ChatStream(Stream):
 
     def _said(self, choice: JSON, index: int) -> JSON:
         delta = mended_message(choice.get("delta"))
-        if index not in self._calls:
+        if index not in self.calls:
             delta = {"role": "assistant"} | delta
-        known = self._calls.setdefault(index, Calls())
+        known = self.calls.setdefault(index, Calls())
         calls = [known.put_right(call) for call in objects(delta.pop("tool_calls", None))]
         return {"delta": delta | ({"tool_calls": calls} if calls else {})}
 
@@ -177,7 +181,7 @@ class ChatStream(Stream):
         return assembler.completion() or {}
 
     def _called(self, index: int) -> bool:
-        return bool(self._calls[index].begun)
+        return bool(self.calls[index].begun)
 
 
 class Calls:
@@ -206,6 +210,16 @@ class Calls:
         going_on = {field: value for field, value in kept.items() if field not in ("id", "type", "function")}
         added = {field: value for field, value in function.items() if field != "name"}
         return going_on | {"index": place} | ({"function": added} if added else {})
+
+    def takes(self, index: int, own: str, name: str, kind: str) -> bool:
+        """Take a delta in which nothing need be put right: one that begins the next call, or that goes on with one."""
+        if index in self._places:
+            return not (own or name or kind)
+        if index != len(self.begun) or not (own and name and kind):
+            return False
+        self._places[index] = index
+        self.begun.append(own)
+        return True
 
     def _begins(self, own: str, name: Any, index: int | None) -> bool:
         if index not in self._places:

@@ -22,15 +22,23 @@ TAIL_BYTES = 2048
 NUMBERS = b"0123456789+-.eE, \t\r\n"
 
 
+class PromptDetails(Struct):
+    cached_tokens: Count | None = None
+
+
+class CompletionDetails(Struct):
+    reasoning_tokens: Count | None = None
+
+
 class Usage(Struct):
     prompt_tokens: Count
     total_tokens: Count
-    completion_tokens: Count = 0
-    prompt_tokens_details: JSON | None = None
-    completion_tokens_details: JSON | None = None
+    completion_tokens: Count | None = None
+    prompt_tokens_details: PromptDetails | None = None
+    completion_tokens_details: CompletionDetails | None = None
 
 
-class ChatUsage(Usage):
+class ChatUsage(Usage, kw_only=True):
     completion_tokens: Count
 
 

@@ -35,3 +35,9 @@ async def test_a_completion_is_stored_under_an_id_of_ours(client: httpx.AsyncCli
     assert answer.headers[LANE] == "fast"
     kept = (await client.get(f"/v1/chat/completions/{answer.json()['id']}")).json()
     assert kept == answer.json() | {"metadata": {"a": "b"}, "input_messages": HELLO}
+
+
+async def test_a_stream_goes_by_the_fast_lane(client: httpx.AsyncClient, sky: Provider, upstream: Upstream) -> None:
+    answer = await asked(client, stream=True)
+    assert answer.headers[LANE] == "fast"
+    print(answer.text)

@@ -1,0 +1,52 @@
+"""What the fast lane sends: the same heads and errors as the other one."""
+
+import time
+from functools import lru_cache
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+
+from apps.inference.lane.passage import Passage
+from llamastack.call import LANE, SERVED_BY
+from llamastack.errors import StackError, headers, render
+from llamastack.middleware import PRINTED
+
+JSON = [(b"content-type", b"application/json")]
+EVENTS = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
+LANE_NAME, SERVED_NAME = LANE.lower().encode(), SERVED_BY.lower().encode()
+
+
+async def whole(passage: Passage, body: bytes, send: Any) -> None:
+    told = [*JSON, *head(passage), served_by(passage.place.name), (b"content-length", b"%d" % len(body))]
+    passage.sent = time.monotonic()
+    await send({"type": "http.response.start", "status": 200, "headers": told})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def piece(passage: Passage, body: bytes, send: Any, *, more: bool = True) -> None:
+    """A piece of a stream, whose head goes with the first one."""
+    if not passage.sent:
+        passage.sent = time.monotonic()
+        told = [*EVENTS, *head(passage), served_by(passage.place.name)]
+        await send({"type": "http.response.start", "status": 200, "headers": told})
+    await send({"type": "http.response.body", "body": body, "more_body": more})
+
+
+async def refuse(passage: Passage, error: StackError, send: Any) -> None:
+    status, body = render(error)
+    content = orjson.dumps(body)
+    asked = [(name.lower().encode(), value.encode()) for name, value in headers(error).items()]
+    told = [*JSON, *head(passage), (b"content-length", b"%d" % len(content)), *asked]
+    passage.sent = time.monotonic()
+    await send({"type": "http.response.start", "status": status, "headers": told})
+    await send({"type": "http.response.body", "body": content})
+
+
+def head(passage: Passage) -> list[tuple[bytes, bytes]]:
+    return [(b"x-request-id", passage.call.request_id.encode()), (LANE_NAME, b"fast")]
+
+
+@lru_cache(4096)
+def served_by(name: str) -> tuple[bytes, bytes]:
+    return SERVED_NAME, quote(name, safe=PRINTED).encode()
