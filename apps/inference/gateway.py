@@ -95,10 +95,9 @@ class Gateway:
             outcome.streamed = passage.request.__class__ is not Embedded and bool(passage.request.stream)
             await (self._stream if outcome.streamed else self._whole)(passage, send)
             outcome.whole = True
-        except asyncio.CancelledError:
+        except asyncio.CancelledError:  # the client has gone, or the server stops: as in the other lane, that is all
+            client.left()
             outcome.status = CLIENT_GONE
-            if not client.left():
-                raise
         except StackError as error:
             if passage.hands_over(error):
                 outcome.lane = "django"

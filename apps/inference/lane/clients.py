@@ -56,11 +56,10 @@ class Client:
             self._listening.cancel()
             self._listening = None
 
-    def left(self) -> bool:
-        """Whether the CancelledError that its task has met means that the client has gone."""
-        if self.gone and self._task is not None:
+    def left(self) -> None:
+        """Its task has met the CancelledError, and goes on."""
+        if self._task is not None:
             self._task.uncancel()
-        return self.gone
 
 
 class Clients:

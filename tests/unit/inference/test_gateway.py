@@ -1,5 +1,6 @@
 """The fast lane: what it carries, what it hands to Django, and that nobody can tell the two by what they answer."""
 
+import json
 from typing import Any
 
 import httpx
@@ -40,4 +41,9 @@ async def test_a_completion_is_stored_under_an_id_of_ours(client: httpx.AsyncCli
 async def test_a_stream_goes_by_the_fast_lane(client: httpx.AsyncClient, sky: Provider, upstream: Upstream) -> None:
     answer = await asked(client, stream=True)
     assert answer.headers[LANE] == "fast"
-    print(answer.text)
+    *events, done, rest = answer.text.split("\n\n")
+    chunks = [json.loads(event.removeprefix("data: ")) for event in events]
+    assert (done, rest) == ("data: [DONE]", "")
+    assert "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in chunks) == "The sky is blue."
+    assert {chunk["model"] for chunk in chunks} == {"sky/sky-1"}
+    assert upstream.requests[-1]["stream_options"] == {"include_usage": True}
