@@ -11,7 +11,7 @@ class ProviderSpec:
     """A line of a PROVIDERS table: strings only, so that reading the table imports nothing heavy.
 
     `path` is the dotted path of the class; `requirements` names the file that installs `pip_packages`; an `exclusive`
-    provider keeps its state in one process.
+    provider keeps its state in one process. `optional`: it runs without these packages too, with less.
     """
 
     path: str
@@ -21,6 +21,7 @@ class ProviderSpec:
     requirements: str = ""
     needs: tuple[Api, ...] = ()
     exclusive: bool = False
+    optional: bool = False
 
     def keyed(self, api: Api, provider_type: str) -> Self:
         """This spec with its key in the table filled in."""

@@ -15,13 +15,17 @@ AFFINITY = "The field of a request whose value keeps its calls at one home, so t
 
 
 class ProviderModel(BaseModel):
-    """A model as its provider names it. Metadata of an embedding model holds `embedding_dimension`."""
+    """A model as its provider names it, and by which `other_names` it knows it too.
+
+    Metadata of an embedding model holds `embedding_dimension`.
+    """
 
     model_config = ConfigDict(protected_namespaces=())
 
     provider_model_id: str
     model_type: ModelType = "llm"
     metadata: dict[str, Any] = {}
+    other_names: list[str] = Field([], exclude=True)
 
 
 class ModelInfo(BaseModel):

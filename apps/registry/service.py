@@ -385,7 +385,8 @@ def record_listing(provider_key: int, listing: Iterable[ProviderModel]) -> int:
     if provider is None:
         return 0
     known: set[str] = set()
-    listed = {model.provider_model_id: model for model in listing if _storable(model)}
+    models = [model for model in listing if _storable(model)]
+    listed = {name: model for model in models for name in (*model.other_names, model.provider_model_id)}
     for row in models_on(provider):
         known |= homes.names_at(row, provider.identifier)
     for row in Model.objects.filter(
@@ -396,7 +397,8 @@ def record_listing(provider_key: int, listing: Iterable[ProviderModel]) -> int:
         _seen(row, listed.get(name), homes.lives_elsewhere(row, provider.identifier))
     for row, name in _given_names_on(provider):
         _told(row, listed.get(name))
-    return sum(_discovered(provider, model) for name, model in listed.items() if name not in known)
+    new = [model for model in models if not known & {model.provider_model_id, *model.other_names}]
+    return sum(_discovered(provider, model) for model in new)
 
 
 def _given_names_on(provider: Provider) -> Iterator[tuple[Model, str]]:
@@ -452,6 +454,8 @@ def _discovered(provider: Provider, model: ProviderModel) -> bool:
         )
         return False
     declared = {"provider_id": provider.identifier, **model.model_dump()}
+    if model.other_names:
+        declared["aliases"] = [f"{provider.identifier}/{name}" for name in model.other_names]
     Model(tenant=provider.tenant, identifier=identifier, origin=Origin.discovered, declared=declared).save()
     return True
 

@@ -51,13 +51,13 @@ def served(name: str) -> Api:
 def condition(spec: ProviderSpec) -> str:
     """`available`, or what is missing."""
     missing = [package for package in spec.pip_packages if not _installed(package)]
-    if missing:
+    if missing and not spec.optional:
         return f"missing: {', '.join(missing)}"
     try:
         load(spec)
     except (ImportError, StackError) as error:
         return f"cannot be loaded: {error}"
-    return "available"
+    return f"available, but for what needs {', '.join(missing)}" if missing else "available"
 
 
 def _installed(package: str) -> bool:

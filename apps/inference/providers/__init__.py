@@ -26,7 +26,7 @@ PROVIDERS = {
     "remote::anthropic": ProviderSpec(f"{REMOTE}.anthropic.Anthropic"),
     "remote::azure": ProviderSpec(f"{REMOTE}.azure.Azure"),
     "remote::bedrock": ProviderSpec(
-        f"{REMOTE}.bedrock.Bedrock", pip_packages=("botocore",), requirements="requirements/aws.txt"
+        f"{REMOTE}.bedrock.Bedrock", pip_packages=("botocore",), requirements="requirements/aws.txt", optional=True
     ),
     "remote::cerebras": ProviderSpec(f"{REMOTE}.cerebras.Cerebras"),
     "remote::databricks": ProviderSpec(f"{REMOTE}.databricks.Databricks"),
@@ -39,7 +39,9 @@ PROVIDERS = {
     "remote::llama-openai-compat": ProviderSpec(f"{REMOTE}.llama_openai_compat.LlamaOpenAICompat"),
     "remote::llamastack": ProviderSpec(f"{REMOTE}.llamastack.LlamaStackServer"),
     "remote::nvidia": ProviderSpec(f"{REMOTE}.nvidia.Nvidia"),
-    "remote::oci": ProviderSpec(f"{REMOTE}.oci.OCI", pip_packages=("oci",), requirements="requirements/oci.txt"),
+    "remote::oci": ProviderSpec(
+        f"{REMOTE}.oci.OCI", pip_packages=("oci",), requirements="requirements/oci.txt", optional=True
+    ),
     "remote::ollama": ProviderSpec(f"{REMOTE}.ollama.Ollama"),
     "remote::openai": ProviderSpec(f"{REMOTE}.openai.OpenAI"),
     "remote::passthrough": ProviderSpec(f"{REMOTE}.passthrough.Passthrough"),
@@ -48,7 +50,10 @@ PROVIDERS = {
     "remote::tgi": ProviderSpec(f"{REMOTE}.tgi.TGI"),
     "remote::together": ProviderSpec(f"{REMOTE}.together.Together"),
     "remote::vertexai": ProviderSpec(
-        f"{REMOTE}.vertexai.VertexAI", pip_packages=("google-auth",), requirements="requirements/google.txt"
+        f"{REMOTE}.vertexai.VertexAI",
+        pip_packages=("google-auth",),
+        requirements="requirements/google.txt",
+        optional=True,
     ),
     "remote::vllm": ProviderSpec(f"{REMOTE}.vllm.VLLM"),
     "remote::watsonx": ProviderSpec(f"{REMOTE}.watsonx.WatsonX"),

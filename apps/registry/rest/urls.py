@@ -40,6 +40,11 @@ class Missing(Shown):
 
     permission_classes = (IsOperator,)
 
+    @property
+    def allowed_methods(self) -> list[str]:
+        """None for which its page would have a form."""
+        return []
+
     def get(self, request: Request, **kwargs: Any) -> Response:
         raise NotFound(
             f"There is no endpoint {request.path[:200]}. GET /manage/ shows what there is.", code="unknown_url"
@@ -48,8 +53,12 @@ class Missing(Shown):
     post = put = patch = delete = get
 
 
-def rows(viewset: Any, name: str) -> Any:
-    return viewset.as_view({"get": "list", "post": "create"}, detail=False, name=name)
+def rows(viewset: Any, address: str, name: str) -> list[Any]:
+    """A list, also where a slash ends its address; the description of the API has one of them."""
+    methods = {"get": "list", "post": "create"}
+    view = viewset.as_view(methods, detail=False, name=name)
+    slashed = viewset.as_view(methods, detail=False, name=name, schema=None)
+    return [path(f"manage/{address}", view), path(f"manage/{address}/", slashed)]
 
 
 def shown(viewset: Any, name: str) -> Any:
@@ -67,15 +76,15 @@ KEY = "manage/keys/<str:prefix>"
 urlpatterns = [
     path("manage/", Root.as_view()),
     path("manage/openapi.json", SpectacularAPIView.as_view(renderer_classes=[DescriptionJSON])),
-    path("manage/providers", rows(ProviderViewSet, "Providers")),
+    *rows(ProviderViewSet, "providers", "Providers"),
     path(PROVIDER, row(ProviderViewSet, "Provider", **CHANGED)),
     path(f"{PROVIDER}/test", row(ProviderViewSet, "Test a provider", post="test")),
     path(f"{PROVIDER}/discover", row(ProviderViewSet, "Discover a provider's models", post="discover")),
     path(f"{PROVIDER}/enable", row(ProviderViewSet, "Enable a provider", post="enable")),
     path(f"{PROVIDER}/disable", row(ProviderViewSet, "Disable a provider", post="disable")),
-    path("manage/models", rows(ModelViewSet, "Models")),
+    *rows(ModelViewSet, "models", "Models"),
     path("manage/models/<path:model_id>", row(ModelViewSet, "Model", **CHANGED)),
-    path("manage/keys", rows(KeyViewSet, "API keys")),
+    *rows(KeyViewSet, "keys", "API keys"),
     path(KEY, row(KeyViewSet, "API key", get="retrieve")),
     path(f"{KEY}/revoke", row(KeyViewSet, "Revoke an API key", post="revoke")),
     path("manage/usage", shown(UsageViewSet, "Usage")),

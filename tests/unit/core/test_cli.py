@@ -2,14 +2,17 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from llamastack import __version__
-from llamastack.apis import SERVED
+from llamastack.apis import SERVED, Api
 from llamastack.cli import main
+from llamastack.cli.listing import condition
 from llamastack.home import home
+from llamastack.providers import specs
 
 
 def llama(*arguments: str) -> int:
@@ -47,6 +50,14 @@ def test_list_providers_says_what_runs_here(capsys: pytest.CaptureFixture[str]) 
     rows = {row.split()[1]: row for row in capsys.readouterr().out.splitlines()[1:]}
     assert rows["remote::vllm"].rstrip().endswith("available")
     assert "requirements/local.txt" in rows["inline::meta-reference"]
+
+
+def test_what_runs_with_less_without_a_package_is_available() -> None:
+    spec = specs(Api.inference)["remote::bedrock"]
+    assert condition(replace(spec, pip_packages=("no-such-package",))) == (
+        "available, but for what needs no-such-package"
+    )
+    assert condition(replace(spec, pip_packages=("no-such-package",), optional=False)) == "missing: no-such-package"
 
 
 def test_an_api_without_providers(capsys: pytest.CaptureFixture[str]) -> None:

@@ -59,12 +59,13 @@ async def test_the_address_of_its_openai_door_leads_to_its_own(end: str) -> None
     assert reply.choices[0].message.content == "Blue."
 
 
-async def test_its_models_keep_their_names_and_tell_what_they_read_and_write() -> None:
+async def test_its_models_tell_their_names_and_what_they_read_and_write() -> None:
     async with scripted({LISTED: LIST}) as vendor, started(gemini(vendor.url, api_key="k")) as provider:
         chats, embeds = await provider.get_models(CALL)
-    assert (chats.provider_model_id, chats.model_type) == ("models/gemini-2.5-flash", "llm")
+    assert (chats.provider_model_id, chats.model_type) == ("gemini-2.5-flash", "llm")
+    assert chats.other_names == ["models/gemini-2.5-flash"]
     assert chats.metadata == {"context_length": 1048576, "max_output_tokens": 65536}
-    assert (embeds.provider_model_id, embeds.model_type) == ("models/gemini-embedding-001", "embedding")
+    assert (embeds.provider_model_id, embeds.model_type) == ("gemini-embedding-001", "embedding")
     assert embeds.metadata == {"context_length": 2048, "embedding_dimension": 3072}
     assert vendor.asked[0].headers["x-goog-api-key"] == "k"
 
@@ -73,7 +74,7 @@ async def test_its_models_keep_their_names_and_tell_what_they_read_and_write() -
 async def test_an_allowed_model_may_be_named_with_its_prefix_or_without(name: str) -> None:
     async with scripted({LISTED: LIST}) as vendor:
         async with started(gemini(vendor.url, allowed_models=[name])) as provider:
-            assert [model.provider_model_id for model in await provider.get_models(CALL)] == [name]
+            assert [model.provider_model_id for model in await provider.get_models(CALL)] == ["gemini-2.5-flash"]
 
 
 async def test_a_list_comes_page_by_page() -> None:
@@ -84,7 +85,7 @@ async def test_a_list_comes_page_by_page() -> None:
     }
     async with scripted(script) as vendor, started(gemini(vendor.url)) as provider:
         names = [model.provider_model_id for model in await provider.get_models(CALL)]
-    assert names == ["models/gemini-2.5-flash", "models/veo-3.0"]
+    assert names == ["gemini-2.5-flash", "veo-3.0"]
 
 
 @pytest.mark.parametrize("answer", [[], {"models": [{"displayName": "Sky"}]}, {"models": ["sky"]}])

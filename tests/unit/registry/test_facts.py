@@ -132,6 +132,25 @@ async def test_what_a_provider_lists_holds_for_every_name_of_its_model(
     assert (await client.get(f"{MODELS}/later")).json()["context_length"] is None
 
 
+async def test_a_listed_model_answers_to_its_other_names_and_is_registered_once(
+    client: httpx.AsyncClient, sky: Provider, running: LlamaStack
+) -> None:
+    both = ProviderModel(provider_model_id="flash", other_names=["models/flash"])
+    assert await db(service.record_listing, sky.pk, [both]) == 1
+    assert await db(service.record_listing, sky.pk, [both]) == 0
+    await running.live.refresh()
+    found = [(await client.get(f"{MODELS}/{name}")).json()["id"] for name in ("sky/flash", "sky/models/flash")]
+    assert found == ["sky/flash", "sky/flash"]
+
+
+async def test_what_was_found_by_another_name_stays_what_it_was(sky: Provider) -> None:
+    await db(service.record_listing, sky.pk, [ProviderModel(provider_model_id="models/flash")])
+    newer = ProviderModel(provider_model_id="flash", other_names=["models/flash"], metadata={"context_length": 7})
+    assert [await db(service.record_listing, sky.pk, [newer]) for _ in range(3)] == [0, 0, 0]
+    row = await db(lambda: Model.objects.get(identifier="sky/models/flash"))
+    assert (row.gone, row.declared["metadata"]) == (False, {"context_length": 7})
+
+
 async def test_an_edit_of_a_listed_value_is_the_operators(client: httpx.AsyncClient, sky: Provider) -> None:
     listing = [ProviderModel(provider_model_id="sky-1", metadata={"context_length": 4096, "note": 1})]
     await db(service.record_listing, sky.pk, listing)

@@ -182,13 +182,26 @@ async def test_a_body_that_is_no_object_is_refused(client: httpx.AsyncClient, bo
 
 
 async def test_what_is_not_there_is_said_in_the_one_shape(client: httpx.AsyncClient) -> None:
-    lost = await client.get("/manage/providers/")
+    lost = await client.get("/manage/provider/")
     assert (lost.status_code, lost.json()["error"]["code"]) == (404, "unknown_url")
     wrong = await client.put("/manage/keys", json={})
     assert (wrong.status_code, wrong.json()["error"]["code"]) == (405, "method_not_allowed")
     assert "POST" in wrong.headers["Allow"]
     other = await client.get(PROVIDERS, headers={"Accept": "image/png"})
     assert (other.status_code, other.json()["error"]["type"]) == (400, "invalid_request_error")
+
+
+async def test_a_slash_at_the_end_of_a_list_is_no_matter(client: httpx.AsyncClient, sky: Provider) -> None:
+    for name in ("providers", "models", "keys"):
+        plain, slashed = [await client.get(f"/manage/{name}{end}") for end in ("", "/")]
+        assert (slashed.status_code, slashed.json()) == (200, plain.json())
+    made = await client.post(f"{PROVIDERS}/", json=NEW)
+    assert (made.status_code, made.headers["Location"]) == (201, "/manage/providers/inference/two")
+
+
+async def test_the_page_of_what_is_not_there_has_no_forms(client: httpx.AsyncClient, sky: Provider) -> None:
+    page = await client.get("/manage/nothing/", headers={"Accept": "text/html"})
+    assert (page.status_code, "<form" in page.text) == (404, False)
 
 
 async def test_pages_take_nothing_from_elsewhere(client: httpx.AsyncClient, sky: Provider) -> None:

@@ -75,21 +75,30 @@ class Gemini(Google):
         return embeddings.batches(asked, self.resource(asked.request.model))
 
     async def listed(self) -> list[JSON]:
-        """Its list; allowed models may be named without `models/`, as the API takes them."""
+        """Its list; allowed models may be named with `models/` or without, as the API takes them."""
         if self.lacks_key:
             raise self.keyless()
         items, allowed = await self.paged("models", PAGE_SIZE, "models", dict(self._token)), self.config.allowed_models
-        bare = [item | {"id": str(item["name"]).removeprefix(PREFIX)} for item in items]
-        return [item if item["id"] in (allowed or ()) else item | {"id": item["name"]} for item in bare]
+        return [item | {"id": name if (name := str(item["name"])) in (allowed or ()) else bare(name)} for item in items]
 
     def described(self, item: dict[str, Any]) -> ProviderModel | None:
-        """Models that neither chat nor embed, such as those that make videos, are none of ours."""
+        """Models that neither chat nor embed, such as those that make videos, are none of ours.
+
+        The others are known by their whole names as well, as Llama Stack lists them.
+        """
         methods = item.get("supportedGenerationMethods") or ()
         if CHATS not in methods and EMBEDS not in methods:
             return None
         kind = "llm" if CHATS in methods else "embedding"
-        model = super().described({"id": item["id"], "type": kind, "context_length": item.get("inputTokenLimit")})
+        name = bare(item["id"])
+        model = super().described({"id": name, "type": kind, "context_length": item.get("inputTokenLimit")})
+        if model is None:
+            return None
         longest = item.get("outputTokenLimit")
-        if model is None or kind == "embedding" or not isinstance(longest, int) or longest < 1:
-            return model
-        return model.model_copy(update={"metadata": model.metadata | {"max_output_tokens": longest}})
+        if kind == "llm" and isinstance(longest, int) and longest > 0:
+            model.metadata["max_output_tokens"] = longest
+        return model if name == item["name"] else model.model_copy(update={"other_names": [item["name"]]})
+
+
+def bare(name: str) -> str:
+    return name.removeprefix(PREFIX)
