@@ -21,22 +21,24 @@ class Figure:
     """Few is good, unless `more` is. `measured` is None where it was not asked for."""
 
     name: str
-    must: float
+    must: float | None
     aim: float | None
     measured: float | None
     unit: str = ""
     more: bool = False
 
-    def reaches(self, limit: float) -> bool:
+    def reaches(self, limit: float | None) -> bool:
         assert self.measured is not None
+        if limit is None:
+            return False
         return self.measured >= limit if self.more else self.measured <= limit
 
     def __str__(self) -> str:
         if self.measured is None:
             return f"{self.name} | {self._of(self.must)} | {self._of(self.aim)} | not measured"
-        aimed = self.aim is not None and self.reaches(self.aim)
-        reached = "aim reached" if aimed else "held" if self.reaches(self.must) else "MISSED"
-        return f"{self.name} | {self._of(self.must)} | {self._of(self.aim)} | {self._of(self.measured)} ({reached})"
+        reached = " (aim reached)" if self.reaches(self.aim) else " (held)" if self.reaches(self.must) else " (MISSED)"
+        told = f"{self._of(self.measured)}{'' if self.must is None else reached}"
+        return f"{self.name} | {self._of(self.must)} | {self._of(self.aim)} | {told}"
 
     def _of(self, value: float | None) -> str:
         if value is None:
