@@ -32,6 +32,7 @@ class Peer(ABC):
     package: ClassVar[str]
     must: ClassVar[float | None] = None
     aim: ClassVar[float | None] = None
+    overrides: ClassVar[dict[str, str]] = {}  # what it depends on, in other versions than it would take
     key = "any"
     prefix = ""
 
@@ -45,12 +46,13 @@ class Peer(ABC):
     def install(self) -> None:
         """Once for each version. Raises Missing."""
         stamp = self.folder / "installed"
-        if stamp.exists() and stamp.read_text() == self.package:
+        versions = f"{self.package} {self.overrides}"
+        if stamp.exists() and stamp.read_text() == versions:
             return
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
         self.fetch()
-        stamp.write_text(self.package)
+        stamp.write_text(versions)
 
     @abstractmethod
     def fetch(self) -> None:
@@ -130,6 +132,8 @@ class Portkey(Peer):
     """On Node; it takes where to go from the request's headers, and stores nothing."""
 
     name, package = "Portkey", "@portkey-ai/gateway@1.15.2"
+    # With later versions of it, which the package's range takes, every stream is answered with 500: "immutable".
+    overrides: ClassVar = {"@hono/node-server": "1.13.8"}
 
     def headers(self, url: str) -> str:
         return f"x-portkey-provider: openai\r\nx-portkey-custom-host: {url}\r\n"
@@ -137,8 +141,11 @@ class Portkey(Peer):
     def fetch(self) -> None:
         if not shutil.which("npm"):
             raise Missing("it needs Node and npm")
+        name, _, version = self.package.rpartition("@")
+        wanted = {"private": True, "dependencies": {name: version}, "overrides": self.overrides}
+        (self.folder / "package.json").write_text(json.dumps(wanted))
         quiet = ["--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error"]
-        run(["npm", "install", *quiet, "--prefix", str(self.folder), self.package])
+        run(["npm", "install", *quiet, "--prefix", str(self.folder)])
 
     def started(self, url: str, port: int, state: Path) -> Started:
         program = self.folder / "node_modules/@portkey-ai/gateway/build/start-server.js"

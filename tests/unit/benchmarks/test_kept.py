@@ -13,7 +13,7 @@ from benchmarks._kept import DATABASE, told
 from benchmarks._targets import OURS, Target
 
 Change = Callable[[sqlite3.Connection], object]
-USAGE = "operation, status, whole, input_tokens, output_tokens, lane"
+USAGE = "operation, status, whole, input_tokens, output_tokens, lane, streamed"
 WRONG: dict[str, tuple[str, str]] = {
     "a completion is missing": ("DELETE FROM inference_storedcompletion WHERE id = 'c1'", "1 of the 2 completions"),
     "a completion says another thing": (
@@ -27,6 +27,10 @@ WRONG: dict[str, tuple[str, str]] = {
     ),
     "tokens are wrong": ("UPDATE access_usage SET input_tokens = 9 WHERE rowid = 1", "1 usage records are wrong"),
     "a stream was not whole": ("UPDATE access_usage SET whole = 0 WHERE rowid = 2", "1 usage records are wrong"),
+    "a stream has no tokens": (
+        "UPDATE access_usage SET input_tokens = NULL, streamed = 1",
+        "2 usage records are wrong",
+    ),
     "another lane": ("UPDATE access_usage SET lane = 'django'", "lanes by their usage records {'django': 3}"),
 }
 
@@ -44,8 +48,8 @@ def target(tmp_path: Path) -> Target:
         for name, text in said.items():
             row = (name, json.dumps([{"role": "user", "content": text}]), completion(text))
             connection.execute("INSERT INTO inference_storedcompletion VALUES (?, ?, ?)", row)
-            connection.execute("INSERT INTO access_usage VALUES ('chat', 200, 1, 8, 8, 'fast')")
-        connection.execute("INSERT INTO access_usage VALUES ('embedding', 200, 1, 64, NULL, 'fast')")
+            connection.execute("INSERT INTO access_usage VALUES ('chat', 200, 1, 8, 8, 'fast', 0)")
+        connection.execute("INSERT INTO access_usage VALUES ('embedding', 200, 1, 64, NULL, 'fast', 0)")
     target = Target(OURS, 0, 0, home=tmp_path, said=said)
     target.asked, target.lanes = Counter(chat=2, embedding=1), Counter(fast=3)
     return target
