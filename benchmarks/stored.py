@@ -107,9 +107,9 @@ async def measure(name: str, url: str, folder: Path, options: argparse.Namespace
         inner, complete = in_process(environment(folder / "home", DJANGO_SETTINGS_MODULE="llamastack.settings", **env))
         print(f"{name}: {rate:.0f} completions/s over HTTP (limit {LIMITS[name]}), {inner:.0f}/s in process")
         print(f"{name}: of {answered} answered, {right} are stored as they were answered; in process all: {complete}")
-        received, found = await killed_again_and_again(options.kills, folder / "home", upstream, MODEL, env)
-    lost = len(set(received) - set(found))
-    print(f"{name}: {options.kills} kills, {len(received)} completions received whole, {lost} lost")
+        found = await killed_again_and_again(options.kills, folder / "home", upstream, MODEL, env)
+    lost = len(found.lost)
+    print(f"{name}: {options.kills} kills, {len(found.load.received)} completions received whole, {lost} lost")
     print(f"stored_{name}_per_second={rate:.0f}")
     return rate >= LIMITS[name] and right == answered and complete and not lost
 

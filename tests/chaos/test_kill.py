@@ -1,9 +1,19 @@
-"""The server is killed while it stores: what a client received whole is there afterwards."""
+"""The server is killed, or stopped, under load: what a client received whole is there afterwards.
 
+A kill loses no stored completion, and usage records of the last second alone; a stop loses neither. With more kills:
+
+    python -m tests.chaos.test_kill [--kills 50]
+"""
+
+import argparse
 import asyncio
 import signal
-from collections.abc import Mapping
-from contextlib import suppress
+import sqlite3
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,44 +21,56 @@ import aiohttp
 import psycopg
 import pytest
 
-from llamastack.services import Services
+from llamastack.services import Services, start
 from tests import upstream as dialect
 from tests.chaos.test_database_gone import RUN
 from tests.servers import Server, serving
 
 CLIENTS = 16
 ANSWERS = 200  # how many have been received when the kill comes
+LOST_SECONDS = 1.0  # how long before a kill a call may have ended whose record is lost
 DATABASE = "killed"
 URL = "/v1/chat/completions"
 
 
 class Load:
-    """Clients that ask for stored completions without a pause, every second one streamed, until the server is gone."""
+    """Clients that ask for completions without a pause, every second one streamed, until the server is gone.
 
-    def __init__(self, model: str) -> None:
+    It knows which were received whole: those that were to be stored, and all by their requests' ids, with the seconds
+    from then until the server was killed.
+    """
+
+    def __init__(self, model: str, *, store: bool = True) -> None:
         self.model = model
+        self.store = store
         self.received: list[str] = []
+        self.answered: dict[str, float] = {}
         self.enough = asyncio.Event()
 
-    async def run(self, server: Server, answers: int) -> None:
+    async def run(self, server: Server, answers: int, number: int = signal.SIGKILL) -> None:
         """Kill the server once so many more answers have come."""
         self.enough.clear()
-        wanted = len(self.received) + answers
+        wanted, before = len(self.received) + answers, set(self.answered)
         async with aiohttp.ClientSession(server.url) as http:
             await until_listed(http, self.model)
             clients = [asyncio.create_task(self.client(http, wanted, bool(n % 2))) for n in range(CLIENTS)]
             await self.enough.wait()
-            server.send(signal.SIGKILL)
+            server.send(number)
+            killed = time.monotonic()
             await asyncio.gather(*clients)
         server.process.wait(10)
+        self.answered |= {name: killed - at for name, at in self.answered.items() if name not in before}
 
     async def client(self, http: aiohttp.ClientSession, wanted: int, stream: bool) -> None:
-        body = {"model": self.model, "messages": [{"role": "user", "content": "Hello"}], "store": True}
+        body = {"model": self.model, "messages": [{"role": "user", "content": "Hello"}], "store": self.store}
         with suppress(aiohttp.ClientError, ConnectionError):
             while True:
                 async with http.post(URL, json=body | {"stream": stream}) as answer:
+                    if answer.status == 503 and not self.store:  # it is stopping
+                        return
                     assert answer.status == 200, await answer.text()
                     self.received.append(await (last_id(answer) if stream else whole_id(answer)))
+                    self.answered[answer.headers["X-Request-Id"]] = time.monotonic()
                 if len(self.received) >= wanted:
                     self.enough.set()
 
@@ -87,10 +109,29 @@ async def stored(server: Server) -> dict[str, Any]:
     return found
 
 
+@dataclass
+class Afterwards:
+    """What is in the database after the last kill: stored completions by their ids, and the requests of the records."""
+
+    load: Load
+    stored: dict[str, Any] = field(default_factory=dict)
+    recorded: list[str] = field(default_factory=list)
+
+    @property
+    def lost(self) -> set[str]:
+        """Completions that were to be stored."""
+        return set(self.load.received) - set(self.stored)
+
+    @property
+    def unrecorded(self) -> list[float]:
+        """How long before its kill each call had ended whose record is missing."""
+        recorded = set(self.recorded)
+        return [age for name, age in self.load.answered.items() if name not in recorded]
+
+
 async def killed_again_and_again(
     kills: int, home: Path, upstream: str, model: str, env: Mapping[str, str]
-) -> tuple[list[str], dict[str, Any]]:
-    """The ids of all completions that clients received whole, and what is stored after the last kill."""
+) -> Afterwards:
     config = home.parent / "run.yaml"
     config.write_text(RUN % upstream)
     load = Load(model)
@@ -102,25 +143,91 @@ async def killed_again_and_again(
         finally:
             await asyncio.to_thread(running.__exit__, None, None, None)
     with serving(config, home=home, env=env) as server:
-        return load.received, await stored(server)
+        return Afterwards(load, await stored(server), recorded(env["DATABASE_URL"]))
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, services: Services, tmp_path: Path) -> str:
+def recorded(url: str) -> list[str]:
+    """The requests of all usage records."""
+    query = "SELECT request_id FROM access_usage"
+    if url.startswith("sqlite"):
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
+            return [name for (name,) in connection.execute(query)]
+    with psycopg.connect(url) as other:
+        return [name for (name,) in other.execute(query)]
+
+
+def new_database(kind: str, services: Services, folder: Path) -> str:
     """A database of its own beside that of the tests."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'killed.db'}"
+    if kind == "sqlite":
+        return f"sqlite:///{folder / 'killed.db'}"
     with psycopg.connect(services.database_url, autocommit=True) as connection:
         connection.execute(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)")
         connection.execute(f"CREATE DATABASE {DATABASE}")
     return services.database_url.rpartition("/")[0] + f"/{DATABASE}"
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, services: Services, tmp_path: Path) -> str:
+    return new_database(request.param, services, tmp_path)
+
+
 @pytest.mark.slow
-async def test_no_completion_that_was_received_is_lost_when_the_server_is_killed(database: str, tmp_path: Path) -> None:
+async def test_a_kill_loses_no_completion_that_was_received_and_records_of_the_last_second_alone(
+    database: str, tmp_path: Path
+) -> None:
     async with dialect.serving() as upstream:
         home, env = tmp_path / "home", {"DATABASE_URL": database}
-        received, found = await killed_again_and_again(2, home, upstream.url, "sky/sky-1", env)
-    assert len(received) >= 2 * ANSWERS
-    assert set(received) <= set(found)
-    assert {found[name]["choices"][0]["message"]["content"] for name in received} == {"The sky is blue."}
+        found = await killed_again_and_again(3, home, upstream.url, "sky/sky-1", env)
+    received = found.load.received
+    assert len(received) >= 3 * ANSWERS
+    assert found.lost == set()
+    assert {found.stored[name]["choices"][0]["message"]["content"] for name in received} == {"The sky is blue."}
+    assert all(age <= LOST_SECONDS for age in found.unrecorded)
+    assert len(found.recorded) == len(set(found.recorded)) > 0
+
+
+@pytest.mark.slow
+async def test_a_stop_under_load_loses_no_record_of_a_call_that_was_answered(database: str, tmp_path: Path) -> None:
+    config = tmp_path / "run.yaml"
+    load = Load("sky/sky-1", store=False)
+    async with dialect.serving() as upstream:
+        config.write_text(RUN % upstream.url)
+        running = serving(config, home=tmp_path / "home", env={"DATABASE_URL": database})
+        server = await asyncio.to_thread(running.__enter__)
+        try:
+            await load.run(server, ANSWERS, signal.SIGTERM)
+        finally:
+            await asyncio.to_thread(running.__exit__, None, None, None)
+    names = recorded(database)
+    assert len(load.answered) >= ANSWERS
+    assert set(load.answered) <= set(names)
+    assert len(names) == len(set(names))
+
+
+# --- the long form ---
+
+
+@contextmanager
+def places() -> Iterator[tuple[Path, Services]]:
+    with tempfile.TemporaryDirectory() as folder, start() as services:
+        yield Path(folder), services
+
+
+async def main(kills: int) -> int:
+    good = True
+    with places() as (folder, services):
+        for kind in ("sqlite", "postgresql"):
+            env = {"DATABASE_URL": new_database(kind, services, folder)}
+            async with dialect.serving() as upstream:
+                found = await killed_again_and_again(kills, folder / kind / "home", upstream.url, "sky/sky-1", env)
+            missing = found.unrecorded
+            print(f"{kind}: {kills} kills, {len(found.load.received)} answers, {len(found.lost)} completions lost")
+            print(f"{kind}: {len(missing)} records lost, the oldest {max(missing, default=0):.2f} s before its kill")
+            good = good and not found.lost and all(age <= LOST_SECONDS for age in missing)
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--kills", type=int, default=50)
+    raise SystemExit(asyncio.run(main(parser.parse_args().kills)))
