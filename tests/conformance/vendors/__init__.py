@@ -23,7 +23,7 @@ from tests.conformance.vendors.hosted import (
     TOGETHER,
 )
 from tests.conformance.vendors.native import Native
-from tests.conformance.vendors.oracle import ORACLE, ORACLE_COHERE
+from tests.conformance.vendors.oracle import ORACLE, ORACLE_COHERE, ORACLE_COMMAND_A
 from tests.conformance.vendors.servers import HF_ENDPOINT, HF_SERVERLESS, LLAMA_CPP, OLLAMA, TGI, VLLM
 from tests.conformance.vendors.vendor import Vendor
 from tests.conformance.vendors.watsonx import WATSONX
@@ -39,6 +39,7 @@ NATIVES: tuple[Native, ...] = (
     VERTEX,
     VERTEX_CLAUDE,
     ORACLE_COHERE,
+    ORACLE_COMMAND_A,
     BEDROCK,
     BEDROCK_BY_TOOL,
 )

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tests.conformance.vendors.native import Native, call, needed, only, schema, tool
+from tests.conformance.vendors.native import Native, call, content, image_at, needed, only, schema, text, tool
 from tests.conformance.vendors.vendor import (
     CHAT,
     EMBEDDINGS,
@@ -203,6 +203,112 @@ def _property(definition: JSON) -> JSON:
     return {"type": JSON_TYPES[definition["type"]], **told, **json.loads(more or "{}")}
 
 
+COMMAND_A = (
+    *("apiFormat", "messages", "tools", "toolsChoice", "isStrictToolsEnabled", "thinking", "maxTokens", "temperature"),
+    *("topP", "topK", "seed", "frequencyPenalty", "presencePenalty", "stopSequences", "isStream", "streamOptions"),
+    "responseFormat",
+)
+
+
+@dataclass(frozen=True)
+class CommandA(Native):
+    """Of streams their last event says nothing again here; test_oci_command_a.py has others."""
+
+    def asking(self, path: str, query: Mapping[str, str]) -> Asking | None:
+        if path == f"{ACTIONS}/chat":
+            return Asking(CHAT)
+        return Asking(RERANK) if path == f"{ACTIONS}/rerankText" else None
+
+    def question(self, operation: str, body: JSON) -> JSON:
+        if operation == RERANK:
+            return ORACLE.question(operation, body)
+        only(body, "compartmentId", "servingMode", "chatRequest")
+        asked = only(body["chatRequest"], *COMMAND_A)
+        if asked["apiFormat"] != "COHEREV2":
+            raise NotUnderstood("Chat request type does not match serving model.")
+        found: JSON = {"model": body["servingMode"]["modelId"], "messages": [_turn(one) for one in asked["messages"]]}
+        names = {
+            "maxTokens": "max_tokens",
+            "temperature": "temperature",
+            "topP": "top_p",
+            "stopSequences": "stop",
+            "isStream": "stream",
+            "seed": "seed",
+            "frequencyPenalty": "frequency_penalty",
+            "presencePenalty": "presence_penalty",
+        }
+        found |= {ours: asked[own] for own, ours in names.items() if own in asked}
+        if "tools" in asked:
+            found["tools"] = [_function(one) for one in asked["tools"]]
+        if "toolsChoice" in asked:
+            found["tool_choice"] = asked["toolsChoice"].lower()
+        if "thinking" in asked:
+            found["reasoning_effort"] = only(asked["thinking"], "type")["type"].lower()
+        if "responseFormat" in asked:
+            form = only(asked["responseFormat"], "type", "schema")
+            found["response_format"] = schema(form["schema"]) if "schema" in form else {"type": "json_object"}
+        return found
+
+    def whole(self, answer: Answer) -> JSON:
+        blocks = [{"type": "THINKING", "thinking": answer.thought}] if answer.thoughts else []
+        blocks += [{"type": "TEXT", "text": answer.text}] if answer.words else []
+        calls = {"toolCalls": [_made_v2(one) for one in answer.calls]} if answer.calls else {}
+        message = {"role": "ASSISTANT", "content": blocks, **calls}
+        said = {"apiFormat": "COHEREV2", "id": "c-1", "message": message, **self._ending(answer)}
+        return {"modelId": answer.model, "modelVersion": "1.0", "chatResponse": said}
+
+    def events(self, answer: Answer) -> list[JSON]:
+        thoughts = [_event({"content": [{"type": "THINKING", "thinking": thought}]}) for thought in answer.thoughts]
+        words = [_event({"content": [{"type": "TEXT", "text": word}]}) for word in answer.words]
+        calls = [_event({"toolCalls": [_made_v2(one)]}) for one in answer.calls]
+        last = {"apiFormat": "COHEREV2", **self._ending(answer)}
+        return [_event({"content": [{"type": "TEXT", "text": ""}]}), *thoughts, *words, *calls, last]
+
+    def _ending(self, answer: Answer) -> JSON:
+        usage = {"promptTokens": USAGE["prompt_tokens"], "completionTokens": USAGE["completion_tokens"]}
+        return {"finishReason": self._reason(answer), "usage": usage | {"totalTokens": USAGE["total_tokens"]}}
+
+
+def _event(message: JSON) -> JSON:
+    return {"apiFormat": "COHEREV2", "message": {"role": "ASSISTANT", **message}}
+
+
+def _made_v2(one: JSON) -> JSON:
+    return {"id": one["id"], "type": "FUNCTION", "function": one["function"]}
+
+
+def _turn(said: JSON) -> JSON:
+    only(said, "role", "content", "toolCalls", "toolPlan", "toolCallId")
+    turn: JSON = {"role": said["role"].lower()}
+    parts = content(_block(block) for block in said.get("content", ()))
+    plan = said.get("toolPlan")
+    if parts or plan:
+        turn["content"] = parts or plan
+    if "toolCalls" in said:
+        turn["tool_calls"] = [
+            only(one, "id", "type", "function") | {"type": one["type"].lower()} for one in said["toolCalls"]
+        ]
+    if said["role"] == "TOOL":
+        turn |= {"tool_call_id": said["toolCallId"], "content": parts or ""}
+    return turn
+
+
+def _block(block: JSON) -> JSON:
+    match block["type"]:
+        case "TEXT":
+            return text(only(block, "type", "text")["text"])
+        case "IMAGE_URL":
+            return image_at(only(only(block, "type", "imageUrl")["imageUrl"], "url", "detail")["url"])
+    raise NotUnderstood(f"Unexpected block of type {block['type']}")
+
+
+def _function(given: JSON) -> JSON:
+    if only(given, "type", "function")["type"] != "FUNCTION":
+        raise NotUnderstood("tools.type")
+    function = only(given["function"], "name", "description", "parameters")
+    return tool(function["name"], function.get("parameters", {"type": "object"}), function.get("description"))
+
+
 ORACLE_COHERE = Cohere(
     "remote::oci",
     "https://docs.oracle.com/en-us/iaas/api/#/en/generative-ai-inference/20231130/datatypes/CohereChatRequest; of its "
@@ -235,4 +341,33 @@ ORACLE_COHERE = Cohere(
     failure=ORACLE.failure,
     broken={"code": "500", "message": "It ran out of memory."},
     nonsense=({}, {"message": "x"}, {"text": 7}, {"toolCalls": "x"}, {"finishReason": 7}, {"chatResponse": 1}),
+)
+
+ORACLE_COMMAND_A = CommandA(
+    "remote::oci",
+    "Oracle's package oci (generative_ai_inference.models: CohereChatRequestV2, CohereChatResponseV2); of its streams "
+    "https://github.com/cohere-ai/cohere-python (src/cohere/oci_client.py)",
+    variant="-command-a",
+    config={"oci_compartment_id": COMPARTMENT},
+    address="",
+    model="cohere.command-a-reasoning-vision-sky",
+    reasons={"stop": "COMPLETE", "length": "MAX_TOKENS", "tool_calls": "TOOL_CALL", "content_filter": "ERROR_TOXIC"},
+    headers={"CompartmentId": COMPARTMENT},
+    ranking=ORACLE.ranking,
+    thinks=True,
+    places={
+        **ORACLE_COHERE.places,
+        "tool_choice": ("chatRequest.toolsChoice",),
+        "reasoning_effort": ("chatRequest.thinking",),
+    },
+    told={"/20231130/models": {"items": [LISTED | {"displayName": "cohere.command-a-reasoning-vision-sky"}]}},
+    unauthorized=ORACLE.unauthorized,
+    unknown_model=ORACLE.unknown_model,
+    too_many=ORACLE.too_many,
+    failure=ORACLE.failure,
+    broken={"code": "500", "message": "It ran out of memory."},
+    nonsense=(
+        *({}, {"message": "x"}, {"finishReason": 7}, {"chatResponse": 1}, {"message": {"toolCalls": "x"}}),
+        *({"message": {"content": [{"text": 7}]}}, {"message": {"toolCalls": [{"id": "a"}]}}),
+    ),
 )

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from apps.inference.providers.remote.oci.cohere import Chatted, chat_request, is_cohere
+from apps.inference.providers.remote.oci.command_a import serves
 from apps.inference.providers.unsupported import GeneratesConfig
 from apps.inference.schemas import ChatCompletionRequest
 from llamastack.errors import BadRequest, UnsupportedParameter, UpstreamError
@@ -167,7 +168,7 @@ async def test_the_last_event_says_only_what_has_not_come() -> None:
     call = {"name": "look", "parameters": {"at": "sky"}}
     last = {"apiFormat": "COHERE", "chatHistory": [], "finishReason": "COMPLETE", "usage": usage}
     script: dict[str, Line] = {ASKED: Stream([{"text": "Bl"}, {"text": "ue."}, last | {"text": "Blue."}], done=False)}
-    asked = chat(model="cohere.command-a-03-2025", stream=True, stream_options={"include_usage": True})
+    asked = chat(model="cohere.command-r-08-2024", stream=True, stream_options={"include_usage": True})
     async with scripted(script) as vendor, started(on_paper(vendor, api_key="k")) as provider:
         *chunks, counted = [each async for each in await provider.post_chat_completion(CALL, asked)]
         script[ASKED] = Stream([last | {"text": "Blue.", "toolCalls": [call]}], done=False)
@@ -192,6 +193,11 @@ def test_why_an_answer_ended_is_oracles_word_where_the_dialect_knows_it(reason: 
     assert whole["citations"] == [{"start": 0}]
 
 
-def test_models_that_see_are_asked_by_the_door_of_openai() -> None:
+def test_each_of_coheres_models_is_asked_in_its_own_format() -> None:
     models = ("cohere.command-r-08-2024", "cohere.command-a-vision-07-2025", "meta.llama-3.3-70b", "cohere.embed-v4.0")
-    assert [is_cohere(model) for model in models] == [True, False, False, False]
+    assert [(is_cohere(model), serves(model)) for model in models] == [
+        (True, False),
+        (True, True),
+        (False, False),
+        (False, False),
+    ]

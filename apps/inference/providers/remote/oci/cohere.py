@@ -1,4 +1,5 @@
-"""Chats with Cohere's models on OCI, which its OpenAI-compatible API does not serve: /20231130/actions/chat.
+"""Chats with Cohere's Command R models on OCI, which its OpenAI-compatible API does not serve: the format COHERE of
+/20231130/actions/chat. That of later models is in command_a.py.
 
 Format: https://docs.oracle.com/en-us/iaas/api/#/en/generative-ai-inference/20231130/datatypes/CohereChatRequest, and
 Oracle's own package (oci.generative_ai_inference.models: CohereChatRequest, CohereChatResponse). A conversation is the
@@ -46,7 +47,7 @@ NAMES: Mapping[str, str] = {
     "max_input_tokens": "maxInputTokens",
     "prompt_truncation": "promptTruncation",
 }
-KNOWN = (*NAMES, "max_tokens", "max_completion_tokens", "stop", "tools", "tool_choice", "response_format")
+OTHERS = ("max_tokens", "max_completion_tokens", "stop", "tools", "tool_choice", "response_format")
 TYPES = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "array": "list", "object": "dict"}
 # Of Oracle's words for why an answer ended; those that are not here are the dialect's to read.
 REASONS = {"ERROR_TOXIC": "content_filter", "ERROR_LIMIT": "length", "USER_CANCEL": "error"}
@@ -55,25 +56,29 @@ TEXT_ALONE = "Cohere's models read text alone here: leave it out."
 
 
 def is_cohere(model: str) -> bool:
-    """Whether a model is asked so; those that see are not."""
-    return model.startswith("cohere.command") and "vision" not in model
+    return model.startswith("cohere.command")
 
 
 def chat_request(request: ChatCompletionRequest, config: GeneratesConfig, upstream: str) -> JSON:
     """`chatRequest`. Raises UnsupportedParameter for what it has no field for."""
     lacks = Lacks(upstream)
-    given = lacks.fields(request, KNOWN)
-    body = {NAMES[name]: value for name, value in given.items() if name in NAMES}
-    body |= {"apiFormat": "COHERE", **_spoken(request.messages, lacks), **_tools(request, lacks)}
+    body = {"apiFormat": "COHERE", **settings(request, NAMES, lacks)}
+    body |= {**_spoken(request.messages, lacks), **_tools(request, lacks)}
+    to_drop(lacks, config)
+    return body
+
+
+def settings(request: ChatCompletionRequest, names: Mapping[str, str], lacks: Lacks, *more: str) -> JSON:
+    """What is said alike in both formats. `more` are fields that are read elsewhere."""
+    given = lacks.fields(request, (*names, *OTHERS, *more))
+    body = {names[name]: value for name, value in given.items() if name in names}
     if request.limit is not None:
         body["maxTokens"] = request.limit
     if request.stop:
         body["stopSequences"] = request.stops
     if request.stream:
         body |= {"isStream": True, "streamOptions": {"isIncludeUsage": True}}
-    body |= _form(request.response_format, lacks)
-    to_drop(lacks, config)
-    return body
+    return body | _form(request.response_format, lacks)
 
 
 def _allowed(request: ChatCompletionRequest) -> set[str] | None:
@@ -244,9 +249,9 @@ class Chatted(Translation):
     def whole(self, answer: JSON) -> JSON:
         said = object_at(answer, "chatResponse")
         message = {"role": "assistant", "content": said.get("text"), "tool_calls": self._calls(said)}
-        choice = {"index": 0, "message": message, **_ended(said)}
+        choice = {"index": 0, "message": message, **ended(said)}
         head = {"model": answer.get("modelId"), "model_version": answer.get("modelVersion")}
-        return head | _more(said) | {"choices": [choice], "usage": _usage(said)}
+        return head | _more(said) | {"choices": [choice], "usage": usage(said)}
 
     def chunks(self, event: JSON) -> Iterable[JSON]:
         if "chatResponse" in event:  # which is all of it
@@ -258,8 +263,8 @@ class Chatted(Translation):
             delta["content"] = event["text"]
         if event.get("toolCalls") and not (last and self.calls):
             delta["tool_calls"] = self._calls(event)
-        choice = {"index": 0, "delta": delta, **_ended(event)}
-        return ({**_more(event), "choices": [choice], "usage": _usage(event)},)
+        choice = {"index": 0, "delta": delta, **ended(event)}
+        return ({**_more(event), "choices": [choice], "usage": usage(event)},)
 
     def _calls(self, said: JSON) -> list[JSON]:
         calls = objects_at(said, "toolCalls") if said.get("toolCalls") else []
@@ -275,7 +280,7 @@ class Chatted(Translation):
         ]
 
 
-def _ended(said: JSON) -> JSON:
+def ended(said: JSON) -> JSON:
     reason = text_or_none(said, "finishReason")
     ours = REASONS.get(reason or "")
     return {"finish_reason": reason} if ours is None else {"finish_reason": ours, "native_finish_reason": reason}
@@ -286,8 +291,8 @@ def _more(said: JSON) -> JSON:
     return {name: said[name] for name in ("citations", "documents") if said.get(name)}
 
 
-def _usage(said: JSON) -> JSON | None:
+def usage(said: JSON) -> JSON | None:
     if said.get("usage") is None:
         return None
-    usage = object_at(said, "usage")
-    return {"prompt_tokens": usage.get("promptTokens"), "completion_tokens": usage.get("completionTokens")}
+    counted = object_at(said, "usage")
+    return {"prompt_tokens": counted.get("promptTokens"), "completion_tokens": counted.get("completionTokens")}

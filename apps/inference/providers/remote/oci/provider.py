@@ -18,7 +18,7 @@ from pydantic import Field, SecretStr
 from apps.inference.protocol import CompletionReply
 from apps.inference.providers import reranking, vectors
 from apps.inference.providers.remote.embedding_models import dimension
-from apps.inference.providers.remote.oci import cohere
+from apps.inference.providers.remote.oci import cohere, command_a
 from apps.inference.providers.remote.oci.signing import AuthType, imported, signatures
 from apps.inference.providers.remote.openai_compatible import OpenAICompatible, OpenAICompatibleConfig
 from apps.inference.providers.remote.translation import JSON, Request, Translation, parsed
@@ -124,8 +124,10 @@ class OCI(OpenAICompatible):
     def translated(self, request: ChatCompletionRequest) -> Translation:
         if not cohere.is_cohere(request.model):
             return super().translated(request)
-        asked = cohere.chat_request(request, self.config, self.upstream)
-        return cohere.Chatted(request, f"{NATIVE}/chat", self.charged(request, {"chatRequest": asked}))
+        way: Any = command_a if command_a.serves(request.model) else cohere
+        asked = way.chat_request(request, self.config, self.upstream)
+        chatted: Translation = way.Chatted(request, f"{NATIVE}/chat", self.charged(request, {"chatRequest": asked}))
+        return chatted
 
     def charged(self, request: Request, body: JSON) -> JSON:
         """As Oracle's own API takes it: with the compartment, and what serves the model."""
