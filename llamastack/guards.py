@@ -6,6 +6,7 @@ answers of the API carry what lets such a page read them.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,6 +19,7 @@ from llamastack.call import LANE, SERVED_BY
 from llamastack.errors import BadRequest, PermissionDenied, StackError, TooLarge, headers, render
 from llamastack.middleware import is_api
 
+LONGEST_HOST = 260  # a name of 253 characters and a port
 BODY_METHODS = ("POST", "PUT", "PATCH")
 PREFLIGHT_HEADERS = (
     (b"access-control-allow-methods", b"GET, POST, PUT, PATCH, DELETE, OPTIONS"),
@@ -49,11 +51,18 @@ def by_name(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
 
 def check_host(headers: dict[str, str]) -> None:
     """Refuse names that are not ours: a page elsewhere could have its own name point at this address."""
-    domain, _ = split_domain_port(headers.get("host", ""))
-    if not validate_host(domain, settings.ALLOWED_HOSTS):
+    host = headers.get("host", "")
+    if len(host) > LONGEST_HOST or not is_ours(host, *settings.ALLOWED_HOSTS):
+        domain, _ = split_domain_port(host)
         raise BadRequest(
             f"This server does not answer to the host '{domain[:200]}'. Set LLAMA_STACK_ALLOWED_HOSTS to allow it."
         )
+
+
+@lru_cache(256)
+def is_ours(host: str, *allowed: str) -> bool:
+    """Hardly any two requests name different hosts."""
+    return validate_host(split_domain_port(host)[0], allowed)
 
 
 READABLE = f"Retry-After, {SERVED_BY}, {LANE}".encode()  # of an answer's headers, beside those that any page may read
