@@ -100,14 +100,14 @@ class Incoming:
     def on_header(self, name: bytes, value: bytes) -> None:
         if self.begun:
             return  # a trailer, which nobody has use for
+        name = name.lower()
         self.headers.append((name, value))
         if len(self.headers) > MOST_HEADERS or len(name) + len(value) > MOST_LINE_BYTES:
             self.refuse("too long a head")
-        lower = name.lower()
-        if lower in (b"content-length", b"transfer-encoding"):
-            if self.framing or (lower == b"transfer-encoding" and value.strip().lower() != b"chunked"):
+        if name in (b"content-length", b"transfer-encoding"):
+            if self.framing or (name == b"transfer-encoding" and value.strip().lower() != b"chunked"):
                 self.refuse("a framing in doubt")
-            self.framing = lower
+            self.framing = name
 
     def on_headers_complete(self) -> None:
         parser = self.parser

@@ -25,6 +25,7 @@ AGAIN = frozenset({"GET", "PUT", "DELETE"})  # harmless twice, so also where a k
 MOST_PLACES = 256
 # What changes how a request is written: whoever sends it is served by aiohttp.
 UNUSUAL = frozenset({"connection", "content-encoding", "expect", "te", "trailer", "transfer-encoding", "upgrade"})
+UNASKED = ("br", "zstd", "compress")  # ways to pack; what else servers call an encoding, such as utf-8, is none
 CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 USUAL = {"accept": "Accept: */*", "accept-encoding": "Accept-Encoding: gzip, deflate"}
 USUAL["user-agent"] = f"User-Agent: {SERVER_SOFTWARE}"
@@ -151,11 +152,11 @@ class Exchange:
             raise
 
     def _told(self, incoming: Incoming) -> Reply:
-        headers = {_text(name).lower(): _text(value).strip(" \t") for name, value in incoming.headers}
-        encoding = headers.get("content-encoding", "identity").lower()
+        headers = {name.decode(): _text(value).strip(" \t") for name, value in incoming.headers}
+        encoding = headers.get("content-encoding", "").lower()
         if encoding in PACKED:
             self.unpacking = Unpacking(encoding)
-        elif encoding != "identity":
+        elif encoding in UNASKED:
             raise Unreadable("an encoding that was not asked for")
         return Reply(incoming.status, _text(incoming.reason), headers, self)
 
@@ -214,4 +215,4 @@ def written_head(outgoing: Outgoing, place: Place, kept: bool) -> bytes | None:
 
 
 def _text(head: bytes) -> str:
-    return text(head.decode(errors="surrogateescape"))
+    return head.decode() if head.isascii() else text(head.decode(errors="surrogateescape"))

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import socket
 import struct
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ import pytest
 
 from llamastack.egress.lean import Exchange, LeanTransport
 from llamastack.egress.routes import Network, Route
-from llamastack.egress.transport import READ_AHEAD_BYTES, LiveTransport, Outgoing, Timeouts, Transport
+from llamastack.egress.transport import READ_AHEAD_BYTES, LiveTransport, Outgoing, Timeouts, Transport, written
 from tests.unit.core.egress import speaking
 from tests.unit.core.egress.speaking import answer
 from tests.upstream import close
@@ -141,6 +142,30 @@ def parts(request: bytes) -> tuple[bytes, list[bytes], bytes]:
     return line, sorted(fields), body
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:8000/v1",
+        "http://[::1]:8000/v1",
+        "http://[FE80::0:1]/v1",
+        "https://api.example:443/v1",
+        "http://api.example:80/v1",
+        "https://api.example:80/v1",
+        "https://API.example./v1",
+        "https://bücher.example/v1",
+        "https://api.example/arn%3Aaws/%2e%2e/ü?q=%41+b&c",
+    ],
+)
+async def test_a_host_and_a_target_are_what_aiohttp_makes_of_an_address(url: str) -> None:
+    transport = LeanTransport(Timeouts())
+    exchange = transport.send(Outgoing("GET", url))
+    assert isinstance(exchange, Exchange)
+    theirs = aiohttp.ClientRequest("GET", written(url))
+    begin = f"GET {theirs.url.raw_path_qs} HTTP/1.1\r\nHost: {theirs.headers['Host']}\r\n"
+    assert exchange.head.startswith(begin.encode())
+    await transport.close()
+
+
 @over_both
 @pytest.mark.parametrize("headers", [{"X-A": "b\r\nX-C: d"}, {"X-A": "b\nc"}, {"X-A\r\nX-C": "d"}, {"X-A": "b\0"}])
 async def test_no_header_can_be_the_way_in_for_another(headers: dict[str, str]) -> None:
@@ -196,6 +221,14 @@ async def test_none_is_kept_where_that_is_not_wanted() -> None:
     async with serving(saying(GOOD, GOOD)) as server, opened(Network(keepalive=0)) as transport:
         assert [await said(transport, server) for _ in range(2)] == [b'{"a": 1}'] * 2
     assert [b"\r\nConnection: close\r\n" in request for [request] in server.asked] == [True, True]
+
+
+@over_both
+async def test_one_that_nobody_uses_is_closed_in_time() -> None:
+    async with serving(saying(GOOD, GOOD)) as server, opened(Network(keepalive=0.05)) as transport:
+        assert await said(transport, server) == b'{"a": 1}'
+        async with asyncio.timeout(10):
+            await server.gone.wait()
 
 
 @pytest.mark.parametrize(
@@ -315,6 +348,26 @@ async def test_of_such_a_body_a_reset_connection_is_no_end() -> None:
             read.set()
             with pytest.raises(aiohttp.ClientPayloadError):
                 await anext(pieces)
+
+
+@over_both
+@pytest.mark.parametrize("encoding", ["", "identity", "utf-8"])
+async def test_what_is_called_an_encoding_and_packs_nothing_is_passed_over(encoding: str) -> None:
+    wire = answer("200 OK", b'{"a": 1}', f"Content-Encoding: {encoding}".encode())
+    async with serving(saying(wire)) as server, opened() as transport:
+        assert await said(transport, server) == b'{"a": 1}'
+
+
+@over_both
+@pytest.mark.parametrize("length", [1, 10, 15])
+async def test_a_body_that_is_packed_is_whole_or_a_failure(length: int) -> None:
+    packed = zlib.compress(b'{"a": 1}')
+    whole = answer("200 OK", packed, b"Content-Encoding: deflate")
+    cut = answer("200 OK", packed[:length], b"Content-Encoding: deflate")
+    async with serving(saying(whole, cut)) as server, opened() as transport:
+        assert await said(transport, server) == b'{"a": 1}'
+        with pytest.raises((aiohttp.ClientPayloadError, aiohttp.ClientResponseError)):
+            await said(transport, server)
 
 
 @over_both

@@ -9,7 +9,7 @@ import socket
 import ssl
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -422,6 +422,46 @@ async def test_verification_can_be_turned_off(authority: Authority) -> None:
     async with listening(kind, tls_of(authority)) as server:
         async with reaching(server.url, tls={"verify": False}) as egress:
             assert await egress.get("models") == {"ok": True}
+
+
+async def test_over_tls_too_a_connection_is_kept_and_who_leaves_closes_it(authority: Authority) -> None:
+    heads: list[str] = []
+    gone = asyncio.Event()
+
+    async def counted(server: Server, streams: Streams) -> None:
+        """One object, then a stream without end."""
+        reader, writer = streams
+        try:
+            heads.append(await head_of(reader))
+            writer.write(answer("200 OK"))
+            heads.append(await head_of(reader))
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+            while not writer.is_closing():
+                writer.write(b"a\r\ndata: {}\n\n\r\n")
+                await writer.drain()
+        finally:
+            gone.set()
+
+    async with listening(counted, tls_of(authority)) as server:
+        async with reaching(server.url, tls={"verify": str(authority.ca)}) as egress:
+            assert await egress.get("models") == {"ok": True}
+            async with aclosing(egress.stream("chat", None)) as events:
+                assert await anext(events) == {}
+                assert len(heads) == 2
+            async with asyncio.timeout(1):
+                await gone.wait()
+
+
+async def test_a_server_is_told_by_which_name_it_is_asked_and_must_have_it(authority: Authority) -> None:
+    named: list[str | None] = []
+    tls = tls_of(authority)
+    tls.sni_callback = lambda connection, name, context: named.append(name)
+    async with listening(kind, tls) as server:
+        by_name = server.url.replace("127.0.0.1", "localhost")  # which the certificate is not for
+        async with reaching(by_name, tls={"verify": str(authority.ca)}) as egress:
+            with pytest.raises(UpstreamError, match="Hostname mismatch"):
+                await egress.get("models")
+    assert named[0] == "localhost"
 
 
 async def test_a_client_certificate_is_shown_to_a_server_that_asks(authority: Authority, stranger: Authority) -> None:
