@@ -79,7 +79,7 @@ class Gateway:
         running = self.live.pool.live(place.provider.key)
         if running is None or not isinstance(running.provider, OpenAICompatible):
             raise Refused
-        outcome = Outcome(operation.name, request.model, place, lane="fast")
+        outcome = Outcome(operation.name, route.model.identifier, place, lane="fast")
         passage = Passage(operation, call, request, route, place, running, running.provider, outcome, time.monotonic())
         if not passage.passes():
             raise Refused
@@ -97,7 +97,7 @@ class Gateway:
             outcome.whole = True
         except asyncio.CancelledError:  # the client has gone, or the server stops: as in the other lane, that is all
             client.left()
-            outcome.status = CLIENT_GONE
+            outcome.status, outcome.error = CLIENT_GONE, "client_gone"
         except StackError as error:
             if passage.hands_over(error):
                 outcome.lane = "django"

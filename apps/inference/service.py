@@ -23,6 +23,7 @@ from apps.inference.schemas import (
     ProviderModel,
     RerankRequest,
     RerankResponse,
+    StreamOptions,
     completion_id,
 )
 from apps.inference.settling import Settling
@@ -115,7 +116,7 @@ class InferenceService:
         route = await self._admitted(call, request.model, "llm")
         settling = self._settling(call, operation, route, streamed=bool(request.stream))
         if request.stream:
-            return self._settled_stream(settling, route, request, inner, method)
+            return self._settled_stream(settling, route, request, _telling_usage(inner), method)
         with settling:
             if route.only is not None:
                 return await self._whole(settling, route.only, inner, method)
@@ -134,7 +135,8 @@ class InferenceService:
             async with aclosing(chunks):
                 async for chunk in chunks:
                     settling.add(chunk)
-                    yield chunk
+                    if _is_for(request, chunk) or _may_be_stored(request):
+                        yield chunk
 
     def _homes(self, call: Call, route: Route, request: Any) -> Homes:
         places = route.in_order(call.principal.tenant, homes.affinity(route.model, request))
@@ -189,12 +191,13 @@ class InferenceService:
                 assembler.add(chunk)
                 if assembler.finished:
                     held.append(chunk)
-                else:
+                elif _is_for(request, chunk):
                     yield chunk
         if completion := assembler.completion():
             await self._store(call, request, own_id, to_json(completion, inf_nan_mode="null"))
         for chunk in held:
-            yield chunk
+            if _is_for(request, chunk):
+                yield chunk
 
     async def _store(self, call: Call, request: ChatCompletionRequest, own_id: str, completion: bytes) -> None:
         row = stored.row(call.principal, request, own_id, completion)
@@ -224,6 +227,23 @@ def _telling(call: Call, reply: A) -> A:
     if reply.usage is not None:
         reply.usage.served_by = call.served.by
     return reply
+
+
+def _telling_usage(request: Any) -> Any:
+    """A stream's request that asks for its usage: we want it, whether or not the client does."""
+    if request.wants_usage:
+        return request
+    options = (request.stream_options or StreamOptions()).model_copy(update={"include_usage": True})
+    return request.model_copy(update={"stream_options": options})
+
+
+def _is_for(request: GenerationRequest, chunk: Any) -> bool:
+    """Whether the client shall have a chunk: not one of usage alone that it has not asked for."""
+    return bool(chunk.choices) or chunk.usage is None or request.wants_usage
+
+
+def _may_be_stored(request: GenerationRequest) -> bool:
+    return isinstance(request, ChatCompletionRequest) and request.store is not False
 
 
 def _unstored(request: ChatCompletionRequest) -> ChatCompletionRequest:

@@ -39,8 +39,8 @@ class Settling:
         outcome.whole = error is None
         if error is not None:
             outcome.status, outcome.error = ended_by(error)
-            if outcome.output_tokens is None and self.parts:
-                outcome.output_tokens, outcome.estimated = self.parts, True
+        if outcome.output_tokens is None and self.parts:
+            outcome.output_tokens, outcome.estimated = self.parts, True
         outcome.seconds = time.perf_counter() - self.began
         self.flusher.note(settle(self.call, outcome))
 

@@ -122,15 +122,33 @@ async def until(http: httpx.AsyncClient, path: str, seconds: float) -> float:
     return time.monotonic() - started
 
 
+async def recorded(link: Link) -> list[str]:
+    """The requests of all usage records."""
+    async with await psycopg.AsyncConnection.connect(link.target.geturl()) as connection:
+        rows = await connection.execute("SELECT request_id FROM access_usage")
+        return [name for (name,) in await rows.fetchall()]
+
+
+async def until_recorded(link: Link, asked: set[str], seconds: float) -> list[str]:
+    """All records, once there is one of each of these requests."""
+    async with asyncio.timeout(seconds):
+        while not asked <= set(names := await recorded(link)):
+            await asyncio.sleep(0.05)
+    return names
+
+
 @pytest.mark.slow
 async def test_chats_go_on_without_a_database_and_all_else_soon_after_it_is_back(link: Link, server: Server) -> None:
+    asked = set()
     async with httpx.AsyncClient(base_url=server.url, timeout=20) as http:
         await until(http, "/v1/models/sky/sky-1", 10)
         await log_in(http, server)
         await link.cut()
         gone = time.monotonic()
         while time.monotonic() - gone < GONE_SECONDS:
-            assert (await http.post("/v1/chat/completions", json=CHAT)).status_code == 200
+            answer = await http.post("/v1/chat/completions", json=CHAT)
+            assert answer.status_code == 200
+            asked.add(answer.headers["x-request-id"])
             for method, path, body in NEED_A_DATABASE:
                 answer = await http.request(method, path, json=body)
                 assert (answer.status_code, answer.headers["retry-after"]) == (503, "5"), path
@@ -140,3 +158,7 @@ async def test_chats_go_on_without_a_database_and_all_else_soon_after_it_is_back
         assert answer.status_code == 200
         assert (await http.get(f"/v1/chat/completions/{answer.json()['id']}")).status_code == 200
         await until(http, "/admin/registry/provider/", BACK_SECONDS)
+        asked.add(answer.headers["x-request-id"])
+        names = await until_recorded(link, asked, BACK_SECONDS)
+    assert len(names) == len(set(names))
+    assert "records were lost" not in server.output

@@ -26,7 +26,13 @@ from apps.inference.schemas.completions import (
     text_completion_id,
 )
 from apps.inference.schemas.embeddings import Embedding, EmbeddingRequest, EmbeddingResponse, EmbeddingUsage
-from apps.inference.schemas.generation import GenerationRequest, JsonSchemaFormat, OtherFormat, ResponseFormat
+from apps.inference.schemas.generation import (
+    GenerationRequest,
+    JsonSchemaFormat,
+    OtherFormat,
+    ResponseFormat,
+    StreamOptions,
+)
 from apps.inference.schemas.rerank import RerankData, RerankItem, RerankRequest, RerankResponse
 from apps.inference.schemas.stored import (
     ChatCompletionUpdate,
@@ -89,6 +95,7 @@ __all__ = [
     "ResponseFormat",
     "StoredChatCompletion",
     "StoredMessage",
+    "StreamOptions",
     "TextPart",
     "ToolCall",
     "ToolCallDelta",

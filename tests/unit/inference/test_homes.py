@@ -322,7 +322,9 @@ async def test_usage_says_who_served_where_several_could() -> None:
     a, b, call = Fake("a", UpstreamError("gone")), Fake("b"), new_call()
     reply: Any = await service(a, b).post_chat_completion(call, chat())
     assert reply.usage.served_by == "b/b-m"
-    chunks: Any = await service(a, b).post_chat_completion(call, chat(stream=True))
+    chunks: Any = await service(a, b).post_chat_completion(
+        call, chat(stream=True, stream_options={"include_usage": True})
+    )
     assert [chunk.usage.served_by async for chunk in chunks if chunk.usage] == ["b/b-m"]
 
 

@@ -242,3 +242,36 @@ async def test_a_chat_over_a_websocket_is_recorded(
         await messages(communicator)
     (row,) = await used(running)
     assert (row.operation, row.streamed, row.whole, row.provider_id) == ("chat", True, True, "sky")
+
+
+# --- the usage of streams ---
+
+
+@pytest.mark.parametrize("store", [False, None])
+async def test_a_stream_is_asked_for_its_usage_and_the_client_has_it_only_where_it_asked(store: bool | None) -> None:
+    for options, told in [(None, 0), ({"include_usage": False}, 0), ({"include_usage": True}, 1)]:
+        a = Fake("a")
+        inference, notes = noting(a)
+        asked = chat(stream=True, stream_options=options, store=store)
+        chunks = [chunk async for chunk in await inference.post_chat_completion(new_call(), asked)]  # type: ignore[union-attr]
+        assert a.asked[0].stream_options.include_usage
+        assert sum(chunk.usage is not None for chunk in chunks) == told
+        assert len(chunks) == 3 + told
+        assert tokens(notes.only) == (1, 2, False)
+
+
+async def test_other_options_of_a_stream_are_kept() -> None:
+    a = Fake("a")
+    inference, _ = noting(a)
+    await said(inference, new_call(), stream=True, stream_options={"include_obfuscation": False})
+    assert a.asked[0].stream_options.model_dump() == {"include_usage": True, "include_obfuscation": False}
+
+
+async def test_a_stored_stream_has_its_usage_whether_or_not_the_client_asked(
+    client: httpx.AsyncClient, sky: Provider
+) -> None:
+    async with socket() as communicator:
+        await communicator.send_json_to(BODY | {"store": True})
+        assert not any("usage" in chunk for chunk in (await messages(communicator))[:-1])
+    (stored,) = (await client.get(URL)).json()["data"]
+    assert stored["usage"]["total_tokens"] == 9
