@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from llamastack.apis import Api
+from llamastack.call import DEFAULT_TENANT, SHARED_TENANT
 from llamastack.errors import StackError, Unavailable
 from llamastack.provider_data import ProviderData
 from llamastack.providers import Health, Provider, ProviderConfig, ProviderUnavailable, find, load
@@ -43,6 +44,7 @@ class Running:
             self.track = _track(self.record, config, tape)
             with keeping(self.track):
                 self.provider = kind(self.record.provider_id, config, **needed)
+                self.provider.confined = self.record.tenant not in (SHARED_TENANT, DEFAULT_TENANT)
                 await self.provider.start()
         except StackError:
             raise

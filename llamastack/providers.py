@@ -93,6 +93,7 @@ class Provider:
     """
 
     config_class: ClassVar[type[ProviderConfig]] = ProviderConfig
+    confined = False  # to public addresses: a tenant has written its config
 
     @classmethod
     def reads(cls) -> Mapping[str, Any]:

@@ -4,7 +4,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from ipaddress import ip_address
 from typing import Any
@@ -16,13 +16,19 @@ from llamastack.egress.addresses import Allowed, IPAddress, Target, parse
 from llamastack.egress.bodies import MAX_CALLERS_REPLY_BYTES, MAX_CALLERS_STREAM_BYTES
 from llamastack.egress.client import Egress
 from llamastack.egress.recorder import with_recording
+from llamastack.egress.routes import Network
+from llamastack.egress.signing import Signer, Signing
 from llamastack.egress.transport import LiveTransport, Outgoing, Reply, Timeouts
-from llamastack.errors import BadRequest
+from llamastack.errors import BadRequest, Unavailable
 
 # One sentence for every address that is refused and every name that has none: who asks learns nothing of what is there.
 REFUSED = (
     "The URL leads to no public address, and this server connects to no other that a caller names. "
     "LLAMA_STACK_ALLOWED_FETCHES lets its operator allow some."
+)
+CONFINED = (
+    "This provider is a tenant's and leads to no public address, where tenants' may lead. LLAMA_STACK_ALLOWED_FETCHES "
+    "lets the server's operator allow some."
 )
 NOTHING = "This server fetches nothing (LLAMA_STACK_ALLOWED_FETCHES=none)."
 
@@ -111,8 +117,10 @@ class GuardedTransport(LiveTransport):
     It sends what it is given: whoever makes an Egress for such an address gives it none of the operator's headers.
     """
 
-    def __init__(self, timeouts: Timeouts, guard: Guard, param: str | None = None) -> None:
-        super().__init__(timeouts)
+    def __init__(
+        self, timeouts: Timeouts, guard: Guard, param: str | None = None, network: Network | None = None
+    ) -> None:
+        super().__init__(timeouts, network)
         self._guard = guard
         self._param = param
 
@@ -125,7 +133,21 @@ class GuardedTransport(LiveTransport):
             yield reply
 
     def connector(self) -> aiohttp.TCPConnector:
-        return self._guard.connector(limit=0)
+        kept = self.network.keepalive
+        return self._guard.connector(limit=0, **({"keepalive_timeout": kept} if kept else {"force_close": True}))
+
+
+class ConfinedTransport(GuardedTransport):
+    """That of a provider of a tenant's: what it may not reach is no fault of who calls it."""
+
+    @asynccontextmanager
+    async def send(self, outgoing: Outgoing) -> AsyncIterator[Reply]:
+        async with AsyncExitStack() as exchange:
+            try:
+                reply = await exchange.enter_async_context(super().send(outgoing))
+            except BadRequest as error:
+                raise Unavailable(CONFINED) from error
+            yield reply
 
 
 def egress_of_caller(
@@ -145,3 +167,17 @@ def egress_of_caller(
     egress.max_reply_bytes, egress.max_stream_bytes = MAX_CALLERS_REPLY_BYTES, MAX_CALLERS_STREAM_BYTES
     egress.transport = with_recording(GuardedTransport(timeouts or Timeouts(), guard, param))
     return egress
+
+
+def confine(egress: Egress, network: Network | None, signer: Signer | None) -> None:
+    """Hold an Egress of a tenant's provider to public addresses and to those that the operator allows.
+
+    Its address is a tenant's to write, who could otherwise reach what stands beside this server. A proxy is to have a
+    public address too, and to be named by its name.
+    """
+    from llamastack import settings
+
+    allowed = Allowed.of(settings.ALLOWED_FETCHES)
+    guard = Guard(Allowed() if allowed.nothing else allowed)  # a provider is no fetch
+    live = ConfinedTransport(egress.timeouts, guard, network=network)
+    egress.transport = with_recording(live if signer is None else Signing(live, signer))

@@ -9,6 +9,7 @@ import pytest
 from apps.registry import service
 from apps.registry.models import Model, Provider
 from apps.registry.secrets import MASK
+from llamastack import settings
 from llamastack.config import ProviderEntry, StackConfig
 from llamastack.db import db
 from llamastack.stack import LlamaStack
@@ -279,9 +280,25 @@ async def test_a_list_is_filtered_and_searched(
     assert [row["provider_id"] for row in listed] == found
 
 
-async def test_a_key_of_another_tenant_writes_rows_of_its_own(
+async def test_a_tenants_provider_leads_to_no_private_address(
     client: httpx.AsyncClient, running: LlamaStack, upstream: Upstream
 ) -> None:
+    """As those of the default tenant may, whose admins change what all share."""
+    blue = await key_of(running, admin=True, tenant="blue")
+    two = NEW | {"config": {"base_url": upstream.url}}
+    await client.post(PROVIDERS, json=two, headers=blue)
+    refused = await client.post(f"{PROVIDERS}/inference/two/discover", headers=blue)
+    assert (refused.status_code, "a tenant's and leads to no public address" in refused.text) == (503, True)
+    assert upstream.headers == []
+    await client.post(PROVIDERS, json=two)
+    assert (await client.post(f"{PROVIDERS}/inference/two/discover")).status_code == 200
+    assert upstream.headers
+
+
+async def test_a_key_of_another_tenant_writes_rows_of_its_own(
+    client: httpx.AsyncClient, running: LlamaStack, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "ALLOWED_FETCHES", ["127.0.0.1"])
     blue = await key_of(running, admin=True, tenant="blue")
     await client.post(PROVIDERS, json=NEW | {"config": {"base_url": upstream.url}}, headers=blue)
     await client.post(f"{PROVIDERS}/inference/two/discover", headers=blue)

@@ -27,6 +27,7 @@ from apps.inference.schemas import (
 from apps.registry.schemas import ModelType, ProviderModel
 from llamastack.call import Call
 from llamastack.egress import Egress, Signer
+from llamastack.egress.guard import confine
 from llamastack.egress.network import NetworkConfig, RemoteConfig, opened, sent
 from llamastack.egress.sentences import secrets_of, sentence, shown
 from llamastack.errors import AuthenticationError, NotSupported, StackError, UpstreamError
@@ -125,7 +126,10 @@ class Vendor(Provider, ABC):
         """The same for whoever closes it."""
         network = self.network_config()
         timeouts = network.timeouts() if network else None
-        return Egress(base_url, self.upstream, headers, timeouts, self.network, self.signer())
+        egress = Egress(base_url, self.upstream, headers, timeouts, self.network, self.signer())
+        if self.confined:
+            confine(egress, self.network, self.signer())
+        return egress
 
     def signer(self) -> Signer | None:
         """What signs each request to the vendor, where a header that stays the same is not enough."""

@@ -10,9 +10,16 @@ import pytest
 from llamastack.egress import Egress
 from llamastack.egress.addresses import Allowed, Target, is_public, parse
 from llamastack.egress.fetch import Fetcher
-from llamastack.egress.guard import REFUSED, Guard, GuardedTransport, egress_of_caller
-from llamastack.egress.transport import Timeouts
-from llamastack.errors import BadRequest
+from llamastack.egress.guard import (
+    REFUSED,
+    ConfinedTransport,
+    Guard,
+    GuardedTransport,
+    confine,
+    egress_of_caller,
+)
+from llamastack.egress.transport import Outgoing, Timeouts
+from llamastack.errors import BadRequest, Unavailable
 from tests.unit.core.egress.internet import PNG, PUBLIC, PUBLIC_6, Internet, internet
 from tests.unit.core.egress.vectors import FAMILIES, NAMES, PLAIN, SIX, VECTORS, quoted
 
@@ -230,3 +237,57 @@ async def test_an_egress_of_a_caller_is_guarded_and_has_the_callers_headers_alon
         await named.get("models")
     await named.close()
     assert net.hits == 0
+
+
+# --- a base address that a tenant's provider has ---
+
+
+def confined(net: Internet, url: str, allowed: Allowed | None = None) -> Egress:
+    asking = Egress(url, "Provider 'x'", {"Authorization": "Bearer the-tenants"})
+    asking.transport = ConfinedTransport(Timeouts(), Guard(allowed or Allowed(), None, net.lookup, net.open_socket))
+    return asking
+
+
+async def test_no_address_of_a_tenants_provider_reaches_the_canary(net: Internet) -> None:
+    """And the fault is not the caller's: another home of the model may answer."""
+    for name, url in VECTORS.items():
+        if "#@" in url and name.endswith("after a fragment and @"):
+            continue
+        asking = confined(net, url)
+        with pytest.raises(Unavailable, match="a tenant's and leads to no public address") as told:
+            await asking.post("chat/completions", {})
+        assert (told.value.status, told.value.param) == (503, None), name
+        await asking.close()
+    assert net.hits == 0
+
+
+async def test_a_tenants_provider_reaches_what_is_public_and_what_the_operator_allows(net: Internet) -> None:
+    for url, allowed in (("http://public.example", None), ("http://10.0.0.7", Allowed.of(["10.0.0.0/8"]))):
+        asking = confined(net, url, allowed)
+        with pytest.raises(Exception, match="not JSON"):
+            await asking.get("models")
+        await asking.close()
+    assert b"Authorization: Bearer the-tenants\r\n" in net.requests[0]
+    assert net.hits == 1
+
+
+async def test_an_error_of_who_reads_a_confined_reply_stays_what_it_is(net: Internet) -> None:
+    transport = confined(net, "http://public.example").transport
+    with pytest.raises(BadRequest, match="its own"):
+        async with transport.send(Outgoing("GET", "http://public.example/")):
+            raise BadRequest("its own")
+    await transport.close()
+
+
+async def test_confining_an_egress_keeps_what_signs_its_requests(net: Internet) -> None:
+    async def sign(outgoing: Outgoing) -> dict[str, str]:
+        signed.append(outgoing.url)
+        return {}
+
+    signed: list[str] = []
+    asking = Egress("http://127.0.0.1:1", "Provider 'x'", signer=sign)
+    confine(asking, None, sign)
+    with pytest.raises(Unavailable, match="a tenant's"):
+        await asking.get("models")
+    await asking.close()
+    assert signed == ["http://127.0.0.1:1/models"]
