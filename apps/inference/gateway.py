@@ -24,10 +24,11 @@ from apps.inference.lane.requests import Chat, Embedded, Prompt, Refused, Reques
 from apps.inference.lane.tally import tally
 from apps.inference.providers.remote.openai_compatible import OpenAICompatible
 from apps.inference.schemas import completion_id
+from apps.inference.settling import ended_by
 from apps.registry.live import Live
 from llamastack import metrics, settings
 from llamastack.apis import ALIASES
-from llamastack.call import CLIENT_GONE, Call, Outcome
+from llamastack.call import Call, Outcome
 from llamastack.egress.forward import Forward
 from llamastack.egress.reading import EVENT_STREAM
 from llamastack.errors import StackError
@@ -62,7 +63,7 @@ class Gateway:
         passage.running.taken()
         self.clients.add(client)
         try:
-            return await self._carried(passage, client, send)
+            return await self._carried(passage, send)
         finally:
             self.clients.remove(client)
             passage.running.given_back()
@@ -80,7 +81,9 @@ class Gateway:
         if running is None or not isinstance(running.provider, OpenAICompatible):
             raise Refused
         outcome = Outcome(operation.name, route.model.identifier, place, lane="fast")
-        passage = Passage(operation, call, request, route, place, running, running.provider, outcome, time.monotonic())
+        passage = Passage(
+            operation, client, call, request, route, place, running, running.provider, outcome, time.perf_counter()
+        )
         if not passage.passes():
             raise Refused
         if isinstance(request, Chat) and request.store is not False:
@@ -89,26 +92,24 @@ class Gateway:
             await self.flusher.room()
         return passage
 
-    async def _carried(self, passage: Passage, client: Client, send: Any) -> bool:
+    async def _carried(self, passage: Passage, send: Any) -> bool:
         outcome = passage.outcome
         try:
             outcome.streamed = passage.request.__class__ is not Embedded and bool(passage.request.stream)
             await (self._stream if outcome.streamed else self._whole)(passage, send)
             outcome.whole = True
-        except asyncio.CancelledError:  # the client has gone, or the server stops: as in the other lane, that is all
-            client.left()
-            outcome.status, outcome.error = CLIENT_GONE, "client_gone"
+        except asyncio.CancelledError as error:  # the client has gone, or the server stops: that is all, as elsewhere
+            passage.client.left()
+            outcome.status, outcome.error = ended_by(error)
         except StackError as error:
             if passage.hands_over(error):
                 outcome.lane = "django"
                 return False
-            outcome.status, outcome.error = error.status, error.code
             await self._failed(passage, error, send)
         except Exception:  # whatever it was, the client is told
             logger.exception("A request failed in the fast lane")
-            failure = StackError("The server failed to answer this request; its log says more.", code="internal_error")
-            outcome.status, outcome.error = failure.status, failure.code
-            await self._failed(passage, failure, send)
+            told = "The server failed to answer this request; its log says more."
+            await self._failed(passage, StackError(told, code="internal_error"), send)
         finally:
             if outcome.lane == "fast":
                 self._settle(passage)
@@ -139,10 +140,11 @@ class Gateway:
                 await self._pass_on(passage, forward, flow, send)
                 rest = flow.finish()
             finally:
-                tally(passage.outcome, flow.usage(), flow.events)
+                flow.tell(passage.outcome)
             passage.answered = True
             if passage.own_id is not None and flow.kept:
                 await self._store(passage, await assembled(flow.kept, passage.request.choices))
+            passage.client.ignore()  # from here on it has all, and goes when it likes
             await answers.piece(passage, rest + passage.done, send, more=False)
             await forward.drain()
 
@@ -181,6 +183,7 @@ class Gateway:
             self.flusher.offer(row, row.size)
 
     async def _failed(self, passage: Passage, error: StackError, send: Any) -> None:
+        passage.outcome.status, passage.outcome.error = ended_by(error)
         if not passage.sent:
             await answers.refuse(passage, error, send)
             return
@@ -190,7 +193,9 @@ class Gateway:
 
     def _settle(self, passage: Passage) -> None:
         outcome = passage.outcome
-        outcome.seconds = time.monotonic() - passage.began
+        if not outcome.whole and outcome.output_tokens is None and passage.parts:
+            outcome.output_tokens, outcome.estimated = passage.parts, True
+        outcome.seconds = time.perf_counter() - passage.began
         took = passage.sent - passage.began if passage.sent else None
         metrics.answered("fast", outcome.operation, 200 if took and outcome.streamed else outcome.status, took)
         self.flusher.note(settle(passage.call, outcome))

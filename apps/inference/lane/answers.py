@@ -19,7 +19,7 @@ LANE_NAME, SERVED_NAME = LANE.lower().encode(), SERVED_BY.lower().encode()
 
 async def whole(passage: Passage, body: bytes, send: Any) -> None:
     told = [*JSON, *head(passage), served_by(passage.place.name), (b"content-length", b"%d" % len(body))]
-    passage.sent = time.monotonic()
+    passage.sent = time.perf_counter()
     await send({"type": "http.response.start", "status": 200, "headers": told})
     await send({"type": "http.response.body", "body": body})
 
@@ -27,7 +27,7 @@ async def whole(passage: Passage, body: bytes, send: Any) -> None:
 async def piece(passage: Passage, body: bytes, send: Any, *, more: bool = True) -> None:
     """A piece of a stream, whose head goes with the first one."""
     if not passage.sent:
-        passage.sent = time.monotonic()
+        passage.sent = time.perf_counter()
         told = [*EVENTS, *head(passage), served_by(passage.place.name)]
         await send({"type": "http.response.start", "status": 200, "headers": told})
     await send({"type": "http.response.body", "body": body, "more_body": more})
@@ -38,7 +38,7 @@ async def refuse(passage: Passage, error: StackError, send: Any) -> None:
     content = orjson.dumps(body)
     asked = [(name.lower().encode(), value.encode()) for name, value in headers(error).items()]
     told = [*JSON, *head(passage), (b"content-length", b"%d" % len(content)), *asked]
-    passage.sent = time.monotonic()
+    passage.sent = time.perf_counter()
     await send({"type": "http.response.start", "status": status, "headers": told})
     await send({"type": "http.response.body", "body": content})
 

@@ -8,8 +8,11 @@ from apps.inference.lane.passage import Passage
 from apps.inference.lane.replies import renamed
 from apps.inference.lane.requests import Chat
 from apps.inference.lane.streams import Passing
+from apps.inference.lane.tally import tally
 from apps.inference.providers.remote.translation import reading
 from apps.inference.schemas import ChatCompletionChunk, CompletionChunk
+from apps.inference.settling import says_something
+from llamastack.call import Outcome
 from llamastack.egress.reading import event
 from llamastack.egress.transport import Reply
 from llamastack.sse import MalformedStream, Payloads, dump, encode
@@ -31,7 +34,7 @@ class Flow:
         )
         self.straight = True
         self.done = False
-        self.events = 0
+        self.parts = 0  # of what had to be put right
         self.out: list[bytes] = []
         self.held: list[bytes] = []
         self.kept: list[bytes] = []  # all of them, where they are stored
@@ -42,7 +45,6 @@ class Flow:
             if data == DONE:
                 self.done = True
                 return
-            self.events += 1
             passed = self.passing.passed(data) if self.straight else None
             if passed is None:
                 await self.mend(data)
@@ -80,9 +82,10 @@ class Flow:
         self.out.clear()
         return data
 
-    def usage(self) -> Any:
-        """What the provider has told of it so far: a struct, or JSON."""
-        return self.passing.usage or self.stream.usage
+    def tell(self, outcome: Outcome) -> None:
+        """What is known of the tokens so far."""
+        tally(outcome, self.passing.usage or self.stream.usage)
+        self.passage.parts = self.parts + self.passing.parts
 
     def _add(self, data: bytes, ended: bool) -> None:
         (self.held if ended else self.out).append(encode(data))
@@ -92,6 +95,7 @@ class Flow:
     def _dumped(self, chunk: dict[str, Any]) -> bytes:
         read: Any = self.kind.model_validate(chunk)
         read.model = self.passage.request.model
+        self.parts += sum(says_something(choice) for choice in read.choices)
         if self.passage.own_id is not None:
             read.id = self.passage.own_id
         if self.passage.home is not None and read.usage is not None:

@@ -8,6 +8,7 @@ from msgspec import UNSET
 
 from apps.access.service import Route
 from apps.inference.dialect import ChatStream, Stream, TextStream
+from apps.inference.lane.clients import Client
 from apps.inference.lane.requests import Chat, Embedded, Generation, StreamOptions, encode
 from apps.inference.providers.remote.openai_compatible import OpenAICompatible
 from apps.inference.providers.remote.translation import Translation
@@ -38,6 +39,7 @@ class Passage:
     """`answered`: from here on, no other can answer in this one's place. `began` is of the clock of durations."""
 
     operation: Operation
+    client: Client
     call: Call
     request: Any
     route: Route
@@ -49,6 +51,7 @@ class Passage:
     own_id: str | None = None
     done: bytes = b""
     answered: bool = False
+    parts: int = 0  # of a stream: those that said something
     sent: float = 0.0  # when the head of the answer was, on the same clock
 
     @property

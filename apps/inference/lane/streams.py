@@ -89,6 +89,7 @@ class Passing:
         self.model, self.own_id = model, own_id
         self.begins = self.own = b""  # the head of each event, upstream's and ours
         self.ended = False
+        self.parts = 0  # of them: those that said something
         self.usage: ChatUsage | None = None
         self.told = b""  # the event that told it
 
@@ -135,8 +136,11 @@ class Passing:
         index = choice.index
         if chunk.usage or (choice.finish_reason is not None and index in stream.ended):
             return False
-        if self.chat and not self._said(choice):
-            return False
+        if self.chat:
+            if not self._said(choice):
+                return False
+        elif choice.text:
+            self.parts += 1
         stream.begun.add(index)
         if choice.finish_reason is not None:
             stream.ended.add(index)
@@ -163,6 +167,8 @@ class Passing:
         elif choice.finish_reason == "stop" and calls.begun:
             return False
         stream.calls[index] = calls
+        if delta.content or delta.tool_calls or delta.reasoning_content:
+            self.parts += 1
         return True
 
 
