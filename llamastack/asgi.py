@@ -57,7 +57,9 @@ async def http(scope: Any, receive: Any, send: Any) -> None:
             return
         running = await stack.start()  # for servers without a lifespan; done already elsewhere
         if settings.FAST_LANE and scope["path"] in OPERATIONS and scope["method"] == "POST":
-            receive = Client(receive)
+            task = asyncio.current_task(running.loop)
+            assert task is not None
+            receive = Client(receive, task)
             if await running.gateway.carries(scope, told, receive, send):
                 return
         counted = guards.Counted(receive)

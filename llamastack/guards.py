@@ -42,9 +42,12 @@ def check_head(scope: Any) -> dict[str, str]:
 
 def by_name(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     """Headers as ASGI has them, by their names in lower case; one that stands there twice is one of both values."""
-    found: dict[str, str] = {}
-    for name, value in headers:
-        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+    told = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in headers]
+    found = dict(told)
+    if len(found) == len(told):
+        return found
+    found.clear()
+    for key, text in told:
         found[key] = f"{found[key]}, {text}" if key in found else text
     return found
 

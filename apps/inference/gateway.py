@@ -170,7 +170,8 @@ class Gateway:
     async def _asked(self, passage: Passage) -> Forward:
         provider, streamed = passage.provider, passage.outcome.streamed
         headers = await provider.call_headers(passage.call)
-        return provider.egress.forward(passage.operation.path, passage.outgoing(), headers, streamed=streamed)
+        task, path = passage.client.task, passage.operation.path
+        return provider.egress.forward(task, path, passage.outgoing(), headers, streamed=streamed)
 
     async def _store(self, passage: Passage, completion: bytes) -> None:
         request, own_id = passage.request, passage.own_id

@@ -132,16 +132,22 @@ class Egress:
                 return reply, bytes(await self._read(reply))
 
     def forward(
-        self, path: str, body: bytes, headers: Mapping[str, str] | None = None, *, streamed: bool = False
+        self,
+        task: "asyncio.Task[Any]",
+        path: str,
+        body: bytes,
+        headers: Mapping[str, str] | None = None,
+        *,
+        streamed: bool = False,
     ) -> Forward:
-        """A POST of JSON that is made once and whose reply is handed on as it comes."""
+        """A POST of JSON by the current task, made once, whose reply is handed on as it comes."""
         if headers:
             outgoing = self._outgoing("POST", path, body, {**headers, **IS_JSON}, streamed)
-            return Forward(self, outgoing, frozenset(name.lower() for name in headers))
+            return Forward(self, task, outgoing, frozenset(name.lower() for name in headers))
         if (target := self._targets.get(path)) is None:
             outgoing = self._outgoing("POST", path, body, IS_JSON, streamed)
             target = self._targets[path] = outgoing.url, dict(outgoing.headers)
-        return Forward(self, Outgoing("POST", *target, body, streamed))
+        return Forward(self, task, Outgoing("POST", *target, body, streamed))
 
     async def _json(
         self, method: str, path: str, body: Any, headers: Mapping[str, str] | None, done: bool = True

@@ -22,7 +22,7 @@ DRAIN_SECONDS = 0.5
 
 
 class Forward:
-    """An `async with` block with the reply of one try, under the breaker, the room and the limits of its Egress.
+    """An `async with` block of `task` with the reply of one try, under its Egress's breaker, room and limits of time.
 
     What is wrong is a StackError as everywhere, and its cause is what it was: who retries elsewhere may look at that.
     The reply is read by `whole` or by `piece`.
@@ -36,12 +36,14 @@ class Forward:
     reply: Reply
     _pieces: AsyncIterator[bytes]
 
-    def __init__(self, egress: "Egress", outgoing: Outgoing, callers: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, egress: "Egress", task: "asyncio.Task[Any]", outgoing: Outgoing, callers: frozenset[str] = frozenset()
+    ) -> None:
         self.outgoing = outgoing
         self._egress = egress
         self._callers = callers
         self._admitted: Admitted | None = None
-        self._limit: Moving | None = None
+        self._limit = Moving(task)
         self._exchange: AbstractAsyncContextManager[Reply] | None = None
         self._first: bytes | None = None
         self._count = 0
@@ -54,7 +56,7 @@ class Forward:
         egress.retries.called()
         await self._enter_room()
         try:
-            self._limit = limit = Moving()
+            limit = self._limit
             limit.begin(timeouts.first_byte if streamed else timeouts.total, NO_FIRST_BYTE if streamed else NO_ANSWER)
             exchange = egress.transport.send(self.outgoing)
             self.reply = reply = await exchange.__aenter__()
@@ -74,9 +76,8 @@ class Forward:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if self._limit is not None:
-                self._limit.end()
-                error = self._limit.passed() or error
+            self._limit.end()
+            error = self._limit.passed() or error
             if self._exchange is not None:
                 await self._exchange.__aexit__(kind, error, trace)
         finally:
@@ -106,7 +107,6 @@ class Forward:
         piece, self._first = self._first, None
         if piece is None:
             limit = self._limit
-            assert limit is not None
             limit.begin(self._egress.timeouts.idle, SILENCE)
             piece = await anext(self._pieces, None)
             limit.rest()
@@ -119,7 +119,6 @@ class Forward:
     async def drain(self) -> None:
         """Wait a moment for the end of a body of which nothing more is read, so that its connection can be kept."""
         limit = self._limit
-        assert limit is not None
         limit.begin(DRAIN_SECONDS, SILENCE)
         try:
             await anext(self._pieces, None)

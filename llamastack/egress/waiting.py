@@ -3,7 +3,7 @@
 import asyncio
 import math
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 
 class TooSlow(TimeoutError):
@@ -37,13 +37,13 @@ class Within:
 
 
 class Moving:
-    """A limit for the current task that can be moved at no cost: its one timer looks at it again when it fires."""
+    """A limit for a task that can be moved at no cost: its one timer looks at it again when it fires."""
 
     __slots__ = ("_due", "_handle", "_loop", "_message", "_passed", "_seconds", "_task", "_when")
 
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._task = asyncio.current_task()
+    def __init__(self, task: "asyncio.Task[Any]") -> None:
+        self._task = task
+        self._loop = task.get_loop()
         self._when = self._due = math.inf  # the limit, and when the timer fires
         self._handle: asyncio.TimerHandle | None = None
         self._passed = False
@@ -61,7 +61,7 @@ class Moving:
 
     def passed(self) -> TooSlow | None:
         """What the CancelledError means that the task has just met; None where it is none of this limit's."""
-        if not self._passed or self._task is None:
+        if not self._passed:
             return None
         self._passed = False
         self._task.uncancel()
@@ -78,7 +78,7 @@ class Moving:
 
     def _look(self) -> None:
         self._handle, self._due = None, math.inf
-        if self._when == math.inf or self._task is None:
+        if self._when == math.inf:
             return
         if self._loop.time() < self._when:
             self._wait()

@@ -12,14 +12,14 @@ LOOK_SECONDS = 0.25
 
 
 class Client:
-    """A request's `receive`, which gives what was read already to whoever is handed it next."""
+    """The `receive` of a request and its task. What was read already it gives to whoever is handed it next."""
 
-    __slots__ = ("_listening", "_messages", "_receive", "_task", "gone")
+    __slots__ = ("_listening", "_messages", "_receive", "gone", "task")
 
-    def __init__(self, receive: Callable[[], Awaitable[Any]]) -> None:
+    def __init__(self, receive: Callable[[], Awaitable[Any]], task: "asyncio.Task[Any]") -> None:
+        self.task = task
         self._receive = receive
         self._messages: list[Any] = []
-        self._task = asyncio.current_task()
         self._listening: asyncio.Task[None] | None = None
         self.gone = False
 
@@ -47,8 +47,7 @@ class Client:
         while (await self._receive())["type"] != "http.disconnect":
             pass
         self.gone = True
-        if self._task is not None:
-            self._task.cancel()
+        self.task.cancel()
 
     def ignore(self) -> None:
         """Whether it goes is no matter any more."""
@@ -58,8 +57,7 @@ class Client:
 
     def left(self) -> None:
         """Its task has met the CancelledError, and goes on."""
-        if self._task is not None:
-            self._task.uncancel()
+        self.task.uncancel()
 
 
 class Clients:
@@ -72,7 +70,7 @@ class Clients:
     def add(self, client: Client) -> None:
         self._new.add(client)
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look)
+            self._timer = client.task.get_loop().call_later(LOOK_SECONDS, self._look)
 
     def remove(self, client: Client) -> None:
         self._new.discard(client)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any, ClassVar
 
 from apps.inference.dialect import TextStream, mended_embeddings
@@ -68,8 +69,7 @@ class OpenAICompatible(Vendor):
 
         It sends what the client has sent, but for fields that are `ignored` or `renamed`, and reads OpenAI's dialect.
         """
-        own, ours = type(self), OpenAICompatible
-        return own.translation is Translation and all(getattr(own, name) is getattr(ours, name) for name in WAYS)
+        return has_no_way_of_its_own(type(self))
 
     def translated(self, request: ChatCompletionRequest) -> Translation:
         return self._sent("chat/completions", request)
@@ -127,6 +127,12 @@ class OpenAICompatible(Vendor):
             value = body.get(name)
             if value is not None and value not in neutral:
                 yield UnsupportedParameter(name, self.upstream, REMEDY)
+
+
+@cache
+def has_no_way_of_its_own(kind: type[OpenAICompatible]) -> bool:
+    common = OpenAICompatible
+    return kind.translation is Translation and all(getattr(kind, name) is getattr(common, name) for name in WAYS)
 
 
 def _as_system(message: dict[str, Any]) -> dict[str, Any]:
