@@ -8,6 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 
+from django.db import IntegrityError
+
 from llamastack.db import db
 from llamastack.errors import StackError, Unavailable
 from llamastack.rows import Row, insert
@@ -37,12 +39,16 @@ class Limits:
 
 @dataclass(slots=True)
 class Queued:
-    """A row, the bytes it takes, and who waits for it, if anybody does. A record is kept until it is written."""
+    """A row, the bytes it takes, and who waits for it, if anybody does. A record is kept until it is written.
+
+    One that the database was gone for may be there all the same: its commit may have come through without an answer.
+    """
 
     row: Row
     size: int = 0
     written: asyncio.Future[None] | None = None
     record: bool = False
+    doubtful: bool = False
 
     @property
     def given_up(self) -> bool:
@@ -243,7 +249,8 @@ class Flusher:
                 return False
             except Exception as error:  # whatever is wrong with one row must not take the others down
                 if len(part) == 1:
-                    self._fail(part, refused(error))
+                    if not (part[0].doubtful and isinstance(error, IntegrityError)):  # or else it is there
+                        self._fail(part, refused(error))
                 else:
                     parts.extendleft((part[len(part) // 2 :], part[: len(part) // 2]))
             else:
@@ -254,7 +261,10 @@ class Flusher:
 
     def _put_off(self, group: list[Queued], error: StackError) -> None:
         """Records wait until the database is back. All else fails: the next group would only wait as long for that."""
-        self._records.extendleft(queued for queued in reversed(group) if queued.record)
+        records = [queued for queued in group if queued.record]
+        for queued in records:
+            queued.doubtful = True
+        self._records.extendleft(reversed(records))
         others = [queued for queued in group if not queued.record]
         self._fail([*others, *self._taken(self._awaited, self._unawaited)], error)
 

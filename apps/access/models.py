@@ -210,6 +210,8 @@ class Usage(Owned):
             models.Index(fields=("tenant", "created_at"), name="usage_of_tenant"),
             models.Index(fields=("owner", "created_at"), name="usage_of_owner"),
         ]
+        # What is written once more, since nobody knows whether its commit came through, is not there twice.
+        constraints = [models.UniqueConstraint(fields=("request_id", "created_at"), name="usage_once")]
 
     def __str__(self) -> str:
         return self.request_id

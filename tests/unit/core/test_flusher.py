@@ -10,11 +10,13 @@ import pytest
 from django.db import OperationalError
 from django.utils import timezone
 
+from apps.access.models import Usage
 from apps.inference.models import StoredCompletion, StoredRow
 from llamastack.db import db
 from llamastack.errors import StackError, Unavailable
 from llamastack.flusher import Flusher, Limits
 from llamastack.rows import insert
+from tests.unit.core.test_rows import usage
 
 SIZE = 10
 
@@ -368,3 +370,24 @@ async def test_many_records_make_groups_and_are_not_written_one_by_one() -> None
         writer.free.set()
         await asyncio.gather(*tasks)
     assert [len(group) for group in writer.groups] == [1, 500, 500, 200]
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_commit_that_came_through_without_an_answer_is_not_made_twice() -> None:
+    answers = [OperationalError("gone")]
+
+    def write(rows: Sequence[Any]) -> None:
+        insert(rows)
+        if answers:
+            raise answers.pop()
+
+    async with running(write, retry=0.01) as flusher:
+        for number in range(5):
+            flusher.note(usage(f"req_{number}"))
+        async with asyncio.timeout(5):
+            while answers:
+                await asyncio.sleep(0.01)
+        flusher.note(usage("later"))
+    recorded = await db(lambda: sorted(Usage.objects.values_list("request_id", flat=True)))
+    assert recorded == ["later", *(f"req_{number}" for number in range(5))]
+    assert flusher.lost == 0
