@@ -18,12 +18,12 @@ import orjson
 
 from benchmarks import _echo, _upstream
 from benchmarks._calls import Calls
-from benchmarks._load import pss_megabytes
+from benchmarks._load import cpu_seconds, pss_megabytes
 from tests.servers import ROOT, Server, environment, free_port, listening, serving, starting
 
 ALONE, FLOOR, OURS, FILLED = "upstream alone", "raw floor", "server", "server, 10,000 models and keys"
 MODELS = (_echo.MODEL, _upstream.PACED, _upstream.SLOW)
-SETTLE_SECONDS = 2.0  # until a server that is ready has listed its providers' models, too
+QUIET, QUIET_SECONDS, MOST_QUIET_SECONDS = 0.05, 1.0, 60.0
 
 
 @dataclass
@@ -101,14 +101,24 @@ def ours(url: str, folder: Path, rows: int = 0) -> Iterator[Target]:
     variables = environment(home, **required)
     key = printed(["llamastack.cli", "key", "create", "bench", "--config", str(config)], variables).split()[-1]
     if rows:
-        printed(["benchmarks._fill", str(config), str(rows)], variables)
+        printed(["benchmarks._fill", str(config), str(rows), url], variables)
     with serving(config, home=home, env=required) as server:
         name = FILLED if rows else OURS
         target = Target(name, server.port, server.process.pid, key, home=home, ready=server.seconds)
-        time.sleep(SETTLE_SECONDS)
+        until_quiet(target.pid)
         target.idle = pss_megabytes(target.pid)
         until_answered(target)
         yield target
+
+
+def until_quiet(pid: int) -> None:
+    """Until a server that is ready has also listed its providers' models, and uses hardly any of its core."""
+    until = time.monotonic() + MOST_QUIET_SECONDS
+    used, before = 1.0, cpu_seconds(pid)
+    while used > QUIET * QUIET_SECONDS and time.monotonic() < until:
+        time.sleep(QUIET_SECONDS)
+        now = cpu_seconds(pid)
+        used, before = now - before, now
 
 
 def printed(module: list[str], variables: dict[str, str]) -> str:
