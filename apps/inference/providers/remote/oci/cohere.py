@@ -33,8 +33,8 @@ from apps.inference.schemas.tools import FunctionTool
 from llamastack.errors import BadRequest, UnsupportedParameter
 from llamastack.ids import new_id
 
-# OpenAI's fields and Cohere's own, each by its name there.
-NAMES: Mapping[str, str] = {
+# OpenAI's fields and Cohere's own, each by its name there: of both formats, and of this one.
+IN_BOTH: Mapping[str, str] = {
     "temperature": "temperature",
     "top_p": "topP",
     "frequency_penalty": "frequencyPenalty",
@@ -43,6 +43,9 @@ NAMES: Mapping[str, str] = {
     "top_k": "topK",
     "documents": "documents",
     "safety_mode": "safetyMode",
+}
+NAMES: Mapping[str, str] = {
+    **IN_BOTH,
     "citation_quality": "citationQuality",
     "max_input_tokens": "maxInputTokens",
     "prompt_truncation": "promptTruncation",

@@ -14,7 +14,7 @@ import orjson
 from apps.inference.dialect import AnswerFailed
 from apps.inference.dialect.answers import objects
 from apps.inference.dialect.fields import object_at, text_at, text_or_none
-from apps.inference.providers.remote.oci.cohere import ended, settings, usage
+from apps.inference.providers.remote.oci.cohere import IN_BOTH, ended, settings, usage
 from apps.inference.providers.remote.translation import JSON, Request, Translation
 from apps.inference.providers.unsupported import GeneratesConfig, Lacks, to_drop
 from apps.inference.schemas import (
@@ -31,18 +31,7 @@ from apps.inference.schemas.chat import ContentPart
 from apps.inference.schemas.tools import AnyToolCall, FunctionTool
 from llamastack.errors import UnsupportedParameter
 
-# OpenAI's fields and Cohere's own, each by its name there.
-NAMES = {
-    "temperature": "temperature",
-    "top_p": "topP",
-    "frequency_penalty": "frequencyPenalty",
-    "presence_penalty": "presencePenalty",
-    "seed": "seed",
-    "top_k": "topK",
-    "documents": "documents",
-    "citation_options": "citationOptions",
-    "safety_mode": "safetyMode",
-}
+NAMES = {**IN_BOTH, "citation_options": "citationOptions"}
 ROLES = {"system": "SYSTEM", "developer": "SYSTEM", "user": "USER", "assistant": "ASSISTANT", "tool": "TOOL"}
 THINKS = {"none": "DISABLED", "high": "ENABLED"}
 
