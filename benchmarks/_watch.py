@@ -22,7 +22,8 @@ class WatchConfig(ProviderConfig):
 
 
 class Watch(Provider):
-    """`stall` is the longest that a task which sleeps a millisecond slept longer; `collection` the longest of gc's."""
+    """`stall` is the longest that a task which sleeps a millisecond slept longer; `own` the most that this process, all
+    its threads, had of the processor meanwhile (the rest went to others); `collection` is the longest of gc's."""
 
     config_class = WatchConfig
 
@@ -38,19 +39,20 @@ class Watch(Provider):
         self.server.close()
 
     def reset(self) -> None:
-        self.stall = self.collection = 0.0
+        self.stall = self.own = self.collection = 0.0
         self.late = 0
         self.collections = [0, 0, 0]
 
     async def tick(self) -> None:
-        before = time.perf_counter()
+        before, used_before = time.perf_counter(), time.process_time()
         while True:
             await asyncio.sleep(TICK_SECONDS)
-            now = time.perf_counter()
+            now, used = time.perf_counter(), time.process_time()
             late = now - before - TICK_SECONDS
             self.stall = max(self.stall, late)
+            self.own = max(self.own, min(late, used - used_before))
             self.late += late > 5 * TICK_SECONDS
-            before = now
+            before, used_before = now, used
 
     def collected(self, phase: str, info: Any) -> None:
         now = time.perf_counter()
@@ -63,6 +65,7 @@ class Watch(Provider):
     async def tell(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         told = {
             "stall": 1000 * self.stall,
+            "own": 1000 * self.own,
             "late": self.late,
             "collection": 1000 * self.collection,
             "collections": self.collections,

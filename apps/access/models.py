@@ -2,6 +2,7 @@
 
 import hashlib
 import secrets
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar, Self
@@ -14,6 +15,8 @@ from django.utils import timezone
 
 from llamastack.call import DEFAULT_TENANT, SHARED_TENANT, Principal
 from llamastack.rows import Table
+
+BATCH = 250
 
 
 class User(AbstractUser):
@@ -68,6 +71,20 @@ class SnapshotVersion(models.Model):
 class VersionedQuerySet(OwnedQuerySet):
     def changed_since(self, version: int) -> Self:
         return self.filter(version__gt=version)
+
+    def add_all(self, rows: Sequence[Any]) -> None:
+        """Save new rows: many at once, of one version."""
+        if not rows:
+            return
+        with transaction.atomic():
+            version = SnapshotVersion.bump()
+            for row in rows:
+                row.version = version
+            self.bulk_create(rows, batch_size=BATCH)
+
+    def each(self) -> Iterator[Any]:
+        """The rows one by one, for tables of thousands: all at once, they make Python's collector stop the server."""
+        return self.iterator(chunk_size=BATCH)
 
     def delete(self) -> tuple[int, dict[str, int]]:
         """Row by row, so that each leaves its tombstone."""

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from ninja import Router
 
 from apps.access.service import Request
 from apps.registry import service
 from apps.registry.config_classes import config_class
-from apps.registry.listing import shown_model
+from apps.registry.listing import sent, shown_model
 from apps.registry.models import Provider
 from apps.registry.routes import routes
 from apps.registry.schemas import (
@@ -41,8 +41,11 @@ models = Router(tags=["models"])
 async def list_models(request: Request) -> Any:
     """Every model the caller may use, the default ones first."""
     live = current().live
-    listed = await live.listing.of(live.snapshot, request.auth.principal.tenant)
-    return HttpResponse(listed, content_type="application/json")
+    parts = await live.listing.of(live.snapshot, request.auth.principal.tenant)
+    if len(parts) == 1:
+        return HttpResponse(parts[0], content_type="application/json")
+    length = {"Content-Length": str(sum(map(len, parts)))}
+    return StreamingHttpResponse(sent(parts), content_type="application/json", headers=length)
 
 
 @models.get("/models/{path:model_id}", response=ModelInfo, summary="Get a model")

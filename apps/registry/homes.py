@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 from pydantic import BaseModel, Field, ValidationError
 
 from apps.registry.effective import homes_of, model_fields
@@ -28,6 +28,7 @@ from llamastack.errors import BadRequest, Conflict
 
 NAMED = 5
 HAS_HOMES = Q(override__homes__isnull=False) | Q(declared__homes__isnull=False)
+HAS_ALIASES = Q(override__aliases__isnull=False) | Q(declared__aliases__isnull=False)
 logger = logging.getLogger(__name__)
 
 
@@ -113,8 +114,19 @@ def _refuse_for_others(model: Registered, known: Known) -> None:
 
 
 def known_to(row: Model) -> Known:
-    """What the homes of a model may name: what is of its tenant and what all share, and the model itself."""
-    return _known(row.tenant, [*Model.objects.filter(tenant__in={row.tenant, SHARED_TENANT}).exclude(pk=row.pk), row])
+    """What the homes of a model may name: what is of its tenant and what all share, and the model itself.
+
+    Models that nobody names, and that name none, are left out, unless a home names what is none: near ones are told.
+    """
+    rows = Model.objects.filter(tenant__in={row.tenant, SHARED_TENANT}).exclude(pk=row.pk)
+    own = _models_named(row)
+    named = own.union(*map(_models_named, rows.filter(HAS_HOMES)))
+    known = _known(row.tenant, [*rows.filter(HAS_HOMES | HAS_ALIASES | Q(identifier__in=named)), row])
+    return known if own <= known.models.keys() else _known(row.tenant, [*rows, row])
+
+
+def _models_named(row: Model) -> set[str]:
+    return {home.model for home in homes_of(model_fields(row)) or () if home.model}
 
 
 def _known(tenant: str, rows: Sequence[Model]) -> Known:
@@ -146,7 +158,7 @@ def _registered(row: Model, merged: Mapping[str, Any]) -> Registered:
 # --- which models are where ---
 
 
-def at(rows: QuerySet[Any], provider_id: str) -> QuerySet[Any]:
+def at(rows: Any, provider_id: str) -> Any:
     """Those of the rows that have a home on a provider of this id."""
     listed = {row.pk: homes_of(model_fields(row)) for row in rows.filter(HAS_HOMES)}
     several = [key for key, homes in listed.items() if homes is not None]

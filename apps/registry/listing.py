@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
 
 from apps.registry.facts import facts_in
@@ -11,6 +12,15 @@ from llamastack.config.homes import ModelHome
 from llamastack.snapshot import Home, ModelRecord, Snapshot
 
 SLICE_SECONDS = 0.002
+PART_BYTES = 64 * 1024
+HEAD, TAIL = b'{"object":"list","data":[', b"]}"
+
+
+async def sent(parts: list[bytes]) -> AsyncIterator[bytes]:
+    """One after another, with others served in between."""
+    for part in parts:
+        yield part
+        await asyncio.sleep(0)
 
 
 class Told(NamedTuple):
@@ -28,18 +38,27 @@ class Listing:
     def __init__(self) -> None:
         self._told: dict[int, Told] = {}
 
-    async def of(self, snapshot: Snapshot, tenant: str) -> bytes:
-        """Every model the tenant may use, the default ones first."""
-        pieces = []
+    async def of(self, snapshot: Snapshot, tenant: str) -> list[bytes]:
+        """Every model the tenant may use, the default ones first: the parts of the JSON, which are not too long."""
+        parts, pieces, length = [], [], 0
         until = time.perf_counter() + SLICE_SECONDS
         for model in snapshot.each_model_of(tenant):
-            pieces.append(self._piece(snapshot, model))
+            piece = self._piece(snapshot, model)
+            pieces.append(piece)
+            length += len(piece)
+            if length > PART_BYTES:
+                parts.append(b",".join(pieces) + b",")
+                pieces, length = [], 0
             if time.perf_counter() > until:
                 await asyncio.sleep(0)
                 until = time.perf_counter() + SLICE_SECONDS
+        self._forget_others(snapshot)
+        last = b",".join(pieces) if pieces else parts.pop()[:-1] if parts else b""
+        return [HEAD, *parts, last, TAIL] if parts else [HEAD + last + TAIL]
+
+    def _forget_others(self, snapshot: Snapshot) -> None:
         if len(self._told) > 2 * len(snapshot.models):
             self._told = {key: told for key, told in self._told.items() if key in snapshot.models}
-        return b'{"object":"list","data":[%b]}' % b",".join(pieces)
 
     def _piece(self, snapshot: Snapshot, model: ModelRecord) -> bytes:
         provider = snapshot.provider(model.tenant, model.provider_id, Api.inference)

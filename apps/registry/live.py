@@ -9,6 +9,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
+from django.db import transaction
+
 from apps.access.models import ApiKey, SnapshotVersion, Tombstone
 from apps.access.service import Route, admit, authenticate, unknown_model
 from apps.registry import effective, service
@@ -185,24 +187,29 @@ def next_snapshot(snapshot: Snapshot) -> Snapshot | None:
     return since.after(changes_since(since.version, version))
 
 
+@transaction.atomic
 def changes_since(since: int, version: int) -> Changes:
-    providers = list(Provider.objects.changed_since(since))
-    models = list(Model.objects.changed_since(since))
-    keys = list(ApiKey.objects.changed_since(since))
-    gone: dict[str, set[int]] = {
-        "provider": {row.pk for row in providers if not row.enabled},
-        "model": {row.pk for row in models if not row.enabled},
-        "apikey": {row.pk for row in keys if row.revoked_at},
-    }
+    gone: dict[str, set[int]] = {"provider": set(), "model": set(), "apikey": set()}
     for kind, row in Tombstone.objects.filter(version__gt=since).values_list("kind", "row"):
         gone.setdefault(kind, set()).add(row)
-    return Changes(
-        version,
-        tuple(effective.provider_record(row) for row in providers if row.enabled),
-        tuple(effective.model_record(row) for row in models if row.enabled),
-        tuple(effective.key_record(row) for row in keys if not row.revoked_at),
-        {kind: frozenset(rows) for kind, rows in gone.items()},
-    )
+    providers, models, keys = [], [], []
+    for provider in Provider.objects.changed_since(since).each():
+        if provider.enabled:
+            providers.append(effective.provider_record(provider))
+        else:
+            gone["provider"].add(provider.pk)
+    for model in Model.objects.changed_since(since).each():
+        if model.enabled:
+            models.append(effective.model_record(model))
+        else:
+            gone["model"].add(model.pk)
+    for key in ApiKey.objects.changed_since(since).each():
+        if key.revoked_at is None:
+            keys.append(effective.key_record(key))
+        else:
+            gone["apikey"].add(key.pk)
+    held = {kind: frozenset(rows) for kind, rows in gone.items()}
+    return Changes(version, tuple(providers), tuple(models), tuple(keys), held)
 
 
 def claimed(keys: list[int], clock: str, every: timedelta) -> list[int]:

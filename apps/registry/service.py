@@ -5,13 +5,14 @@ process through its snapshot.
 """
 
 import logging
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import copy
 from datetime import timedelta
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from apps.access.models import Owned, SnapshotVersion, Tombstone
@@ -266,7 +267,8 @@ def model_changes(row: Model, wanted: Mapping[str, Any]) -> dict[str, Any]:
 def _refuse_taken_names(row: Model) -> None:
     """A name means one model in its tenant."""
     names = {row.identifier, *row.merged.get("aliases", ())}
-    for other in Model.objects.filter(tenant=row.tenant).exclude(pk=row.pk):
+    others = Model.objects.filter(Q(identifier__in=names) | homes.HAS_ALIASES, tenant=row.tenant).exclude(pk=row.pk)
+    for other in others:
         for name in names & {other.identifier, *other.merged.get("aliases", ())}:
             param = "identifier" if name == row.identifier else "aliases"
             raise Conflict(f"'{name}' is a name of the model '{other.identifier}'; choose another.", param=param)
@@ -387,18 +389,19 @@ def record_listing(provider_key: int, listing: Iterable[ProviderModel]) -> int:
     known: set[str] = set()
     models = [model for model in listing if _storable(model)]
     listed = {name: model for model in models for name in (*model.other_names, model.provider_model_id)}
-    for row in models_on(provider):
+    changed = []
+    for row in models_on(provider).each():
         known |= homes.names_at(row, provider.identifier)
-    for row in Model.objects.filter(
-        origin=Origin.discovered, tenant=provider.tenant, declared__provider_id=provider.identifier
-    ):
+    found = Model.objects.filter(origin=Origin.discovered, declared__provider_id=provider.identifier)
+    for row in found.filter(tenant=provider.tenant).each():
         name = row.declared.get("provider_model_id", row.identifier)
         known.add(name)
-        _seen(row, listed.get(name), homes.lives_elsewhere(row, provider.identifier))
-    for row, name in _given_names_on(provider):
-        _told(row, listed.get(name))
+        changed += [row] if _seen(row, listed.get(name), homes.lives_elsewhere(row, provider.identifier)) else []
+    changed += [row for row, name in _given_names_on(provider) if _told(row, listed.get(name))]
+    for row in changed:
+        row.save()
     new = [model for model in models if not known & {model.provider_model_id, *model.other_names}]
-    return sum(_discovered(provider, model) for model in new)
+    return _discovered(provider, new)
 
 
 def _given_names_on(provider: Provider) -> Iterator[tuple[Model, str]]:
@@ -410,18 +413,18 @@ def _given_names_on(provider: Provider) -> Iterator[tuple[Model, str]]:
     else:
         own = Provider.objects.filter(api=provider.api, identifier=provider.identifier).exclude(tenant=SHARED_TENANT)
         rows = rows.exclude(tenant__in=own.values("tenant"))
-    for row in homes.at(rows, provider.identifier):
+    for row in homes.at(rows, provider.identifier).each():
         shown = shown_model(row)
         if shown.get("provider_id") == provider.identifier:
             yield row, shown["provider_model_id"] or row.identifier
 
 
-def _told(row: Model, model: ProviderModel | None) -> None:
-    """Keep what a provider says of a model of which an operator has said where it is."""
+def _told(row: Model, model: ProviderModel | None) -> bool:
+    """Note what a provider says of a model of which an operator has said where it is; whether that is new."""
     said = model.metadata if model else {}
-    if row.listed != said:
-        row.listed = said
-        row.save()
+    new = bool(row.listed != said)
+    row.listed = said
+    return new
 
 
 def _storable(model: ProviderModel) -> bool:
@@ -429,35 +432,33 @@ def _storable(model: ProviderModel) -> bool:
     return "\\u0000" not in model.model_dump_json()
 
 
-def _seen(row: Model, model: ProviderModel | None, lives_elsewhere: bool) -> None:
+def _seen(row: Model, model: ProviderModel | None, lives_elsewhere: bool) -> bool:
+    """Note whether a discovered model is still listed, and as what; whether anything about it is new."""
     missed = 0 if model else row.missed + 1
     gone = missed >= LISTINGS_UNTIL_GONE and not lives_elsewhere
     declared = row.declared if model is None else row.declared | {"metadata": model.metadata}
-    if (missed, gone, declared) != (row.missed, row.gone, row.declared):
-        row.missed, row.gone, row.declared = missed, gone, declared
-        row.save()
+    new = (missed, gone, declared) != (row.missed, row.gone, row.declared)
+    row.missed, row.gone, row.declared = missed, gone, declared
+    return bool(new)
 
 
-def _discovered(provider: Provider, model: ProviderModel) -> bool:
-    """Register a model under `provider_id/provider_model_id`; false where that name is taken or too long."""
-    identifier = f"{provider.identifier}/{model.provider_model_id}"
-    if (
-        len(identifier) > LONGEST_IDENTIFIER
-        or Model.objects.filter(tenant=provider.tenant, identifier=identifier).exists()
-    ):
-        logger.warning(
-            "Model %.300s of provider %s is not registered: its name is taken or too long",
-            *(
-                identifier,
-                provider.identifier,
-            ),
-        )
-        return False
-    declared = {"provider_id": provider.identifier, **model.model_dump()}
-    if model.other_names:
-        declared["aliases"] = [f"{provider.identifier}/{name}" for name in model.other_names]
-    Model(tenant=provider.tenant, identifier=identifier, origin=Origin.discovered, declared=declared).save()
-    return True
+def _discovered(provider: Provider, models: Sequence[ProviderModel]) -> int:
+    """Register models under `provider_id/provider_model_id`, but where that is taken or too long; returns how many."""
+    named = {f"{provider.identifier}/{model.provider_model_id}": model for model in models}
+    alike = Model.objects.filter(tenant=provider.tenant, identifier__startswith=f"{provider.identifier}/")
+    taken = set(alike.values_list("identifier", flat=True))
+    rows = []
+    for identifier, model in named.items():
+        if identifier in taken or len(identifier) > LONGEST_IDENTIFIER:
+            told = "Model %.300s of provider %s is not registered: its name is taken or too long"
+            logger.warning(told, identifier, provider.identifier)
+            continue
+        declared = {"provider_id": provider.identifier, **model.model_dump()}
+        if model.other_names:
+            declared["aliases"] = [f"{provider.identifier}/{name}" for name in model.other_names]
+        rows.append(Model(tenant=provider.tenant, identifier=identifier, origin=Origin.discovered, declared=declared))
+    Model.objects.add_all(rows)
+    return len(rows)
 
 
 def record_health(provider_key: int, health: Health) -> None:

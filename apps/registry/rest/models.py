@@ -157,7 +157,8 @@ class ModelFilter(filters.FilterSet):
 
     def merged(self, rows: QuerySet[Model], name: str, value: str) -> QuerySet[Model]:
         if name == "provider_id":
-            return homes.at(rows, value)
+            there: QuerySet[Model] = homes.at(rows, value)
+            return there
         wanted = YES_OR_NO[value] if name in ("default", "enabled") else value
         return rows.filter(merged_is(name, wanted, MODEL_DEFAULTS.get(name)))
 
