@@ -218,8 +218,8 @@ def right(answer: tuple[int, bytes]) -> None:
 
 
 def compared(small: Under, large: Under, rounds: int) -> tuple[float, float]:
-    """What a chat costs the server with the large registry, of what it costs the other: of the processor, where others
-    disturbed it least, and by the clock, the median of pairs in turn of either order."""
+    """What a chat costs the server with the large registry, of what it costs the other, in turn of either order: of the
+    processor, and the requests by the clock."""
     numbers = itertools.count()
     for number in range(-1, rounds):
         for under in (small, large) if number % 2 else (large, small):
@@ -237,10 +237,6 @@ def compared(small: Under, large: Under, rounds: int) -> tuple[float, float]:
         f"µs of the processor a chat: {told(small.costs)} with a small registry, {told(large.costs)} with the large one"
     )
     return min(large.costs) / min(small.costs), statistics.median(rates)
-
-
-def told(costs: list[float]) -> str:
-    return " ".join(f"{cost:.0f}" for cost in costs)
 
 
 def prepared(config: Path, options: argparse.Namespace, url: str) -> None:
