@@ -233,10 +233,9 @@ def compared(small: Under, large: Under, rounds: int) -> tuple[float, float]:
                 under.rates.append(cell.rate)
                 under.costs.append(cell.cost)
     rates = [many / few for many, few in zip(large.rates, small.rates, strict=True)]
-    print(
-        f"µs of the processor a chat: {told(small.costs)} with a small registry, {told(large.costs)} with the large one"
-    )
-    return min(large.costs) / min(small.costs), statistics.median(rates)
+    for size, under in (("small", small), ("large", large)):
+        print(f"µs of the processor a chat, with a {size} registry: {' '.join(f'{cost:.0f}' for cost in under.costs)}")
+    return statistics.median(large.costs) / statistics.median(small.costs), statistics.median(rates)
 
 
 def prepared(config: Path, options: argparse.Namespace, url: str) -> None:
