@@ -36,12 +36,13 @@ class Listing:
     of a model is kept until that has changed, or its provider's type."""
 
     def __init__(self) -> None:
+        self.slice_seconds = SLICE_SECONDS
         self._told: dict[int, Told] = {}
 
     async def of(self, snapshot: Snapshot, tenant: str) -> list[bytes]:
         """Every model the tenant may use, the default ones first: the parts of the JSON, which are not too long."""
         parts, pieces, length = [], [], 0
-        until = time.perf_counter() + SLICE_SECONDS
+        until = time.perf_counter() + self.slice_seconds
         for model in snapshot.each_model_of(tenant):
             piece = self._piece(snapshot, model)
             pieces.append(piece)
@@ -51,7 +52,7 @@ class Listing:
                 pieces, length = [], 0
             if time.perf_counter() > until:
                 await asyncio.sleep(0)
-                until = time.perf_counter() + SLICE_SECONDS
+                until = time.perf_counter() + self.slice_seconds
         self._forget_others(snapshot)
         last = b",".join(pieces) if pieces else parts.pop()[:-1] if parts else b""
         return [HEAD, *parts, last, TAIL] if parts else [HEAD + last + TAIL]

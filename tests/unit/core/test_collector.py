@@ -23,3 +23,10 @@ def test_a_server_sets_aside_what_it_has_started_with() -> None:
 
 def test_who_embeds_the_stack_keeps_a_collector_that_sees_all() -> None:
     assert frozen("") == 0
+
+
+def test_a_thread_that_computes_hands_over_to_a_servers_loop_sooner_than_to_another_programs() -> None:
+    tell = "import gc, sys; from llamastack import collector; {}; print(sys.getswitchinterval(), *gc.get_threshold())"
+    commands = [[sys.executable, "-c", tell.format(done)] for done in ("pass", "collector.serve()")]
+    other, server = (subprocess.run(one, capture_output=True, check=True).stdout.split()[:2] for one in commands)
+    assert (other, server) == ([b"0.005", b"700"], [b"0.001", b"10000"])
