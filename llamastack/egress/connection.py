@@ -26,6 +26,8 @@ class Connected(ResponseHandler):
     def ask(self, head: bytes, body: bytes) -> Incoming:
         """Sends a request. What comes back is for the one Incoming, until `ended`."""
         assert self.incoming is None
+        if self.transport is None:  # lost before it could be used
+            raise self.exception() or aiohttp.ServerDisconnectedError()
         self.incoming = Incoming()
         self.exchanges += 1
         if len(body) <= WRITE_BYTES:
@@ -69,7 +71,7 @@ class Connected(ResponseHandler):
 
     def data_received(self, data: bytes) -> None:
         incoming = self.incoming
-        if incoming is None:  # nobody has asked for anything
+        if incoming is None or incoming.whole:  # nobody has asked for this
             self.abort()
             return
         try:
@@ -84,11 +86,12 @@ class Connected(ResponseHandler):
         self._wake()
 
     def connection_lost(self, exc: BaseException | None) -> None:
+        by_us = self.transport is None
         super().connection_lost(exc)
         incoming = self.incoming
         if incoming is None or incoming.whole or self.failure is not None:
             return
-        if incoming.unbounded and exc is None:
+        if incoming.unbounded and exc is None and not by_us:
             incoming.whole = True
             incoming.clean = False
             self._wake()

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import aiohttp
 import pytest
 
+from llamastack.egress.connection import Connected
 from llamastack.egress.lean import Exchange, LeanTransport
 from llamastack.egress.routes import Network, Route
 from llamastack.egress.transport import READ_AHEAD_BYTES, LiveTransport, Outgoing, Timeouts, Transport, written
@@ -469,21 +470,39 @@ async def test_cancelled_while_the_body_is_awaited_it_closes_the_connection() ->
             await server.gone.wait()
 
 
-async def test_closing_it_closes_what_is_kept_and_breaks_off_what_is_under_way() -> None:
-    async with serving(hanging) as server, opened() as transport:
+@pytest.mark.parametrize("wire", [CHUNKED + b"2\r\n{}\r\n", b"HTTP/1.1 200 OK\r\n\r\n{}"])
+async def test_closing_it_breaks_off_what_is_under_way(wire: bytes) -> None:
+    async def speak(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await server.request(reader)
+        writer.write(wire)
+        await reader.read()
+
+    async with serving(speak) as server, opened() as transport:
         async with transport.send(Outgoing("POST", server.url, {}, b"{}")) as reply:
             pieces = aiter(reply.pieces)
-            await anext(pieces)
+            assert await anext(pieces) == b"{}"
             await transport.close()
-            with pytest.raises((aiohttp.ClientError, ConnectionError)):
+            with pytest.raises(aiohttp.ClientPayloadError):
                 await anext(pieces)
         async with asyncio.timeout(1):
             await server.gone.wait()
+
+
+@over_both
+async def test_closing_it_closes_what_is_kept() -> None:
     async with serving(saying(GOOD, GOOD)) as server, opened() as transport:
         await said(transport, server)
         await transport.close()
         async with asyncio.timeout(1):
             await server.gone.wait()
+
+
+async def test_a_connection_that_is_lost_before_it_is_used_is_a_broken_one() -> None:
+    for lost, failure in ((None, aiohttp.ServerDisconnectedError), (ConnectionResetError(), aiohttp.ClientOSError)):
+        connected = Connected(asyncio.get_running_loop())
+        connected.connection_lost(lost)
+        with pytest.raises(failure):
+            connected.ask(b"GET / HTTP/1.1\r\n\r\n", b"")
 
 
 # --- what is aiohttp's ---
