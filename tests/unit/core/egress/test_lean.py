@@ -409,6 +409,20 @@ async def test_a_body_larger_than_what_is_read_ahead_comes_whole() -> None:
     assert len(server.asked) == 1
 
 
+async def test_who_pauses_stops_the_server_and_then_reads_the_rest() -> None:
+    body = bytes(range(256)) * 64 * 1024
+    async with serving(saying(answer("200 OK", body), GOOD)) as server, opened() as transport:
+        exchange = transport.send(Outgoing("POST", server.url, {}, b"{}"))
+        assert isinstance(exchange, Exchange)
+        async with exchange as reply:
+            while not exchange.connected.stopped:
+                await asyncio.sleep(0)
+            assert exchange.incoming.size < 3 * READ_AHEAD_BYTES
+            assert b"".join([piece async for piece in reply.pieces]) == body
+        assert await said(transport, server) == b'{"a": 1}'
+    assert len(server.asked) == 1
+
+
 @over_both
 @pytest.mark.parametrize("reads", [0, 3])
 async def test_who_leaves_a_reply_has_its_connection_closed(reads: int) -> None:
