@@ -45,7 +45,7 @@ def alike(word: str, names: Iterable[str], count: int) -> list[str]:
 class Neighbours:
     """Names by their tails, in order from the front and from the back.
 
-    To compare a word with each of 10,000 names takes 400 ms. Who mistypes a name has most of its beginning right, or of
+    To compare a word with each of 10,000 names takes 280 ms. Who mistypes a name has most of its beginning right, or of
     its end: it stands near to the word in one of the two orders.
     """
 
