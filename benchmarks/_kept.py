@@ -40,17 +40,13 @@ def stored(connection: sqlite3.Connection) -> dict[str, str]:
 
 def usage_problems(connection: sqlite3.Connection, asked: Counter[str], lanes: Counter[str]) -> list[str]:
     """What is wrong with the usage: a record for each call that was answered, with its tokens and its lane."""
-    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'access_usage'").fetchone():
-        print("usage is not recorded by this server")
-        return []
     recorded: Counter[str] = Counter()
     problems = []
-    columns = "operation, status, whole, lane, streamed, input_tokens, coalesce(output_tokens, 0)"
+    columns = "operation, status, whole, input_tokens, coalesce(output_tokens, 0)"
     for *row, number in connection.execute(f"SELECT {columns}, count(*) FROM access_usage GROUP BY {columns}"):
-        operation, status, whole, lane, streamed, *tokens = row
+        operation, status, whole, *tokens = row
         recorded[operation] += number
-        untold = lane == "django" and streamed and tokens[0] is None  # this lane asks for no usage that nobody wants
-        if (status, whole) != (200, 1) or (not untold and tuple(tokens) != TOKENS.get(operation)):
+        if (status, whole) != (200, 1) or tuple(tokens) != TOKENS.get(operation):
             problems.append(f"{number} usage records are wrong: {columns} = {row}")
     print(f"usage: {recorded.total()} records of the {asked.total()} calls that were answered")
     if recorded != asked:

@@ -92,12 +92,12 @@ def until_listening(server: Server) -> int:
 
 
 @contextmanager
-def ours(url: str, folder: Path, rows: int = 0) -> Iterator[Target]:
+def ours(url: str, folder: Path, rows: int = 0, *, fast: bool = True) -> Iterator[Target]:
     """The server with a key; with so many `rows` of other models, and as many of other keys, in its database."""
     config, home = folder / "run.yaml", folder / "home"
     folder.mkdir(exist_ok=True)
     config.write_text(run_of(url))
-    required = {"LLAMA_STACK_AUTH": "required"}
+    required = {"LLAMA_STACK_AUTH": "required", "LLAMA_STACK_FAST_LANE": str(int(fast))}
     variables = environment(home, **required)
     key = printed(["llamastack.cli", "key", "create", "bench", "--config", str(config)], variables).split()[-1]
     if rows:

@@ -1,6 +1,6 @@
 """How fast the server is as a gateway, beside the least that a gateway in Python does and the upstream alone.
 
-    python -m benchmarks.gateway [--quick] [--write] [--parts cells …] [--seconds 1.5] [--rounds 5]
+    python -m benchmarks.gateway [--quick] [--write] [--django] [--parts cells …] [--seconds 1.5] [--rounds 5]
                                  [--clients 1 16 64 256] [--kinds chat …]
 
 Servers, each a process: a fast upstream of bytes (benchmarks/_upstream.py), the raw floor (benchmarks/_floor.py) and
@@ -58,13 +58,13 @@ class Gateway:
         url = f"http://127.0.0.1:{self.alone.port}/v1"
         with on(measured):
             self.floor = running.enter_context(floor(url))
-            self.server = running.enter_context(ours(url, folder / "ours"))
+            self.server = running.enter_context(ours(url, folder / "ours", fast=not options.django))
         self.served = [self.server]
         os.sched_setaffinity(0, others)
 
         def filled() -> Target:
             with on(measured):
-                return running.enter_context(ours(url, folder / "filled", options.rows))
+                return running.enter_context(ours(url, folder / "filled", options.rows, fast=not options.django))
 
         self.filled = filled
         self.bench = Bench(self.alone)
@@ -211,6 +211,7 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true", help="a minute: 64 clients, short cells, one pair")
     parser.add_argument("--write", action="store_true", help="put tables and plot into docs/")
+    parser.add_argument("--django", action="store_true", help="without the fast lane")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--seconds", type=float, default=1.5, help="of each cell")
     parser.add_argument("--rounds", type=int, default=5, help="pairs for the last lines")
