@@ -26,7 +26,10 @@ logger = logging.getLogger(__name__)
 class Running:
     """One started provider and the calls it is serving."""
 
-    def __init__(self, record: ProviderRecord, services: Mapping[Api, Any], tape: Tape | None) -> None:
+    def __init__(
+        self, record: ProviderRecord, services: Mapping[Api, Any], tape: Tape | None, workers: int = 1
+    ) -> None:
+        self.workers = workers
         self.record = record
         self.calls = 0
         self.idle = asyncio.Event()
@@ -40,7 +43,7 @@ class Running:
     async def _start(self, services: Mapping[Api, Any], tape: Tape | None) -> None:
         """Errors are kept: whoever waits for this task gets the reason."""
         try:
-            kind, config, needed = _parts(self.record, services)
+            kind, config, needed = _parts(self.record, services, self.workers)
             self.track = _track(self.record, config, tape)
             with keeping(self.track):
                 self.provider = kind(self.record.provider_id, config, **needed)
@@ -108,12 +111,14 @@ class Running:
 
 
 def _parts(
-    record: ProviderRecord, services: Mapping[Api, Any]
+    record: ProviderRecord, services: Mapping[Api, Any], workers: int
 ) -> tuple[type[Provider], ProviderConfig, dict[str, Any]]:
     """The class of a provider, its config, and the services it needs."""
     spec = find(record.api, record.provider_type, record.module)
     if spec is None:
         raise ProviderUnavailable(f"Provider type '{record.provider_type}' is not built yet.")
+    if spec.exclusive and workers > 1:
+        raise ProviderUnavailable(f"It keeps its state in one process, and there are {workers}: use --workers 1.")
     kind = load(spec)
     needed = {str(api): services[api] for api in spec.needs}
     return kind, kind.config_class.model_validate(dict(record.config)), needed
@@ -126,11 +131,13 @@ def _track(record: ProviderRecord, config: ProviderConfig, tape: Tape | None) ->
 class ProviderPool:
     """The running providers by the key of their row."""
 
-    def __init__(self, services: Mapping[Api, Any], tape: Tape | None = None) -> None:
+    def __init__(self, services: Mapping[Api, Any], tape: Tape | None = None, workers: int = 1) -> None:
+        """`workers` is how many processes run these providers, this one among them."""
         self.on_started: Callable[[], None] = lambda: None
         self.patience = (STOP_SECONDS, CUT_SECONDS)
         self._services = services
         self._tape = tape
+        self._workers = workers
         self._running: dict[int, Running] = {}
         self._retiring: set[asyncio.Task[None]] = set()
 
@@ -145,7 +152,7 @@ class ProviderPool:
                 self._run(record)
 
     def _run(self, record: ProviderRecord) -> None:
-        running = self._running[record.key] = Running(record, self._services, self._tape)
+        running = self._running[record.key] = Running(record, self._services, self._tape, self._workers)
         running.started.add_done_callback(lambda _: self.on_started())
 
     async def restart(self, key: int) -> None:

@@ -65,6 +65,7 @@ ALLOWED_ORIGINS = listed("LLAMA_STACK_ALLOWED_ORIGINS", [])
 ALLOWED_FETCHES = listed("LLAMA_STACK_ALLOWED_FETCHES", [])
 AUTH_REQUIRED = os.environ.get("LLAMA_STACK_AUTH") == "required"
 FAST_LANE = os.environ.get("LLAMA_STACK_FAST_LANE") != "0"
+WORKERS = int(os.environ.get("LLAMA_STACK_WORKERS", "1"))  # set by `llama stack run` for each of them
 MAX_BODY_BYTES = int(os.environ.get("LLAMA_STACK_MAX_BODY_BYTES", str(16 * 1024 * 1024)))
 
 INSTALLED_APPS = [

@@ -33,12 +33,13 @@ class LlamaStack:
         from apps.inference.gateway import Gateway
         from apps.inference.service import InferenceService
         from apps.registry.live import Live
+        from llamastack import settings
         from llamastack.flusher import Flusher
         from llamastack.pool import ProviderPool
         from llamastack.watch import Watch
 
         services: dict[Api, object] = {}
-        self.live = Live(ProviderPool(services, tape))
+        self.live = Live(ProviderPool(services, tape, settings.WORKERS))
         self.flusher = Flusher()
         self.inference: Inference = InferenceService(self.live, self.flusher)
         services[Api.inference] = self.inference

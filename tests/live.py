@@ -83,12 +83,12 @@ def read_all(client: socket.socket) -> bytes:
 
 
 @contextmanager
-def live(kind: str, home: Path, config: str = "remote-only", **variables: str) -> Iterator[Live]:
+def live(kind: str, home: Path, config: str = "remote-only", workers: int = 1, **variables: str) -> Iterator[Live]:
     """`llama stack run CONFIG --server KIND`, its upstream's models listed. `variables` set its environment."""
     with start_blocking_portal() as portal:
         with portal.wrap_async_context_manager(dialect.serving(Upstream(models=MODELS))) as upstream:
             env = {"OPENAI_API_KEY": "sk-upstream", "OPENAI_BASE_URL": upstream.url}
-            with serving(config, "--server", kind, home=home, env=env | variables) as server:
+            with serving(config, "--server", kind, "--workers", str(workers), home=home, env=env | variables) as server:
                 _discovered(server)
                 _registered(server)
                 yield Live(kind, server, upstream, portal)

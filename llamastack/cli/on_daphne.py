@@ -19,7 +19,7 @@ from twisted.internet import defer, reactor
 from llamastack import collector, guards, settings, stack
 from llamastack.asgi import application
 from llamastack.cli.address import Address, refusal
-from llamastack.cli.signals import Signals, end
+from llamastack.cli.signals import LEAVES, Signals, end
 from llamastack.errors import render
 
 SERVICE_RESTART = 1012  # RFC 6455: what uvicorn closes WebSockets with when it stops
@@ -145,7 +145,7 @@ def serve(address: Address, ready: Callable[[], None]) -> None:
     daphne = Daphne(application, endpoints, signal_handlers=False, server_name="", ready=ready, **limits)
     twisted: Any = reactor
     twisted.callWhenRunning(lambda: deferred(daphne.start()))
-    with Signals(lambda seconds: twisted.callFromThread(daphne.leave, seconds)).caught():
+    with Signals(lambda number: twisted.callFromThread(daphne.leave, LEAVES[number].seconds)).caught():
         daphne.run()
     if daphne.failure:
         raise daphne.failure

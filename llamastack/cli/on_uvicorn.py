@@ -1,28 +1,45 @@
-"""Serving by uvicorn, in this process, until SIGINT or SIGTERM; a second signal ends it at once."""
+"""Serving by uvicorn until SIGINT or SIGTERM; a second signal ends it at once."""
 
 import asyncio
+import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
 
-from llamastack import settings
+from llamastack import metrics, settings
 from llamastack.cli.address import Address, refusal
-from llamastack.cli.signals import Signals, end
+from llamastack.cli.signals import LEAVES, Leave, Signals, end
 
 APPLICATION = "llamastack.asgi:application"
 # A read of the event loop is 256 KiB at most, and may hold the end of one request before the head of the next.
 MAX_HEAD_BYTES = 512 * 1024
+# Longer than clients and balancers keep a connection that is idle (5 to 60 s): then it is they who close it, and no
+# request meets a connection that has just been closed here.
+KEEP_ALIVE_SECONDS = 75
+
+
+class State(ServerState):
+    """What uvicorn's connections share; with how the server leaves, once it does."""
+
+    leave: Leave | None = None
 
 
 class Server(uvicorn.Server):
-    """Uvicorn that says when it is ready and ends with exit code 0 when it was asked to stop."""
+    """Uvicorn that says when it is ready and ends with exit code 0 when it was asked to stop.
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+    A worker leaves at SIGHUP too, slowly: another one has taken its place.
+    """
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None], *, worker: bool = False) -> None:
         super().__init__(config)
+        self.server_state: State = State()
         self._ready = ready
+        self._worker = worker
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """The Stack has stopped when this ends: at most a thread still loads a model, and cannot be told to stop."""
@@ -31,22 +48,50 @@ class Server(uvicorn.Server):
             end()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
         if self.started:
             self._ready()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        metrics.workers_ready.set(0)
+        await super().shutdown(sockets)
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        with Signals(self._leave).caught():
+        hang_up = (lambda: self.leave(signal.SIGHUP)) if self._worker else None
+        with Signals(self.leave, hang_up).caught():
             yield
 
-    def _leave(self, seconds: int) -> None:
-        self.config.timeout_graceful_shutdown = seconds
-        self.should_exit = True
+    def leave(self, number: signal.Signals) -> None:
+        """Stop soon; sooner, where this was asked before with more patience."""
+        leave = LEAVES[number]
+        if self.server_state.leave is None:
+            self.server_state.leave = leave
+            self.config.timeout_graceful_shutdown = leave.seconds
+            self.should_exit = True
+        elif leave < self.server_state.leave and self._loop:
+            self.server_state.leave = leave
+            self._loop.call_soon_threadsafe(self._hurry, leave)
+
+    def _hurry(self, leave: Leave) -> None:
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        asyncio.get_running_loop().call_later(leave.seconds, self._cut)
+
+    def _cut(self) -> None:
+        for task in self.server_state.tasks:
+            task.cancel()
 
 
 class Http(HttpToolsProtocol):
-    """Uvicorn's, with the bounds it lacks: it waits for ever for its client, and keeps a head of any length."""
+    """Uvicorn's, with the bounds it lacks: it waits for ever for its client, and keeps a head of any length.
+
+    A server that leaves answers what is still asked on its connections, says `Connection: close`, and closes those on
+    which nothing comes any more late: uvicorn would cut a request that is on its way.
+    """
+
+    server_state: State
 
     head_seconds = 30  # for a whole head
     body_seconds = 60  # between two pieces of a body
@@ -58,6 +103,8 @@ class Http(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         super().connection_made(transport)
         self.expect(self.head_seconds)
+        if self.server_state.leave:
+            self.shutdown()
 
     def on_message_begin(self) -> None:
         self.head = 0
@@ -68,6 +115,8 @@ class Http(HttpToolsProtocol):
         self.head = None
         self.expect(self.body_seconds)
         super().on_headers_complete()
+        if self.server_state.leave and self.cycle:
+            self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         self.expect(self.body_seconds)
@@ -90,6 +139,18 @@ class Http(HttpToolsProtocol):
             self.owed.cancel()
         self.owed = None if seconds is None else self.loop.call_later(seconds, self.transport.close)
 
+    def shutdown(self) -> None:
+        """An answer that has begun can no longer say that it is the last: its connection waits for one more request."""
+        seconds = self.server_state.leave.idle_seconds if self.server_state.leave else 0.0
+        self.timeout_keep_alive = min(self.timeout_keep_alive, seconds)  # type: ignore[assignment]  # as call_later
+        if self.cycle and not self.cycle.response_complete:
+            self.cycle.keep_alive &= self.cycle.response_started and seconds > 0
+        elif not seconds:
+            self.transport.close()
+        elif self.head is None:
+            self._unset_keepalive_if_required()
+            self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+
     def pause_writing(self) -> None:
         super().pause_writing()
         self.stalled = self.loop.call_later(self.reader_seconds, self.transport.abort)
@@ -104,9 +165,8 @@ class Http(HttpToolsProtocol):
         super().connection_lost(exc)
 
 
-def serve(address: Address, ready: Callable[[], None]) -> None:
-    """Serve on the sockets of `address`. Returns once it was told to stop and has stopped."""
-    config = uvicorn.Config(
+def config() -> uvicorn.Config:
+    return uvicorn.Config(
         APPLICATION,
         loop="uvloop",
         http=Http,
@@ -117,10 +177,21 @@ def serve(address: Address, ready: Callable[[], None]) -> None:
         access_log=False,
         server_header=False,
         proxy_headers=settings.HTTPS,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
     )
+
+
+def serve(address: Address, ready: Callable[[], None]) -> None:
+    """Serve on the sockets of `address`, in this process. Returns once it was told to stop and has stopped."""
+    chosen = config()
     try:
         for bound in address.sockets:
-            bound.listen(config.backlog)  # uvloop says nothing where this fails
-        Server(config, ready).run(address.sockets)
+            bound.listen(chosen.backlog)  # uvloop says nothing where this fails
+        Server(chosen, ready).run(address.sockets)
     except OSError as error:
         raise refusal(error, address.host, address.port) from error
+
+
+def work(sockets: list[socket.socket], ready: Callable[[], None]) -> None:
+    """Serve as one of several processes, on sockets that listen already."""
+    Server(config(), ready, worker=True).run(sockets)

@@ -62,14 +62,19 @@ def run(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, leave)
     stack = environment.read(config)
-    refuse_workers(stack, workers or stack.server.workers)
+    count = workers or stack.server.workers
+    refuse_workers(stack, count, server)
     address = addresses.take(host or stack.server.host or DEFAULT_HOST, stack.server.port if port is None else port)
     allow_host(address.host)
     prepare(stack, config)
     fetch_missing(stack)
 
     # A server, and Django's settings with it, are worth their import only from here on.
-    import_module(SERVERS[server]).serve(address, partial(announce, address, stack))
+    ready = partial(announce, address, stack, count)
+    if count > 1:
+        import_module("llamastack.cli.workers").serve(address, ready, count)
+    else:
+        import_module(SERVERS[server]).serve(address, ready)
 
 
 def leave(number: int, frame: FrameType | None) -> None:
@@ -77,20 +82,18 @@ def leave(number: int, frame: FrameType | None) -> None:
     sys.exit(128 + number)
 
 
-def refuse_workers(config: StackConfig, workers: int) -> None:
-    """Several processes are not built yet, and some providers will never run in them."""
+def refuse_workers(config: StackConfig, workers: int, server: ServerName) -> None:
+    """Some providers run in one process alone, and so does daphne."""
     if workers == 1:
         return
+    if server is not ServerName.uvicorn:
+        raise EnvironmentFault(f"--server {server} serves in one process: leave it out, or --workers {workers}.")
     exclusive = [provider.provider_id for provider in _enabled(config) if _is_exclusive(provider)]
     if exclusive:
         raise EnvironmentFault(
             f"--workers {workers}: {', '.join(exclusive)} keep their state in one process. Serve with --workers 1, or "
             "leave them out, as the distribution remote-only does, and reach models on a server of their own."
         )
-    raise EnvironmentFault(
-        f"--workers {workers}: several workers are not built yet. Start further servers on other ports with the same "
-        "DATABASE_URL and a proxy in front: what is changed in one is seen by all."
-    )
 
 
 def _enabled(config: StackConfig) -> list[ProviderEntry]:
@@ -129,9 +132,13 @@ def show(credentials: database.Credentials, source: str) -> None:
         say(f"Keep them: they are shown only now. `llama key create NAME{escape(which)}` makes further keys.")
 
 
-def announce(address: addresses.Address, config: StackConfig) -> None:
+def announce(address: addresses.Address, config: StackConfig, workers: int) -> None:
     """What answers now, and where."""
-    say(f"[green]Llama Stack {__version__} serves {escape(config.image_name)}[/green], state in {escape(str(home()))}")
+    by = f" by {workers} workers" if workers > 1 else ""
+    say(
+        f"[green]Llama Stack {__version__} serves {escape(config.image_name)}[/green]{by}, "
+        f"state in {escape(str(home()))}"
+    )
     for name, path in PAGES.items():
         say(f"  {name:<11}{address.url}{path}")
     say(f"Try it:\n  {escape(curl(address.url, config))}\nCtrl-C stops it.")

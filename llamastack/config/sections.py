@@ -73,13 +73,6 @@ class Server(Section):
         if value is not None:
             raise ValueError(f"{NOT_BUILT_SERVER_KEYS[info.field_name]}. Leave it out")
 
-    @field_validator("workers")
-    @classmethod
-    def check_workers(cls, value: int) -> int:
-        if value > 1:
-            raise ValueError("more than one worker process is not built yet: leave it at 1")
-        return value
-
     @field_validator("cors", mode="before")
     @classmethod
     def spell_out_cors(cls, value: Any) -> Any:

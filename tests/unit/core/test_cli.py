@@ -110,7 +110,7 @@ def test_a_model_nobody_knows(command: str, capsys: pytest.CaptureFixture[str]) 
     [
         (("stack", "run", "startr"), "did you mean 'starter'?"),
         (("stack", "run", "--workers", "2"), "meta-reference, sentence-transformers keep their state in one process"),
-        (("stack", "run", "remote-only", "--workers", "2"), "several workers are not built yet"),
+        (("stack", "run", "remote-only", "--workers", "2", "--server", "daphne"), "daphne serves in one process"),
         (("stack", "run", "remote-only", "--host", "0.0.0.0"), "Set LLAMA_STACK_AUTH=required"),
         (("stack", "run", "remote-only", "--host", "no.such.host.invalid"), "has no address here"),
         (("key", "create", "k", "--expires", "soon"), "write it as 90m, 12h, 30d or 4w"),

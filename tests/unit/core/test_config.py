@@ -425,7 +425,7 @@ def test_what_is_given_under_two_names_is_an_error(load: Load) -> None:
     [
         ("auth: {provider_config: {type: custom}}", "auth: authentication from the file is not built yet"),
         ("quota: {anonymous_max_requests: 1}", "quota: quotas are not built yet"),
-        ("workers: 2", "workers: more than one worker process is not built yet"),
+        ("workers: 0", "workers: Input should be greater than or equal to 1"),
         ("tls_keyfile: key.pem", "tls_keyfile: TLS is not built yet"),
         ("prot: 1", "prot: unknown key; did you mean 'port'?"),
         ("port: 99999", "port: Input should be less than or equal to 65535"),
@@ -439,8 +439,8 @@ def test_a_server_setting_that_cannot_be_honoured_is_an_error(load: Load, line: 
 
 
 def test_server_settings_that_are_null_or_known_are_taken(load: Load) -> None:
-    server = load("server: {auth: null, quota: null, workers: 1, tls_keyfile: null, cors: true, port: 9000}\n").server
-    assert server.port == 9000
+    server = load("server: {auth: null, quota: null, workers: 3, tls_keyfile: null, cors: true, port: 9000}\n").server
+    assert (server.port, server.workers) == (9000, 3)
     assert server.cors is not None
     assert server.cors.allow_origin_regex == r"https?://localhost:\d+"
 
