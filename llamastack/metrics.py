@@ -56,6 +56,7 @@ calls_in_flight = _gauge("calls_in_flight", "Calls that providers are answering.
 provider_down = _gauge(
     "provider_down", "1 where calls to a provider are refused at once.", ("tenant", "provider"), over="livemax"
 )
+workers = _gauge("workers", "Processes that shall serve.", over="livemax")
 workers_ready = _gauge("workers_ready", "Processes that serve.")
 snapshot_version = _of_worker("snapshot_version", "The version of the registry that a worker knows.")
 loop_stall_seconds = _of_worker("loop_stall_seconds", "The longest stall of the event loop of late (15 to 30 s).")

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import Counter, disable_created_metrics
 
-from llamastack import metrics, stack
+from llamastack import metrics, settings, stack
 
 if TYPE_CHECKING:
     from llamastack.stack import LlamaStack
 
-TICK_SECONDS = 0.01  # stalls are looked for as often as this: a shorter one may be missed
-TICKS_A_SAMPLE = 100
+TICK_SECONDS = 0.02  # stalls are looked for as often as this: of a shorter one, less may be seen
+TICKS_A_SAMPLE = 50
 STALL_SECONDS = 15.0  # a stall is shown until as much, and at most twice as much, has passed
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -49,6 +49,7 @@ class Watch:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # they double what is shown
         metrics.worker_pid.set(os.getpid())
         metrics.worker_start_time_seconds.set(time.time())
+        metrics.workers.set(settings.WORKERS)
         metrics.workers_ready.set(1)
         self.sample()
         self._wait()

@@ -1,13 +1,14 @@
 """A client that keeps the server waiting is left, by a real uvicorn whose patience is short."""
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 import uvicorn
 
-from llamastack.cli.on_uvicorn import Http
+from llamastack.cli.on_uvicorn import Http, Server
 
 PIECE = b"x" * 2**16
 HEAD = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n"
@@ -18,10 +19,11 @@ class Hasty(Http):
 
 
 class Application:
-    """Reads a body and answers; on /endless it sends until nobody takes it."""
+    """Reads a body and answers; on /endless it sends until nobody takes it, on /held it pauses within its answer."""
 
     def __init__(self) -> None:
         self.gone = asyncio.Event()
+        self.released = asyncio.Event()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         while (message := await receive()).get("more_body"):
@@ -35,6 +37,9 @@ class Application:
             while not leaving.done():
                 await send({"type": "http.response.body", "body": PIECE, "more_body": True})
             self.gone.set()
+        if scope["path"] == "/held":
+            await send({"type": "http.response.body", "body": b"be", "more_body": True})
+            await self.released.wait()
         await send({"type": "http.response.body", "body": b"read"})
 
 
@@ -44,17 +49,22 @@ async def application() -> Application:
 
 
 @pytest.fixture
-async def connection(application: Application) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+async def server(application: Application) -> AsyncIterator[Server]:
     config = uvicorn.Config(application, http=Hasty, port=0, lifespan="off", log_config=None)
-    server = uvicorn.Server(config)
+    server = Server(config, lambda: None)
     config.load()
     server.lifespan = config.lifespan_class(config)
     await server.startup()
+    yield server
+    await server.shutdown()
+
+
+@pytest.fixture
+async def connection(server: Server) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     port = server.servers[0].sockets[0].getsockname()[1]
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**10)
     yield reader, writer
     writer.close()
-    await server.shutdown()
 
 
 async def test_a_head_that_does_not_end_is_left(connection: Any) -> None:
@@ -79,3 +89,70 @@ async def test_a_reader_who_takes_nothing_is_left(connection: Any, application: 
     _, writer = connection
     writer.write(b"GET /endless HTTP/1.1\r\nHost: localhost\r\n\r\n")
     await asyncio.wait_for(application.gone.wait(), 5)
+
+
+# --- a server that leaves ---
+
+
+async def asked(connection: Any, path: str = "/") -> bytes:
+    """The head of the answer."""
+    reader, writer = connection
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    head: bytes = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+    return head
+
+
+async def body(connection: Any) -> bytes:
+    reader, _ = connection
+    whole: bytes = await asyncio.wait_for(reader.readuntil(b"0\r\n\r\n"), 5)
+    return whole
+
+
+async def left_at(server: Server, number: signal.Signals) -> asyncio.Task[None]:
+    """The server's leaving, once it has told its connections."""
+    server.leave(number)
+    leaving = asyncio.create_task(server.shutdown())
+    await asyncio.sleep(0)
+    return leaving
+
+
+@pytest.mark.parametrize("idle", [True, False])
+async def test_who_asks_while_the_server_leaves_is_answered_and_told_that_it_is_the_last_time(
+    server: Server, connection: Any, idle: bool
+) -> None:
+    if idle:
+        assert b"connection: close" not in await asked(connection)
+        await body(connection)
+    leaving = await left_at(server, signal.SIGTERM)
+    assert b"connection: close" in await asked(connection)
+    await body(connection)
+    assert await connection[0].read() == b""
+    await asyncio.wait_for(leaving, 5)
+
+
+async def test_an_answer_that_had_begun_ends_and_one_more_is_given(
+    server: Server, connection: Any, application: Application
+) -> None:
+    assert b"connection: close" not in await asked(connection, "/held")
+    leaving = await left_at(server, signal.SIGHUP)
+    application.released.set()
+    assert b"read" in await body(connection)
+    assert b"connection: close" in await asked(connection)
+    await asyncio.wait_for(leaving, 5)
+
+
+async def test_who_asks_nothing_any_more_is_left(server: Server, connection: Any) -> None:
+    await asked(connection)
+    await body(connection)
+    leaving = await left_at(server, signal.SIGTERM)
+    assert await asyncio.wait_for(connection[0].read(), 5) == b""
+    await asyncio.wait_for(leaving, 5)
+
+
+async def test_with_less_patience_idle_connections_are_left_at_once(server: Server, connection: Any) -> None:
+    await asked(connection)
+    await body(connection)
+    leaving = await left_at(server, signal.SIGHUP)
+    server.leave(signal.SIGINT)
+    assert await asyncio.wait_for(connection[0].read(), 5) == b""
+    await asyncio.wait_for(leaving, 5)

@@ -28,7 +28,12 @@ class Failing(Slow):
         raise StackError("no such engine")
 
 
-PROVIDERS = {"inline::slow": ProviderSpec(f"{__name__}.Slow"), "inline::failing": ProviderSpec(f"{__name__}.Failing")}
+EXCLUSIVE = "inline::exclusive"
+PROVIDERS = {
+    "inline::slow": ProviderSpec(f"{__name__}.Slow"),
+    "inline::failing": ProviderSpec(f"{__name__}.Failing"),
+    EXCLUSIVE: ProviderSpec(f"{__name__}.Slow", exclusive=True),
+}
 
 
 @pytest.fixture
@@ -36,7 +41,7 @@ async def pool() -> AsyncIterator[ProviderPool]:
     """With both of them, which are starting."""
     Slow.may = asyncio.Event()
     running = ProviderPool({})
-    kinds = enumerate(PROVIDERS)
+    kinds = enumerate(list(PROVIDERS)[:2])
     running.apply({key: ProviderRecord(key, "*", kind, Api.inference, kind, __name__, {}, "1") for key, kind in kinds})
     yield running
     Slow.may.set()
@@ -67,3 +72,16 @@ async def test_a_start_that_has_taken_longer_is_not(pool: ProviderPool) -> None:
 
 async def test_nobody_waits_for_a_provider_that_is_not_there(pool: ProviderPool) -> None:
     assert await pool.starts_soon(99)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_what_keeps_its_state_in_one_process_does_not_run_in_several(workers: int) -> None:
+    Slow.may = asyncio.Event()
+    Slow.may.set()
+    pool = ProviderPool({}, workers=workers)
+    pool.apply({0: ProviderRecord(0, "*", "one", Api.inference, EXCLUSIVE, __name__, {}, "1")})
+    await pool.starts_soon(0, 60)
+    health = await pool.health(0)
+    assert health.ok == (workers == 1)
+    assert health.ok or "use --workers 1" in health.message
+    await pool.close()
