@@ -72,20 +72,26 @@ class Workers:
         # Nobody writes to it: who reads it learns that this process has ended, which holds the other end.
         self._lifeline, self._held = os.pipe()
 
-    async def run(self, ready: Callable[[], None]) -> bool:
-        """Serve until told to leave. Returns False where it could not even start."""
+    async def run(self, ready: Callable[[], None], let_go: Callable[[], None]) -> bool:
+        """Serve until told to leave, and then let go of what was handed on. Returns False where it did not even start.
+
+        Somebody may connect as long as any process holds a socket, and would wait for an answer that never comes.
+        """
         for _ in range(self.count):
-            self._slots.append(await self._start())
+            if not self.leaving:
+                self._slots.append(await self._start())
         started = [await worker.ready for worker in self._slots]
         if not all(started):
             self.leave(self.leaving or signal.SIGTERM)
         elif not self.leaving:
             ready()
-        watching = [asyncio.create_task(self._keep(slot)) for slot in range(self.count)]
+        watching = [asyncio.create_task(self._keep(slot)) for slot in range(len(self._slots))]
         watching.append(asyncio.create_task(self._replace_when_wanted()))
         await self._left.wait()
         for task in watching:
             task.cancel()
+        await asyncio.gather(*watching, return_exceptions=True)
+        let_go()
         await self._end()
         return all(started)
 
@@ -197,13 +203,6 @@ async def _told(pipe: int) -> bool:
         os.close(pipe)
 
 
-async def watch_over(count: int, handed: Sequence[int], env: Mapping[str, str], ready: Callable[[], None]) -> bool:
-    workers = Workers(count, handed, env)
-    tell = asyncio.get_running_loop().call_soon_threadsafe
-    with Signals(lambda number: tell(workers.leave, number), lambda: tell(workers.replace)).caught():
-        return await workers.run(ready)
-
-
 def serve(address: Address, ready: Callable[[], None], count: int) -> None:
     """Serve on the sockets of `address` by so many workers. Returns once all were told to stop and have stopped."""
     db.end()  # nothing is asked of the database here any more
@@ -212,10 +211,20 @@ def serve(address: Address, ready: Callable[[], None], count: int) -> None:
             bound.listen(BACKLOG)
     except OSError as error:
         raise refusal(error, address.host, address.port) from error
-    sockets = [bound.fileno() for bound in address.sockets]
     with shared_folder() as (folder, lock):
+        handed = [lock, *(bound.fileno() for bound in address.sockets)]
         env = {**os.environ, WORKERS: str(count), metrics.FOLDER: str(folder)}
-        served = asyncio.run(watch_over(count, [lock, *sockets], env, ready))
+        served = asyncio.run(watched_over(count, handed, env, ready, address.close))
     if not served:
         raise EnvironmentFault("The workers could not start: the log says why. Nothing is served.")
     end()
+
+
+async def watched_over(
+    count: int, handed: Sequence[int], env: Mapping[str, str], ready: Callable[[], None], let_go: Callable[[], None]
+) -> bool:
+    """Whether the workers could start. Signals to this process are told to them."""
+    workers = Workers(count, handed, env)
+    tell = asyncio.get_running_loop().call_soon_threadsafe
+    with Signals(lambda number: tell(workers.leave, number), lambda: tell(workers.replace)).caught():
+        return await workers.run(ready, let_go)

@@ -48,13 +48,15 @@ def home(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def running(home: Path) -> Iterator[Live]:
+    """A server for tests that end it."""
     with live("uvicorn", home, workers=2) as running:
         yield running
 
 
-@pytest.fixture
-def server(running: Live) -> Server:
-    return running.server
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with live("uvicorn", tmp_path_factory.mktemp("home"), workers=2) as running:
+        yield running.server
 
 
 def asked(model: str = "sky-1", **fields: Any) -> dict[str, Any]:
@@ -151,14 +153,19 @@ def test_each_of_two_serves_and_the_metrics_are_of_both(server: Server) -> None:
     workers = pids(server)
     assert len(workers) == 2
     assert server.process.pid not in workers
-    name = "llama_stack_requests_total lane=django operation=chat status=200"
+    before = chats(figures(server))
     for worker in workers:
         status, text = at(server, worker, workers).send(CHAT, asked())
         assert (status, "The sky is blue." in text) == (200, True)
     told = figures(server)
-    fast = told.get(name.replace("django", "fast"), 0)
-    assert told.get(name, 0) + fast == 2
+    assert chats(told) == before + 2
     assert told["llama_stack_workers_ready"] == told["llama_stack_workers"] == 2
+
+
+def chats(told: dict[str, float]) -> float:
+    """Those that were answered, in either lane."""
+    names = [f"llama_stack_requests_total lane={lane} operation=chat status=200" for lane in ("django", "fast")]
+    return sum(told.get(name, 0) for name in names)
 
 
 def test_one_that_is_killed_under_load_comes_back_while_the_other_serves(server: Server) -> None:
@@ -201,14 +208,15 @@ def test_an_idle_connection_is_answered_by_the_one_that_leaves_and_told_that_it_
     until(lambda: figures(server)["llama_stack_workers_ready"] == 2)
 
 
-def test_both_end_once_calls_in_flight_have_ended(running: Live, server: Server, home: Path) -> None:
+def test_both_end_once_calls_in_flight_have_ended(running: Live, home: Path) -> None:
+    server = running.server
     with ThreadPoolExecutor() as threads:
-        chats = [threads.submit(Client(server).send, CHAT, asked("held", stream=n % 2 == 0)) for n in range(6)]
+        asking = [threads.submit(Client(server).send, CHAT, asked("held", stream=n % 2 == 0)) for n in range(6)]
         running.upstream_is_asked("held", times=6)
         server.send(signal.SIGTERM)
         until(lambda: not listening(server.port))
         running.release()
-        assert [whole(chat) for chat in chats] == [True] * 6
+        assert [whole(chat) for chat in asking] == [True] * 6
         assert server.process.wait(SECONDS) == 0
     assert processes(home) == []
     assert list((home / "workers").iterdir()) == []
@@ -220,13 +228,14 @@ def whole(chat: Future[tuple[int, str]]) -> bool:
     return status == 200 and "blue" in text and (text[0] == "{" or text.endswith("data: [DONE]\n\n"))
 
 
-def test_whose_parent_is_killed_ends_too(running: Live, server: Server, home: Path) -> None:
+def test_whose_parent_is_killed_ends_too(running: Live, home: Path) -> None:
     assert len(processes(home)) == 3
-    server.send(signal.SIGKILL)
+    running.server.send(signal.SIGKILL)
     until(lambda: not processes(home))
 
 
-def test_a_second_signal_ends_all_at_once(running: Live, server: Server, home: Path) -> None:
+def test_a_second_signal_ends_all_at_once(running: Live, home: Path) -> None:
+    server = running.server
     with ThreadPoolExecutor() as threads:
         chat = threads.submit(Client(server).send, CHAT, asked("held"))
         running.upstream_is_asked("held", times=1)

@@ -51,7 +51,7 @@ def started() -> list[tuple[int, int]]:
 async def running(program: str) -> AsyncIterator[Workers]:
     ready = asyncio.Event()
     watching = workers(program)
-    ran = asyncio.create_task(watching.run(ready.set))
+    ran = asyncio.create_task(watching.run(ready.set, lambda: None))
     await asyncio.wait_for(ready.wait(), 20)
     yield watching
     watching.leave(signal.SIGTERM)
@@ -114,13 +114,13 @@ async def test_where_the_new_one_does_not_start_the_old_ones_serve_on(caplog: py
 
 async def test_where_none_can_start_nothing_is_served() -> None:
     ready = asyncio.Event()
-    assert not await asyncio.wait_for(workers(FAILS).run(ready.set), 20)
+    assert not await asyncio.wait_for(workers(FAILS).run(ready.set, lambda: None), 20)
     assert not ready.is_set()
 
 
 async def test_a_signal_while_they_start_ends_them() -> None:
     watching = workers("import time; time.sleep(60)")
-    ran = asyncio.create_task(watching.run(lambda: None))
+    ran = asyncio.create_task(watching.run(lambda: None, lambda: None))
     await asyncio.sleep(0)
     watching.leave(signal.SIGTERM)
     await asyncio.wait_for(ran, 20)
