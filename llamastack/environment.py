@@ -12,6 +12,7 @@ from llamastack.errors import StackError
 from llamastack.recording import Tape
 
 AUTHENTICATION = ("", "required")
+SWITCH = ("", "0", "1")
 DATABASE_SCHEMES = ("sqlite", "postgres", "postgresql")
 SETTINGS = "llamastack.settings"
 
@@ -63,6 +64,8 @@ def pass_on(config: StackConfig) -> None:
     """What the configuration says to Django's settings, in the environment, where they read it."""
     if os.environ.get("LLAMA_STACK_AUTH", "") not in AUTHENTICATION:
         raise EnvironmentFault("LLAMA_STACK_AUTH is 'required', or it is not set.")
+    if os.environ.get("LLAMA_STACK_FAST_LANE", "") not in SWITCH:
+        raise EnvironmentFault("LLAMA_STACK_FAST_LANE is '0' or '1', or it is not set.")
     Tape.of(os.environ)  # a fault in it is told before anything starts
     url = database_url(config)
     if urlsplit(url).scheme not in DATABASE_SCHEMES:
@@ -70,6 +73,8 @@ def pass_on(config: StackConfig) -> None:
     os.environ["DATABASE_URL"] = url
     if (file := database_file()) is not None:
         _make_folder(file.parent)
+    if not config.server.fast_lane:
+        os.environ.setdefault("LLAMA_STACK_FAST_LANE", "0")
     if config.server.cors is not None:
         os.environ.setdefault("LLAMA_STACK_ALLOWED_ORIGINS", ",".join(config.server.cors.allow_origins))
 

@@ -1,6 +1,7 @@
 """What must precede Django's settings: a home, a private PostgreSQL and Redis. Loaded by `-p tests.plugin`.
 
-LLAMA_STACK_TEST_DB=sqlite runs the tests on SQLite instead, without Redis.
+LLAMA_STACK_TEST_DB=sqlite runs the tests on SQLite instead, without Redis, and with the fast lane switched off: so each
+suite that runs on both databases runs in both lanes.
 """
 
 import atexit
@@ -49,6 +50,7 @@ def _services() -> Running | None:
 HOME = _home()
 _clean_environment()
 os.environ["LLAMA_STACK_HOME"] = HOME.name
+os.environ["LLAMA_STACK_FAST_LANE"] = "0" if ON_SQLITE else "1"
 SERVICES = _services()
 
 

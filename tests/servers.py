@@ -60,7 +60,7 @@ def free_port() -> int:
 
 
 def environment(home: Path, **variables: str) -> dict[str, str]:
-    """A clean environment for a server whose state is in `home`: nothing of this test run but the local models.
+    """A clean environment for a server whose state is in `home`: nothing of this test run but its lane and its models.
 
     SQLite in `home` unless DATABASE_URL is among `variables`.
     """
@@ -68,7 +68,8 @@ def environment(home: Path, **variables: str) -> dict[str, str]:
     if not (home / "models").exists():
         (home / "models").symlink_to(models_dir().resolve())
     kept = {name: value for name, value in os.environ.items() if not _ours(name)}
-    return kept | {"LLAMA_STACK_HOME": str(home), "PYTHONUNBUFFERED": "1", **variables}
+    lane = os.environ.get("LLAMA_STACK_FAST_LANE", "1")
+    return kept | {"LLAMA_STACK_HOME": str(home), "LLAMA_STACK_FAST_LANE": lane, "PYTHONUNBUFFERED": "1", **variables}
 
 
 def _ours(name: str) -> bool:

@@ -97,7 +97,6 @@ class Gateway:
         try:
             outcome.streamed = passage.request.__class__ is not Embedded and bool(passage.request.stream)
             await (self._stream if outcome.streamed else self._whole)(passage, send)
-            outcome.whole = True
         except asyncio.CancelledError as error:  # the client has gone, or the server stops: that is all, as elsewhere
             passage.client.left()
             outcome.status, outcome.error = ended_by(error)
@@ -131,6 +130,7 @@ class Gateway:
             data = renamed(data, request.model, own_id, passage.home)
         if own_id is not None:
             await self._store(passage, data)
+        self._settle(passage, whole=True)
         await answers.whole(passage, data, send)
 
     async def _stream(self, passage: Passage, send: Any) -> None:
@@ -144,6 +144,7 @@ class Gateway:
             passage.answered = True
             if passage.own_id is not None and flow.kept:
                 await self._store(passage, await assembled(flow.kept, passage.request.choices))
+            self._settle(passage, whole=True)
             passage.client.ignore()  # from here on it has all, and goes when it likes
             await answers.piece(passage, rest + passage.done, send, more=False)
             await forward.drain()
@@ -185,6 +186,7 @@ class Gateway:
 
     async def _failed(self, passage: Passage, error: StackError, send: Any) -> None:
         passage.outcome.status, passage.outcome.error = ended_by(error)
+        self._settle(passage)
         if not passage.sent:
             await answers.refuse(passage, error, send)
             return
@@ -192,11 +194,14 @@ class Gateway:
             logger.warning("A stream broke off: %s", error.message)
         await answers.piece(passage, encode_error(error), send, more=False)
 
-    def _settle(self, passage: Passage) -> None:
-        outcome = passage.outcome
-        if not outcome.whole and outcome.output_tokens is None and passage.parts:
+    def _settle(self, passage: Passage, *, whole: bool = False) -> None:
+        """Record the call, once: before the last byte of its answer leaves."""
+        if passage.settled:
+            return
+        outcome, now = passage.outcome, time.perf_counter()
+        passage.settled, outcome.whole, outcome.seconds = True, whole, now - passage.began
+        if not whole and outcome.output_tokens is None and passage.parts:
             outcome.output_tokens, outcome.estimated = passage.parts, True
-        outcome.seconds = time.perf_counter() - passage.began
-        took = passage.sent - passage.began if passage.sent else None
-        metrics.answered("fast", outcome.operation, 200 if took and outcome.streamed else outcome.status, took)
+        status = 200 if passage.sent else outcome.status
+        metrics.answered("fast", outcome.operation, status, (passage.sent or now) - passage.began)
         self.flusher.note(settle(passage.call, outcome))

@@ -60,6 +60,7 @@ class Server(Section):
     port: int = Field(default=8321, ge=1024, le=65535)
     host: str | None = None
     workers: int = Field(default=1, ge=1)
+    fast_lane: bool = True
     tls_keyfile: None = None
     tls_certfile: None = None
     tls_cafile: None = None

@@ -68,12 +68,13 @@ class Flow:
         if provider.ends_with_done and not self.done:
             raise MalformedStream("it ended without [DONE]")
         provider.check_end(self.stream)
-        if not self.straight:
-            for chunk in self.stream.end():
-                self._add(self._dumped(chunk), True)
-        elif passage.request.wants_usage and self.passing.told:
-            home, told = passage.home, self.passing.told
-            self._add(told if home is None else renamed(told, passage.request.model, passage.own_id, home), True)
+        told = self.passing.told if self.straight else b"".join(map(self._dumped, self.stream.end()))
+        if told and passage.home is not None and self.straight:
+            told = renamed(told, passage.request.model, passage.own_id, passage.home)
+        if told and passage.request.wants_usage:
+            self._add(told, True)
+        elif told and passage.own_id is not None:
+            self.kept.append(told)
         return b"".join([*self.out, *self.held])
 
     def taken(self) -> bytes:

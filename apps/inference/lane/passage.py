@@ -52,6 +52,7 @@ class Passage:
     done: bytes = b""
     answered: bool = False
     parts: int = 0  # of a stream: those that said something
+    settled: bool = False
     sent: float = 0.0  # when the head of the answer was, on the same clock
 
     @property
@@ -94,10 +95,9 @@ class Passage:
         return encode(request)
 
     def stream(self) -> Stream:
-        """What puts the provider's answer right, where it has to be; a whole answer always tells its usage."""
-        request = self.request
-        kind = ChatStream if isinstance(request, Chat) else TextStream
-        return kind(self.place.provider_model_id, request.choices, request.wants_usage or not request.stream)
+        """What puts the provider's answer right, where it has to be."""
+        kind = ChatStream if isinstance(self.request, Chat) else TextStream
+        return kind(self.place.provider_model_id, self.request.choices, True)
 
     def translation(self) -> Translation:
         """As far as an answer is read with it."""

@@ -7,6 +7,7 @@ written anew from them: it holds what was checked, each key once.
 from typing import Annotated, Any, Literal
 
 import msgspec
+import orjson
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from apps.inference.schemas.base import MAX_INPUTS
@@ -187,7 +188,7 @@ class Chat(Generation, kw_only=True):
         for function in functions:
             if function.parameters:
                 object_schema(function.parameters)
-                check_depth(function.parameters, WITHIN_FUNCTION)
+                check_schema(function.parameters, WITHIN_FUNCTION)
         choice = self.tool_choice
         if choice in (None, UNSET, "none", "auto"):
             return
@@ -198,7 +199,7 @@ class Chat(Generation, kw_only=True):
         if (wanted.type == "json_schema") != isinstance(wanted.json_schema, JsonSchema):
             raise Refused
         if wanted.json_schema and wanted.json_schema.schema:
-            check_depth(wanted.json_schema.schema, WITHIN_FORMAT)
+            check_schema(wanted.json_schema.schema, WITHIN_FORMAT)
 
 
 TokenIds = Annotated[list[Annotated[int, Meta(ge=0, lt=2**31)]], Meta(min_length=1)]
@@ -234,7 +235,7 @@ class Embedded(Strict, kw_only=True):
 
 
 Request = Chat | Prompt | Embedded
-WRONG = (Refused, msgspec.MsgspecError, ValueError, RecursionError, OverflowError)
+WRONG = (Refused, msgspec.MsgspecError, ValueError, TypeError, RecursionError)  # TypeError is orjson's
 encode = msgspec.json.Encoder().encode
 
 
@@ -248,6 +249,8 @@ def decoded(decoder: "msgspec.json.Decoder[Any]", body: bytes) -> Any:
     return request
 
 
-def check_depth(schema: dict[str, Any], above: int) -> None:
+def check_schema(schema: dict[str, Any], above: int) -> None:
+    """Numbers that JSON of the other lane has no room for, it says in its own way."""
+    orjson.dumps(schema)
     if depth(schema) > MAX_DEPTH - above:
         raise Refused

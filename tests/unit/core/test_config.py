@@ -438,6 +438,11 @@ def test_a_server_setting_that_cannot_be_honoured_is_an_error(load: Load, line: 
     assert error.startswith(f"run.yaml:3: server.{said}")
 
 
+def test_the_fast_lane_is_open_unless_it_is_switched_off(load: Load) -> None:
+    assert load("version: 2").server.fast_lane
+    assert not load("server: {fast_lane: false}\n").server.fast_lane
+
+
 def test_server_settings_that_are_null_or_known_are_taken(load: Load) -> None:
     server = load("server: {auth: null, quota: null, workers: 3, tls_keyfile: null, cors: true, port: 9000}\n").server
     assert (server.port, server.workers) == (9000, 3)

@@ -1,15 +1,29 @@
 """The fast lane: what it carries, what it hands to Django, and that nobody can tell the two by what they answer."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
+import pytest
 
+from apps.access.models import Usage
 from apps.registry.models import Provider
+from llamastack import settings
+from llamastack.db import db
+from llamastack.stack import LlamaStack
 from tests.upstream import Upstream
 
 HELLO = [{"role": "user", "content": "Hello"}]
 LANE = "x-llamastack-lane"
+
+
+@pytest.fixture(autouse=True)
+def fast_lane() -> Iterator[None]:
+    """Open, whatever lane this run of the tests is for."""
+    switched, settings.FAST_LANE = settings.FAST_LANE, True
+    yield
+    settings.FAST_LANE = switched
 
 
 async def asked(client: httpx.AsyncClient, **fields: Any) -> httpx.Response:
@@ -47,3 +61,56 @@ async def test_a_stream_goes_by_the_fast_lane(client: httpx.AsyncClient, sky: Pr
     assert "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in chunks) == "The sky is blue."
     assert {chunk["model"] for chunk in chunks} == {"sky/sky-1"}
     assert upstream.requests[-1]["stream_options"] == {"include_usage": True}
+
+
+async def test_what_was_handed_over_leaves_nothing_behind_and_is_recorded_once(
+    client: httpx.AsyncClient, running: LlamaStack, sky: Provider, upstream: Upstream
+) -> None:
+    upstream.models.append("status-429")
+    await running.live.discover(sky.pk)
+    answer = await asked(client, model="sky/status-429")
+    assert (answer.status_code, answer.headers[LANE], answer.headers["retry-after"]) == (429, "django", "7")
+    assert await recorded(running) == [("django", 429)]
+    live = running.live.pool.live(sky.pk)
+    assert live is not None
+    assert live.calls == 0
+
+
+async def test_a_failure_that_no_other_try_mends_is_told_at_once(
+    client: httpx.AsyncClient, running: LlamaStack, sky: Provider, upstream: Upstream
+) -> None:
+    upstream.models.append("status-400")
+    await running.live.discover(sky.pk)
+    answer = await asked(client, model="sky/status-400", stream=True)
+    assert (answer.status_code, answer.headers[LANE]) == (400, "fast")
+    assert len(upstream.requests) == 1
+    assert await recorded(running) == [("fast", 400)]
+
+
+async def test_a_call_is_recorded_with_its_tokens(
+    client: httpx.AsyncClient, running: LlamaStack, sky: Provider
+) -> None:
+    await asked(client)
+    await asked(client, stream=True)
+    assert await recorded(running, "input_tokens", "output_tokens") == [(5, 4), (5, 4)]
+
+
+async def test_it_is_switched_off_by_a_setting(client: httpx.AsyncClient, sky: Provider) -> None:
+    settings.FAST_LANE = False
+    assert (await asked(client)).headers[LANE] == "django"
+
+
+async def test_a_stream_is_stored_as_it_was_told(client: httpx.AsyncClient, sky: Provider) -> None:
+    answer = await asked(client, stream=True, store=True)
+    first = json.loads(answer.text.partition("\n\n")[0].removeprefix("data: "))
+    kept = (await client.get(f"/v1/chat/completions/{first['id']}")).json()
+    assert kept["choices"][0]["message"]["content"] == "The sky is blue."
+    assert kept["usage"]["total_tokens"] == 9
+    assert kept["input_messages"] == HELLO
+
+
+async def recorded(running: LlamaStack, *fields: str) -> list[Any]:
+    """What the usage records say once they are written."""
+    await running.flusher.stop()
+    rows = Usage.objects.order_by("pk").values_list(*(fields or ("lane", "status")))
+    return await db(lambda: list(rows))

@@ -1,8 +1,16 @@
+<<<<<<< HEAD
 """Which answers with vectors go on as they are: lists of numbers, or base64, and nothing else in them."""
+=======
+"""Whole answers: which of them may go on as bytes, and under what name."""
+
+import json
+from typing import Any
+>>>>>>> 8d8153f (Switch the fast lane by YAML and environment; hold both lanes to the same answers; say what goes where)
 
 import msgspec
 import pytest
 
+<<<<<<< HEAD
 from apps.inference.lane.replies import Vectors, conforming
 
 DECODER = msgspec.json.Decoder(Vectors)
@@ -25,3 +33,97 @@ def test_a_list_of_anything_else_does_not(vector: bytes, other: bytes) -> None:
 @pytest.mark.parametrize("vector", [b"null", b"1", b"{}", b"true", b'"\\u0041"', b""])
 def test_what_is_neither_does_not(vector: bytes) -> None:
     assert conforming(DECODER, ANSWER % vector) is None
+=======
+from apps.inference.lane.replies import ChatReply, Vectors, conforming, renamed
+
+CHATS, VECTORS = msgspec.json.Decoder(ChatReply), msgspec.json.Decoder(Vectors)
+USAGE = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
+MESSAGE = {"role": "assistant", "content": "Hi", "refusal": None}
+CHOICE = {"index": 0, "message": MESSAGE, "finish_reason": "stop", "logprobs": None}
+REPLY = {"id": "c1", "object": "chat.completion", "created": 1, "model": "sky", "choices": [CHOICE], "usage": USAGE}
+CALLS = [{"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+VECTOR = {"object": "embedding", "index": 0, "embedding": [0.5, -1e-05]}
+EMBEDDED = {"object": "list", "data": [VECTOR], "model": "sky", "usage": {"prompt_tokens": 1, "total_tokens": 1}}
+
+
+def reply(**fields: Any) -> bytes:
+    return json.dumps(REPLY | fields).encode()
+
+
+def choice(**fields: Any) -> bytes:
+    return reply(choices=[CHOICE | fields])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        reply(),
+        reply(system_fingerprint="fp", more=[{}]),
+        choice(finish_reason="tool_calls", message=MESSAGE | {"content": None, "tool_calls": CALLS}),
+        choice(stop_reason=None, message=MESSAGE | {"tool_calls": [], "reasoning_content": None}),
+    ],
+)
+def test_what_says_all_that_ours_say_conforms(data: bytes) -> None:
+    assert conforming(CHATS, data) is not None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"{",
+        reply(id=""),
+        reply(created=0),
+        reply(created=1.5),
+        reply(object="chat"),
+        reply(usage=None),
+        reply(usage={"prompt_tokens": 1}),
+        reply(choices=None),
+        choice(finish_reason="eos"),
+        choice(finish_reason="stop", message=MESSAGE | {"tool_calls": CALLS}),
+        choice(message={"role": "assistant", "content": "no refusal"}),
+        choice(message=MESSAGE | {"content": [{"type": "text", "text": "in parts"}]}),
+        reply(more="x").replace(b'"x"', b'"\xff"'),
+    ],
+)
+def test_what_has_to_be_put_right_does_not_conform(data: bytes) -> None:
+    assert conforming(CHATS, data) is None
+
+
+@pytest.mark.parametrize(
+    ("embedding", "conforms"),
+    [
+        ([0.5, -1e-05, 3], True),
+        ("AAAA", True),
+        ([], True),
+        ([[1]], False),
+        ([None], False),
+        (["1"], False),
+        ({}, False),
+    ],
+)
+def test_vectors_are_looked_at_without_being_read(embedding: Any, conforms: bool) -> None:
+    data = json.dumps(EMBEDDED | {"data": [VECTOR | {"embedding": embedding}]}).encode()
+    assert (conforming(VECTORS, data) is not None) is conforms
+
+
+LATE = {name: REPLY[name] for name in ("choices", "created", "model", "object", "usage", "id")}
+SHAPES = [REPLY, LATE, REPLY | {"choices": [CHOICE | {"model": "sky", "id": "c1"}]}, {"system": 1.5, **REPLY}]
+
+
+@pytest.mark.parametrize("answer", SHAPES)
+@pytest.mark.parametrize("own_id", [None, "own"])
+@pytest.mark.parametrize("home", [None, "sky/home"])
+@pytest.mark.parametrize("indent", [None, 2])
+def test_an_answer_gets_our_name_and_id_wherever_they_stand(
+    answer: dict[str, Any], own_id: str | None, home: str | None, indent: int | None
+) -> None:
+    own = {} if own_id is None else {"id": own_id}
+    usage = {} if home is None else {"usage": USAGE | {"served_by": home}}
+    data = renamed(json.dumps(answer, indent=indent).encode(), 'my "model"', own_id, home)
+    assert json.loads(data) == answer | {"model": 'my "model"'} | own | usage
+
+
+def test_the_name_at_the_end_of_vectors_is_found() -> None:
+    assert json.loads(renamed(json.dumps(EMBEDDED).encode(), "mine")) == EMBEDDED | {"model": "mine"}
+>>>>>>> 8d8153f (Switch the fast lane by YAML and environment; hold both lanes to the same answers; say what goes where)
