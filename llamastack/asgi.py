@@ -20,7 +20,7 @@ from apps.console.static import static  # noqa: E402
 from apps.inference.consumers import ChatConsumer  # noqa: E402
 from apps.inference.gateway import OPERATIONS  # noqa: E402
 from apps.inference.lane.clients import Client  # noqa: E402
-from llamastack import collector, guards, metrics, settings, stack  # noqa: E402
+from llamastack import collector, guards, metrics, settings, stack, uploads  # noqa: E402
 from llamastack.errors import NotFound, StackError  # noqa: E402
 from llamastack.middleware import is_api  # noqa: E402
 from llamastack.threads import Threads  # noqa: E402
@@ -62,7 +62,7 @@ async def http(scope: Any, receive: Any, send: Any) -> None:
             receive = Client(receive, task)
             if await running.gateway.carries(scope, told, receive, send):
                 return
-        counted = guards.Counted(receive)
+        scope, counted = uploads.received(scope, receive)
         await answer(scope, counted, send)
         if counted.exceeded:
             raise guards.too_large()

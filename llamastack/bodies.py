@@ -1,6 +1,6 @@
 """What a client may send as JSON, whichever door it comes in by, and what is said of a body that is wrong."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import orjson
@@ -51,6 +51,15 @@ def invalid(errors: Sequence[Any], body: Any) -> BadRequest:
     field = spelt(where)[:SHOWN]
     message = str(worst["msg"]).removeprefix("Value error, ")  # pydantic's words before those of a validator of ours
     return BadRequest(f"'{field}': {message[:SHOWN]}.", param=field)
+
+
+def refuse_unknown(given: Iterable[str], known: Sequence[str]) -> None:
+    """A filter that is none would list everything, as if it had been honoured."""
+    for name in given:
+        if name not in known:
+            raise BadRequest(
+                f"There is no parameter '{name[:SHOWN]}'. There are: {', '.join(known)}.", param=name[:SHOWN]
+            )
 
 
 def spelt(parts: Sequence[str | int]) -> str:

@@ -15,12 +15,15 @@ from asgiref.typing import ASGIReceiveCallable, ASGISendCallable
 from django.http.request import split_domain_port, validate_host
 
 from llamastack import settings
+from llamastack.apis import ALIASES
 from llamastack.call import LANE, SERVED_BY
 from llamastack.errors import BadRequest, PermissionDenied, StackError, TooLarge, headers, render
 from llamastack.middleware import is_api
 
 LONGEST_HOST = 260  # a name of 253 characters and a port
 BODY_METHODS = ("POST", "PUT", "PATCH")
+UPLOADS = frozenset({"/v1/files", f"{ALIASES}/files"})
+FORM_BYTES = 256 * 1024  # of an upload, beside the file
 PREFLIGHT_HEADERS = (
     (b"access-control-allow-methods", b"GET, POST, PUT, PATCH, DELETE, OPTIONS"),
     (b"access-control-max-age", b"600"),
@@ -36,7 +39,7 @@ def check_head(scope: Any) -> dict[str, str]:
         raise BadRequest("The query holds a NUL character (%00). Leave it out.")
     spoken = is_api(scope["path"]) or scope["path"].startswith("/manage/")
     if scope["type"] == "http" and spoken and scope["method"] in BODY_METHODS:
-        check_content(headers)
+        (check_form if is_upload(scope) else check_content)(headers)
     return headers
 
 
@@ -125,11 +128,33 @@ def _header(scope: Any, wanted: bytes) -> bytes:
     return next((value for name, value in scope["headers"] if name.lower() == wanted), b"")
 
 
+def is_upload(scope: Any) -> bool:
+    """Whether a request brings a file, which the view reads itself (llamastack/uploads.py)."""
+    return scope["method"] == "POST" and scope["path"] in UPLOADS
+
+
+def check_form(headers: dict[str, str]) -> None:
+    length = headers.get("content-length", "")
+    if length.isdecimal() and int(length) > settings.MAX_FILE_BYTES + FORM_BYTES:
+        raise file_too_large()
+    if (kind := content_type(headers)) != "multipart/form-data":
+        raise BadRequest(f"Send the file in a form, with 'Content-Type: multipart/form-data', not '{kind[:100]}'.")
+
+
+def file_too_large() -> TooLarge:
+    remedy = "LLAMA_STACK_MAX_FILE_BYTES sets how large one may be."
+    return TooLarge(f"The file is larger than {settings.MAX_FILE_BYTES} bytes. {remedy}", param="file")
+
+
+def content_type(headers: dict[str, str]) -> str:
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
 def check_content(headers: dict[str, str]) -> None:
     length = headers.get("content-length", "")
     if length.isdecimal() and int(length) > settings.MAX_BODY_BYTES:
         raise too_large()
-    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = content_type(headers)
     empty = length in ("", "0") and "transfer-encoding" not in headers
     if not empty and kind != "application/json":
         raise BadRequest(f"Send JSON with 'Content-Type: application/json', not '{kind[:100]}'.")

@@ -67,6 +67,7 @@ AUTH_REQUIRED = os.environ.get("LLAMA_STACK_AUTH") == "required"
 FAST_LANE = os.environ.get("LLAMA_STACK_FAST_LANE") != "0"
 WORKERS = int(os.environ.get("LLAMA_STACK_WORKERS", "1"))  # set by `llama stack run` for each of them
 MAX_BODY_BYTES = int(os.environ.get("LLAMA_STACK_MAX_BODY_BYTES", str(16 * 1024 * 1024)))
+MAX_FILE_BYTES = int(os.environ.get("LLAMA_STACK_MAX_FILE_BYTES", str(512 * 1024 * 1024)))
 
 INSTALLED_APPS = [
     "daphne",
@@ -81,6 +82,7 @@ INSTALLED_APPS = [
     "ninja",
     "apps.access",
     "apps.registry",
+    "apps.files",
     "apps.inference",
     "apps.console",
 ]
@@ -261,6 +263,10 @@ UNFOLD = {
             {
                 "title": "Inference",
                 "items": [_page("Stored completions", "forum", "inference_storedcompletion")],
+            },
+            {
+                "title": "Files",
+                "items": [_page("Files", "draft", "files_file")],
             },
             {
                 "title": "Access",

@@ -30,6 +30,7 @@ class LlamaStack:
     """
 
     def __init__(self, tape: "Tape | None" = None) -> None:
+        from apps.files.service import FilesService
         from apps.inference.gateway import Gateway
         from apps.inference.service import InferenceService
         from apps.registry.live import Live
@@ -41,7 +42,9 @@ class LlamaStack:
         services: dict[Api, object] = {}
         self.live = Live(ProviderPool(services, tape, settings.WORKERS))
         self.flusher = Flusher()
+        self.files = FilesService(self.live)
         self.inference: Inference = InferenceService(self.live, self.flusher)
+        services[Api.files] = self.files
         services[Api.inference] = self.inference
         self.gateway = Gateway(self.live, self.flusher)
         self.loop = asyncio.get_running_loop()
@@ -53,6 +56,7 @@ class LlamaStack:
 
         await self.live.start()
         self.flusher.start()
+        self.files.start()
         self.held = await db(held_open)
 
     async def stop(self) -> None:
@@ -60,6 +64,7 @@ class LlamaStack:
 
         self.watch.stop()
         await self.live.stop()
+        await self.files.stop()
         await self.live.pool.close()
         await self.flusher.stop()
         with self.held:

@@ -14,6 +14,7 @@ from django.db.models.functions import TruncDate
 from django.utils import timezone
 
 from llamastack.call import DEFAULT_TENANT, SHARED_TENANT, Principal
+from llamastack.pagination import Order, unknown_cursor
 from llamastack.rows import Table
 
 BATCH = 250
@@ -29,6 +30,31 @@ class OwnedQuerySet(models.QuerySet[Any]):
     def visible_to(self, principal: Principal) -> Self:
         """Rows of the principal's tenant, and those shared with all."""
         return self.filter(tenant__in=(principal.tenant, SHARED_TENANT))
+
+
+class ObjectQuerySet(OwnedQuerySet):
+    """Of objects with a public id, which are never shared with all."""
+
+    def visible_to(self, principal: Principal) -> Self:
+        return self.filter(tenant=principal.tenant)
+
+    def following(self, row: Any, order: Order) -> Self:
+        """The rows that come after `row` in this order."""
+        side = "gt" if order == "asc" else "lt"
+        later = models.Q(**{f"created_at__{side}": row.created_at}) | models.Q(**{f"id__{side}": row.id})
+        return self.filter(later, **{f"created_at__{side}e": row.created_at})
+
+    def in_order(self, order: Order) -> Self:
+        return self.order_by("created_at", "id") if order == "asc" else self.order_by("-created_at", "-id")
+
+    def after(self, cursor: str | None, order: Order, known: Self) -> Self:
+        """In this order, those that follow the row of the id `cursor`; BadRequest where that is none of `known`."""
+        if cursor is None:
+            return self.in_order(order)
+        row = known.filter(pk=cursor).first()
+        if row is None:
+            raise unknown_cursor(cursor)
+        return self.following(row, order).in_order(order)
 
 
 class Owned(models.Model):

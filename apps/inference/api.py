@@ -1,7 +1,7 @@
 """Inference over HTTP: parse, call the service, shape the answer."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from typing import Any, ParamSpec
 
 import orjson
@@ -27,8 +27,8 @@ from apps.inference.schemas import (
 )
 from llamastack import sse
 from llamastack.apis import ALIASES
+from llamastack.bodies import refuse_unknown
 from llamastack.db import db
-from llamastack.errors import SHOWN, BadRequest
 from llamastack.pagination import NewestFirst, OldestFirst, Page
 from llamastack.stack import current
 
@@ -109,15 +109,6 @@ async def create_embeddings(request: Request, body: EmbeddingRequest) -> Any:
 async def rerank(request: Request, body: RerankRequest) -> Any:
     """The items' places in the request and their scores, the most relevant first. Needs a model of type `rerank`."""
     return json(await current().inference.rerank(request.auth, body))
-
-
-def refuse_unknown(given: Iterable[str], known: Sequence[str]) -> None:
-    """A filter that is none would list everything, as if it had been honoured."""
-    for name in given:
-        if name not in known:
-            raise BadRequest(
-                f"There is no parameter '{name[:SHOWN]}'. There are: {', '.join(known)}.", param=name[:SHOWN]
-            )
 
 
 def json(reply: BaseModel) -> HttpResponse:

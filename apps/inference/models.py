@@ -8,13 +8,11 @@ from itertools import accumulate
 from typing import Any, ClassVar, Self
 
 from django.db import models
-from django.db.models import F, Func, Q, Value
+from django.db.models import F, Func, Value
 from django.db.models.functions import Length
 from django.db.models.lookups import Exact
 
-from apps.access.models import Owned, OwnedQuerySet
-from llamastack.call import Principal
-from llamastack.pagination import Order
+from apps.access.models import ObjectQuerySet, Owned
 from llamastack.rows import Table
 
 
@@ -31,25 +29,12 @@ class Entry(Func):
         return self.as_sql(compiler, connection, template=template, arg_joiner=") WHERE key = (")
 
 
-class StoredCompletionQuerySet(OwnedQuerySet):
-    def visible_to(self, principal: Principal) -> Self:
-        """Rows of the principal's tenant: what was said is never shared with all."""
-        return self.filter(tenant=principal.tenant)
-
+class StoredCompletionQuerySet(ObjectQuerySet):
     def of_model(self, model: str) -> Self:
         return self.filter(model=model)
 
     def with_metadata(self, entries: Mapping[str, str]) -> Self:
         return self.filter(*(Exact(Entry(F("metadata"), Value(key)), Value(text)) for key, text in entries.items()))
-
-    def following(self, row: "StoredCompletion", order: Order) -> Self:
-        """The rows that come after `row` in this order."""
-        side = "gt" if order == "asc" else "lt"
-        later = Q(**{f"created_at__{side}": row.created_at}) | Q(**{f"id__{side}": row.id})
-        return self.filter(later, **{f"created_at__{side}e": row.created_at})
-
-    def in_order(self, order: Order) -> Self:
-        return self.order_by("created_at", "id") if order == "asc" else self.order_by("-created_at", "-id")
 
     def page(self, limit: int, most: int) -> tuple[list["StoredCompletion"], bool]:
         """At most `limit` rows and about `most` characters, though one row at least; and whether there are more."""

@@ -46,17 +46,12 @@ def row_of_bytes(
 def listed(
     principal: Principal, paging: NewestFirst, model: str | None = None, metadata: Mapping[str, str] | None = None
 ) -> Page[JSON]:
-    rows = StoredCompletion.objects.visible_to(principal)
+    known = rows = StoredCompletion.objects.visible_to(principal)
     if model is not None:
         rows = rows.of_model(model)
     if metadata:
         rows = rows.with_metadata(metadata)
-    if paging.after is not None:
-        cursor = StoredCompletion.objects.visible_to(principal).filter(pk=paging.after).first()
-        if cursor is None:
-            raise unknown_cursor(paging.after)
-        rows = rows.following(cursor, paging.order)
-    found, has_more = rows.in_order(paging.order).page(paging.limit, PAGE_CHARACTERS)
+    found, has_more = rows.after(paging.after, paging.order, known).page(paging.limit, PAGE_CHARACTERS)
     return page([shown(row) for row in found], has_more)
 
 

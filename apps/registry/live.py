@@ -17,6 +17,7 @@ from apps.registry import effective, service
 from apps.registry.listing import Listing
 from apps.registry.models import CHECK_EVERY, DISCOVER_EVERY, Model, Provider
 from apps.registry.schemas import ProviderModel
+from llamastack.apis import Api
 from llamastack.call import Call, Principal
 from llamastack.db import db
 from llamastack.errors import AuthenticationError, NotFound, StackError
@@ -138,9 +139,10 @@ class Live:
 
     async def _do_duties(self) -> None:
         ready = [key for key in self.snapshot.providers if self.pool.started(key)]
-        changing = [key for key in ready if self.pool.refreshes(key)]
+        listing = [key for key in ready if self.snapshot.providers[key].api == Api.inference]
+        changing = [key for key in listing if self.pool.refreshes(key)]
         discover = await db(claimed, changing, "discovered_at", DISCOVER_EVERY)
-        discover += await db(claimed, ready, "discovered_at", NEVER_AGAIN)
+        discover += await db(claimed, listing, "discovered_at", NEVER_AGAIN)
         check = await db(claimed, ready, "checked_at", CHECK_EVERY)
         duties = [(self.discover, key) for key in discover] + [(self.check_health, key) for key in check]
         for duty, key in duties:

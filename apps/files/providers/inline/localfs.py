@@ -1,0 +1,185 @@
+"""Files in a folder of this machine."""
+
+import asyncio
+import errno
+import os
+import threading
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from llamastack.errors import DiskFull, Unavailable
+from llamastack.home import home
+from llamastack.providers import Health, Provider, ProviderConfig, ProviderUnavailable
+
+WRITE_BYTES = 1024 * 1024
+READ_BYTES = 256 * 1024
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+ONLY_OURS = 0o600
+
+
+class LocalFilesConfig(ProviderConfig):
+    storage_dir: str | None = Field(
+        None,
+        description="The folder, made where it is missing. By default `files` in LLAMA_STACK_HOME.",
+    )
+    metadata_store: dict[str, Any] | None = Field(
+        None, description="Where Llama Stack keeps what it knows of a file. Here that is the one database."
+    )
+    ttl_secs: int | None = Field(
+        None, ge=1, description="After how many seconds a file expires that nobody gave a time. Else it is kept."
+    )
+
+    @property
+    def of_the_server(self) -> Mapping[str, Any]:
+        return {"storage_dir": self.storage_dir or ""}
+
+    @classmethod
+    def sample_run_config(cls) -> dict[str, Any]:
+        return {"storage_dir": "~/.llama/files"}
+
+
+class LocalFiles(Provider):
+    """Keeps files in a folder, under names that it makes itself."""
+
+    config_class = LocalFilesConfig
+
+    def __init__(self, provider_id: str, config: LocalFilesConfig) -> None:
+        super().__init__(provider_id, config)
+        self.folder = Path(config.storage_dir).expanduser().absolute() if config.storage_dir else home() / "files"
+
+    @property
+    def lifetime_seconds(self) -> int | None:
+        lifetime: int | None = self.config.ttl_secs
+        return lifetime
+
+    async def start(self) -> None:
+        try:
+            await asyncio.to_thread(self.folder.mkdir, mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise ProviderUnavailable(f"The folder {self.folder} cannot be made: {error.strerror}.") from error
+
+    async def health(self) -> Health:
+        usable = await asyncio.to_thread(os.access, self.folder, os.R_OK | os.W_OK | os.X_OK)
+        return Health(usable, "" if usable else f"The folder {self.folder} cannot be used.")
+
+    async def write(self, file_id: str, content: AsyncIterator[bytes]) -> int:
+        writing = Writing(self.folder / file_id)
+        try:
+            await asyncio.to_thread(writing.open)
+            async for pieces in gathered(content, WRITE_BYTES):
+                await asyncio.to_thread(writing.add, pieces)
+            await asyncio.to_thread(writing.finish)
+        except OSError as error:
+            await asyncio.to_thread(writing.discard)
+            if error.errno in FULL:
+                raise DiskFull("There is no room for this file on the server's disk.") from error
+            raise Unavailable(f"The server's folder of files cannot be used: {error.strerror}.") from error
+        except BaseException:  # the client has gone, or what it sends is wrong
+            await asyncio.to_thread(writing.discard)
+            raise
+        return writing.bytes
+
+    async def read(self, file_id: str, start: int, end: int) -> AsyncIterator[bytes]:
+        try:
+            file = await asyncio.to_thread(opened, self.folder / file_id)
+        except OSError as error:
+            raise Unavailable(f"The content of this file cannot be read: {error.strerror}.") from error
+        try:
+            while start < end:
+                data = await asyncio.to_thread(os.pread, file, min(READ_BYTES, end - start), start)
+                if not data:
+                    raise Unavailable("The content of this file is shorter than it was.")
+                start += len(data)
+                yield data
+        finally:
+            os.close(file)
+
+    async def delete(self, file_id: str) -> None:
+        await asyncio.to_thread(removed, self.folder / file_id)
+
+
+class Writing:
+    """A file that is written under another name until it is whole. What is done to it is done in threads, of which one
+    may still be under way when whoever waited for it has been cancelled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.bytes = 0
+        self._file = -1
+        self._ended = False
+        self._lock = threading.Lock()
+
+    def open(self) -> None:
+        with self._lock:
+            if not self._ended:
+                self._file = os.open(part(self.path), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, ONLY_OURS)
+
+    def add(self, pieces: list[bytes]) -> None:
+        with self._lock:
+            if not self._ended:
+                for piece in pieces:
+                    self._write(memoryview(piece))
+
+    def _write(self, data: memoryview) -> None:
+        self.bytes += len(data)
+        while data:
+            data = data[os.write(self._file, data) :]
+
+    def finish(self) -> None:
+        """On the disk, and under its own name, whatever happens from now on."""
+        with self._lock:
+            if not self._ended:
+                os.fsync(self._file)
+                self._close()
+                part(self.path).rename(self.path)
+                synced(self.path.parent)
+
+    def discard(self) -> None:
+        with self._lock:
+            if not self._ended:
+                self._close()
+            removed(self.path)
+
+    def _close(self) -> None:
+        self._ended = True
+        if self._file >= 0:
+            os.close(self._file)
+
+
+async def gathered(content: AsyncIterator[bytes], size: int) -> AsyncIterator[list[bytes]]:
+    """The pieces in groups of about so many bytes: to go to a thread for each would cost more than to write it."""
+    group: list[bytes] = []
+    total = 0
+    async for piece in content:
+        group.append(piece)
+        total += len(piece)
+        if total >= size:
+            yield group
+            group, total = [], 0
+    if group:
+        yield group
+
+
+def part(path: Path) -> Path:
+    return path.with_name(f"{path.name}.part")
+
+
+def opened(path: Path) -> int:
+    return os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+
+
+def removed(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    part(path).unlink(missing_ok=True)
+
+
+def synced(folder: Path) -> None:
+    """A new name in a folder outlives a crash once the folder has been synced."""
+    file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)

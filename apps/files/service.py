@@ -1,0 +1,189 @@
+"""Files: rows in the database, bytes at a provider. A file is there once both are."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import aclosing
+from datetime import timedelta
+from typing import Any
+
+from django.utils import timezone
+
+from apps.files.models import File
+from apps.files.protocol import FileStore, NewFile
+from apps.files.schemas import FileFilter, FileObject, FileUpload
+from apps.registry.live import Live
+from llamastack.apis import Api
+from llamastack.call import Call, Principal
+from llamastack.db import db
+from llamastack.errors import BadRequest, Conflict, NotFound, StackError, Unavailable
+from llamastack.ids import new_id
+from llamastack.pagination import Page
+from llamastack.snapshot import ProviderRecord
+
+UPLOAD_LASTS = timedelta(days=1)
+BATCH_LASTS = 30 * 24 * 3600  # seconds, as OpenAI's do
+SWEPT = 1000
+SHOWN = 100
+logger = logging.getLogger(__name__)
+
+
+class FilesService:
+    """Satisfies `Files`."""
+
+    def __init__(self, live: Live) -> None:
+        self.live = live
+        self._removals: set[asyncio.Task[None]] = set()
+
+    def start(self) -> None:
+        """Remove what has expired while nobody looked."""
+        self._in_background(self._sweep())
+
+    async def stop(self) -> None:
+        for task in self._removals:
+            task.cancel()
+        await asyncio.gather(*self._removals, return_exceptions=True)
+
+    # --- what the protocol has ---
+
+    async def upload(self, call: Call, new: NewFile) -> FileObject:
+        record = self._chosen(call.principal.tenant)
+        file = begun(call.principal, record.provider_id)
+        await db(file.save, force_insert=True)
+        try:
+            async with self.live.pool.use(record) as store:
+                return await self._uploaded(file, store, new)
+        except BaseException:  # whatever it was: nothing of the file is to stay
+            self._in_background(self._remove(file))
+            raise
+
+    async def _uploaded(self, file: File, store: FileStore, new: NewFile) -> FileObject:
+        file.bytes = await store.write(file.id, new.content)
+        described = new.described()
+        if not file.bytes:
+            raise BadRequest("The file is empty.", param="file", code="empty_file")
+        file.filename, file.purpose = described.filename, described.purpose
+        seconds = lifetime(described, store)
+        file.expires_at = None if seconds is None else file.created_at + timedelta(seconds=seconds)
+        fields = {name: getattr(file, name) for name in ("bytes", "filename", "purpose", "expires_at")}
+        if not await db(File.objects.finish, file.id, **fields):
+            raise Conflict("The upload took too long, and was given up.")
+        return shown(file)
+
+    async def list(self, call: Call, paging: FileFilter) -> Page[FileObject]:
+        return await db(listed, call.principal, paging)
+
+    async def get(self, call: Call, file_id: str) -> FileObject:
+        return shown(await self._found(call.principal, file_id))
+
+    async def delete(self, call: Call, file_id: str) -> None:
+        """Gone for everybody first, and then its bytes: whatever comes between, they are removed later."""
+        file = await self._found(call.principal, file_id)
+        if not await db(File.objects.expire, file.id, timezone.now()):
+            raise not_found(file_id)
+        await self._remove(file)
+
+    async def content(self, call: Call, file_id: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        file = await self._found(call.principal, file_id)
+        async with self.live.pool.use(self._keeper(file)) as store:
+            pieces = store.read(file.id, start, file.bytes if end is None else end)
+            async with aclosing(pieces):
+                async for piece in pieces:
+                    yield piece
+
+    # --- rows and providers ---
+
+    async def _found(self, principal: Principal, file_id: str) -> File:
+        rows = File.objects.visible_to(principal).filter(pk=file_id, uploaded=True)
+        file: File | None = await db(rows.first)
+        if file is None:
+            raise not_found(file_id)
+        if file.expires_at is not None and file.expires_at <= timezone.now():
+            self._in_background(self._remove(file))
+            raise not_found(file_id)
+        return file
+
+    def _chosen(self, tenant: str) -> ProviderRecord:
+        """The provider that new files of a tenant go to: its own before a shared one, the one that was first."""
+        records = [record for record in self.live.snapshot.providers_of(tenant) if record.api == Api.files]
+        usable = [record for record in records if record.unavailable is None]
+        if not usable:
+            raise Unavailable("No provider keeps files here. Add one to 'providers.files' of the run.yaml.")
+        return min(usable, key=lambda record: (record.tenant != tenant, record.key))
+
+    def _keeper(self, file: File) -> ProviderRecord:
+        record = self.live.snapshot.provider(file.tenant, file.provider_id, Api.files)
+        if record is None:
+            raise Unavailable(f"Provider '{file.provider_id}', which keeps this file, is not registered any more.")
+        return record
+
+    # --- what has expired ---
+
+    async def _sweep(self) -> None:
+        for file in await db(lambda: list(File.objects.overdue()[:SWEPT])):
+            await self._remove(file)
+
+    async def _remove(self, file: File) -> None:
+        """Where it fails, the row stays, and it is tried again at the next start."""
+        async with self.live.pool.use(self._keeper(file)) as store:
+            await store.delete(file.id)
+        await db(lambda: File.objects.filter(pk=file.id).delete())
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(_quietly(work))
+        self._removals.add(task)
+        task.add_done_callback(self._removals.discard)
+
+
+async def _quietly(work: Coroutine[Any, Any, None]) -> None:
+    try:
+        await work
+    except StackError as error:
+        logger.warning("Files that have expired could not be removed: %s", error.message)
+    except Exception:  # nobody waits for this task
+        logger.exception("Files that have expired could not be removed")
+
+
+def begun(principal: Principal, provider_id: str) -> File:
+    now = timezone.now()
+    return File(
+        id=new_id("file-"),
+        tenant=principal.tenant,
+        owner=principal.name,
+        created_at=now,
+        expires_at=now + UPLOAD_LASTS,
+        provider_id=provider_id,
+    )
+
+
+def lifetime(described: FileUpload, store: FileStore) -> int | None:
+    """Seconds until a file expires: its own, else its purpose's, else its provider's. None: it is kept."""
+    if described.expires_after is not None:
+        return described.expires_after.seconds
+    return BATCH_LASTS if described.purpose == "batch" else store.lifetime_seconds
+
+
+def listed(principal: Principal, paging: FileFilter) -> Page[FileObject]:
+    known = File.objects.visible_to(principal)
+    rows = known.kept()
+    if paging.purpose is not None:
+        rows = rows.filter(purpose=paging.purpose)
+    found = [shown(file) for file in rows.after(paging.after, paging.order, known)[: paging.limit + 1]]
+    data = found[: paging.limit]
+    first, last = (data[0].id, data[-1].id) if data else ("", "")
+    return Page(data=data, first_id=first, last_id=last, has_more=len(found) > len(data))
+
+
+def shown(file: File) -> FileObject:
+    return FileObject(
+        id=file.id,
+        bytes=file.bytes,
+        created_at=int(file.created_at.timestamp()),
+        expires_at=None if file.expires_at is None else int(file.expires_at.timestamp()),
+        filename=file.filename,
+        purpose=file.purpose,
+    )
+
+
+def not_found(file_id: str) -> NotFound:
+    return NotFound(f"There is no file '{file_id[:SHOWN]}'. GET /v1/files lists them.", param="file_id")
