@@ -42,6 +42,7 @@ def peak(server: Server) -> int:
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
+@pytest.mark.parametrize("server", ["uvicorn"], indirect=True)
 def test_memory_does_not_grow_with_a_file(server: Server) -> None:
     url = f"{server.url}/v1/files"
     small = httpx.post(url, content=form(65_536), headers=KIND).json()
@@ -55,6 +56,13 @@ def test_memory_does_not_grow_with_a_file(server: Server) -> None:
             digest.update(piece)
     assert digest.digest() == hashlib.sha256(bytes(SIZE)).digest()
     assert peak(server) - before <= MOST_GROWTH
+
+
+@pytest.mark.parametrize("server", ["daphne"], indirect=True)
+def test_daphne_which_has_a_body_in_memory_takes_less(server: Server) -> None:
+    made = httpx.post(f"{server.url}/v1/files", content=form(8 * 1024 * 1024), headers=KIND)
+    assert made.json()["bytes"] == 8 * 1024 * 1024
+    assert httpx.post(f"{server.url}/v1/files", content=form(SIZE), headers=KIND).status_code == 413
 
 
 def test_an_upload_that_breaks_off_leaves_nothing(server: Server) -> None:
