@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from docs.providers_page import FILE, page
-from llamastack.apis import Api
+from llamastack.apis import SERVED, Api
 from llamastack.config import expand
 from llamastack.egress.network import NetworkConfig
 from llamastack.providers import load, specs
@@ -19,8 +19,9 @@ def test_the_page_of_providers_is_current() -> None:
 
 def test_every_type_and_every_field_is_on_it() -> None:
     sections = dict(section.split("\n", 1) for section in FILE.read_text().split("\n### ")[1:])
-    assert set(sections) == set(specs(Api.inference))
-    for provider_type, spec in specs(Api.inference).items():
+    built = {provider_type: spec for api in SERVED for provider_type, spec in specs(api).items()}
+    assert set(sections) == set(built)
+    for provider_type, spec in built.items():
         for field in load(spec).config_class.model_fields:
             assert f"| `{field}` |" in sections[provider_type]
 

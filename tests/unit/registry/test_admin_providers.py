@@ -45,13 +45,13 @@ async def test_the_type_is_asked_before_the_form(browser: Browser) -> None:
     assert "provider_type=remote%3A%3Aopenai" in page.text
 
 
-@pytest.mark.parametrize("kind", [kind.provider_type for kind in built_types()])
-async def test_every_type_is_added_by_its_form(browser: Browser, kind: str) -> None:
+@pytest.mark.parametrize(("api", "kind"), [(kind.api, kind.provider_type) for kind in built_types()])
+async def test_every_type_is_added_by_its_form(browser: Browser, api: Api, kind: str) -> None:
     """With the values that its class gives as a sample, written as a person would."""
-    spec = specs(Api.inference)[kind]
+    spec = specs(api)[kind]
     sample = {name: value for name, value in load(spec).config_class.sample_run_config().items() if value is not True}
     fields = {f"config_{name}": str(value) for name, value in sample.items()}
-    path = f"/admin/registry/provider/add/?api=inference&provider_type={kind}"
+    path = f"/admin/registry/provider/add/?api={api}&provider_type={kind}"
     page = await browser.submit(path, identifier="one", enabled=None, **fields)
     assert "was added successfully" in page.text
     row = await stored("one")
