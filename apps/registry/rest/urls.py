@@ -53,16 +53,12 @@ class Missing(Shown):
     post = put = patch = delete = get
 
 
-def rows(viewset: Any, address: str, name: str) -> list[Any]:
+def rows(viewset: Any, address: str, name: str, **methods: str) -> list[Any]:
     """A list, also where a slash ends its address; the description of the API has one of them."""
-    methods = {"get": "list", "post": "create"}
+    methods |= {"get": "list"}
     view = viewset.as_view(methods, detail=False, name=name)
     slashed = viewset.as_view(methods, detail=False, name=name, schema=None)
     return [path(f"manage/{address}", view), path(f"manage/{address}/", slashed)]
-
-
-def shown(viewset: Any, name: str) -> Any:
-    return viewset.as_view({"get": "list"}, detail=False, name=name)
 
 
 def row(viewset: Any, name: str, **methods: str) -> Any:
@@ -76,18 +72,18 @@ KEY = "manage/keys/<str:prefix>"
 urlpatterns = [
     path("manage/", Root.as_view()),
     path("manage/openapi.json", SpectacularAPIView.as_view(renderer_classes=[DescriptionJSON])),
-    *rows(ProviderViewSet, "providers", "Providers"),
+    *rows(ProviderViewSet, "providers", "Providers", post="create"),
     path(PROVIDER, row(ProviderViewSet, "Provider", **CHANGED)),
     path(f"{PROVIDER}/test", row(ProviderViewSet, "Test a provider", post="test")),
     path(f"{PROVIDER}/discover", row(ProviderViewSet, "Discover a provider's models", post="discover")),
     path(f"{PROVIDER}/enable", row(ProviderViewSet, "Enable a provider", post="enable")),
     path(f"{PROVIDER}/disable", row(ProviderViewSet, "Disable a provider", post="disable")),
-    *rows(ModelViewSet, "models", "Models"),
+    *rows(ModelViewSet, "models", "Models", post="create"),
     path("manage/models/<path:model_id>", row(ModelViewSet, "Model", **CHANGED)),
-    *rows(KeyViewSet, "keys", "API keys"),
+    *rows(KeyViewSet, "keys", "API keys", post="create"),
     path(KEY, row(KeyViewSet, "API key", get="retrieve")),
     path(f"{KEY}/revoke", row(KeyViewSet, "Revoke an API key", post="revoke")),
-    path("manage/usage", shown(UsageViewSet, "Usage")),
-    path("manage/usage/summary", shown(SummaryViewSet, "Summary of usage")),
+    *rows(UsageViewSet, "usage", "Usage"),
+    *rows(SummaryViewSet, "usage/summary", "Summary of usage"),
     path("manage/<path:rest>", Missing.as_view()),
 ]

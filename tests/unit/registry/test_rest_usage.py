@@ -150,6 +150,11 @@ async def test_a_superuser_sees_all_tenants(client: httpx.AsyncClient) -> None:
     assert [(row["of"], row["calls"]) for row in page["results"]] == [("default", 1), ("north", 1)]
 
 
+async def test_a_slash_at_the_end_is_no_matter(client: httpx.AsyncClient) -> None:
+    for path in (URL, SUMMARY):
+        assert await got(client, f"{path}/") == await got(client, path)
+
+
 async def test_it_is_only_to_look_at(client: httpx.AsyncClient) -> None:
     for path in (URL, SUMMARY):
         for method in ("POST", "PUT", "PATCH", "DELETE"):
