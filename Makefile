@@ -58,8 +58,9 @@ $(BENCHMARKS): bench-%: .venv/stamps/dev .venv/stamps/package models
 	$(BIN)/python -m benchmarks.$*
 
 .PHONY: chaos
-chaos: .venv/stamps/dev .venv/stamps/package ## Cut and mutate 11,000 streams of an upstream: none may look whole, or hang
-	$(BIN)/python -m tests.chaos.test_faults
+chaos: .venv/stamps/dev .venv/stamps/package ## Cut and mutate 11,000 streams of an upstream in each lane: none may look whole, or hang
+	$(BIN)/python -m tests.chaos.test_faults --lane fast
+	$(BIN)/python -m tests.chaos.test_faults --lane django
 
 .PHONY: docs
 docs: .venv/stamps/dev .venv/stamps/package ## Write what is made of the code: docs/providers.md

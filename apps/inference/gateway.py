@@ -96,14 +96,17 @@ class Gateway:
         outcome = passage.outcome
         try:
             outcome.streamed = passage.request.__class__ is not Embedded and bool(passage.request.stream)
-            await (self._stream if outcome.streamed else self._whole)(passage, send)
+            try:
+                await (self._stream if outcome.streamed else self._whole)(passage, send)
+            except StackError as error:
+                if not await passage.hands_over(error):
+                    raise
+                outcome.lane = "django"
+                return False
         except asyncio.CancelledError as error:  # the client has gone, or the server stops: that is all, as elsewhere
             passage.client.left()
             outcome.status, outcome.error = ended_by(error)
         except StackError as error:
-            if passage.hands_over(error):
-                outcome.lane = "django"
-                return False
             await self._failed(passage, error, send)
         except Exception:  # whatever it was, the client is told
             logger.exception("A request failed in the fast lane")

@@ -1,18 +1,21 @@
-"""Answers that are cut and mutated: none of them looks whole to our client, and none of them hangs.
+"""Answers that are cut and mutated: none of them looks whole to our client or its record, and none of them hangs.
 
-    python -m tests.chaos.test_faults [--cuts 1000] [--mutations 10000]
+    python -m tests.chaos.test_faults [--cuts 1000] [--mutations 10000] [--lane fast]
 
-A tenth of that runs as a test.
+A tenth of that runs as a test of the fast lane, and less of Django's, which the answers of the other one come by too
+where they fail before their first byte.
 """
 
 import argparse
 import asyncio
 import json
 import platform
+import sqlite3
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -41,16 +44,34 @@ class Findings:
     false_completions: list[tuple[int, bool]] = field(default_factory=list)
     hangs: list[tuple[int, bool]] = field(default_factory=list)
     defects: list[tuple[int, bool]] = field(default_factory=list)  # of ours: a 500, an open breaker
+    lanes: Counter[str] = field(default_factory=Counter)
+    said: dict[str, tuple[int, bool, bool]] = field(
+        default_factory=dict
+    )  # by requests: the trial, whether it was whole
+    misrecorded: list[tuple[int, bool]] = field(default_factory=list)
 
     @property
     def trials(self) -> int:
         return sum(self.ends.values())
 
     def told(self) -> str:
-        ends = ", ".join(f"{end} {times}" for end, times in sorted(self.ends.items()))
+        ends, lanes = (", ".join(f"{name} {n}" for name, n in sorted(c.items())) for c in (self.ends, self.lanes))
         return (
-            f"{self.trials} trials ({ends}): {len(self.false_completions)} false completions, {len(self.hangs)} hangs"
+            f"{self.trials} trials ({ends}; by lane: {lanes}): {len(self.false_completions)} false completions, "
+            f"{len(self.hangs)} hangs, {len(self.misrecorded)} records amiss"
         )
+
+    def compare(self, records: Iterator[tuple[str, bool]]) -> None:
+        """Each answer has one record, which says what the client was told: whether it was whole.
+
+        So is one that is no stream where it has come at all, whatever its reason to end was.
+        """
+        found: dict[str, list[bool]] = {}
+        for request, whole in records:
+            found.setdefault(request, []).append(bool(whole))
+        for request, (seed, streamed, whole) in self.said.items():
+            if found.get(request) != [whole]:
+                self.misrecorded.append((seed, streamed))
 
 
 class Trials:
@@ -84,12 +105,20 @@ class Trials:
         body |= {} if seed % 4 == 1 else {"store": False}
         async with self.http.post(URL, json=body) as answer:
             text = (await answer.read()).decode()
+        ended, how = judged(answer.status, text, streamed)
+        self.findings.lanes[answer.headers["X-LlamaStack-Lane"]] += 1
+        whole = ended if streamed else answer.status == 200
+        self.findings.said[answer.headers["X-Request-Id"]] = (seed, streamed, whole)
         if answer.status == 500 or "breaker_open" in text:
             self.findings.defects.append((seed, streamed))
-        if answer.status != 200:
-            return False, str(answer.status)
-        ended = says_whole(text) if streamed else json.loads(text)["choices"][0]["finish_reason"] is not None
-        return ended, "whole" if ended else "error event"
+        return ended, how
+
+
+def judged(status: int, text: str, streamed: bool) -> tuple[bool, str]:
+    if status != 200:
+        return False, str(status)
+    ended = says_whole(text) if streamed else json.loads(text)["choices"][0]["finish_reason"] is not None
+    return ended, "whole" if ended else "error event"
 
 
 def says_whole(events: str) -> bool:
@@ -103,14 +132,16 @@ def says_whole(events: str) -> bool:
     return whole
 
 
-async def tried(cuts: int, mutations: int, folder: Path) -> Findings:
+async def tried(cuts: int, mutations: int, folder: Path, lane: str) -> Findings:
     """So many of each, and a tenth as many of answers that are no streams."""
     streams = [(seed, True) for seed in [*range(1, cuts + 1), *range(1_000_000, 1_000_000 + mutations)]]
     whole = [(seed, False) for seed in [*range(1, cuts // 10 + 1), *range(1_000_000, 1_000_000 + mutations // 10)]]
     async with faults.serving() as upstream:
         config = folder / "run.yaml"
         config.write_text(run_of(upstream))
-        running = serving(config, home=folder / "home")
+        database = folder / "faults.db"
+        env = {"LLAMA_STACK_FAST_LANE": str(int(lane == "fast")), "DATABASE_URL": f"sqlite:///{database}"}
+        running = serving(config, home=folder / "home", env=env)
         server = await asyncio.to_thread(running.__enter__)
         try:
             async with aiohttp.ClientSession(server.url) as http:
@@ -121,6 +152,8 @@ async def tried(cuts: int, mutations: int, folder: Path) -> Findings:
             await asyncio.to_thread(running.__exit__, None, None, None)
         if "Traceback" in server.output:
             print(server.output)
+    with closing(sqlite3.connect(database)) as connection:
+        findings.compare(connection.execute("SELECT request_id, whole FROM access_usage"))
     return findings
 
 
@@ -135,12 +168,17 @@ def run_of(upstream: str) -> str:
 
 
 @pytest.mark.slow
-async def test_no_answer_that_is_cut_or_mutated_looks_whole_or_hangs(tmp_path: Path) -> None:
-    findings = await tried(100, 1000, tmp_path)
+@pytest.mark.parametrize(("lane", "cuts", "mutations"), [("fast", 100, 1000), ("django", 20, 200)])
+async def test_no_answer_that_is_cut_or_mutated_looks_whole_or_hangs(
+    lane: str, cuts: int, mutations: int, tmp_path: Path
+) -> None:
+    findings = await tried(cuts, mutations, tmp_path, lane)
     assert findings.false_completions == []
     assert findings.hangs == []
     assert findings.defects == []
-    assert findings.trials == 1210
+    assert findings.misrecorded == []
+    assert findings.trials == (cuts + mutations) * 11 // 10
+    assert findings.lanes[lane] > findings.trials / 2
     assert {"whole", "error event", "502"} <= set(findings.ends)
 
 
@@ -157,16 +195,18 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--cuts", type=int, default=1000)
     parser.add_argument("--mutations", type=int, default=10_000)
+    parser.add_argument("--lane", choices=("fast", "django"), default="fast")
     options = parser.parse_args()
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        findings = asyncio.run(tried(options.cuts, options.mutations, Path(folder)))
+        findings = asyncio.run(tried(options.cuts, options.mutations, Path(folder), options.lane))
     print(f"{options.cuts} cuts and {options.mutations} mutated streams, and a tenth as many answers that are none")
     print(findings.told())
     named = (
         ("false completion", findings.false_completions),
         ("hang", findings.hangs),
         ("defect", findings.defects),
+        ("record amiss", findings.misrecorded),
     )
     print(f"{time.monotonic() - began:.0f} s, python={platform.python_version()}")
     for name, seeds in named:

@@ -14,13 +14,14 @@ LOOK_SECONDS = 0.25
 class Client:
     """The `receive` of a request and its task. What was read already it gives to whoever is handed it next."""
 
-    __slots__ = ("_listening", "_messages", "_receive", "gone", "task")
+    __slots__ = ("_ignored", "_listening", "_messages", "_receive", "gone", "task")
 
     def __init__(self, receive: Callable[[], Awaitable[Any]], task: "asyncio.Task[Any]") -> None:
         self.task = task
         self._receive = receive
         self._messages: list[Any] = []
         self._listening: asyncio.Task[None] | None = None
+        self._ignored = False
         self.gone = False
 
     async def __call__(self) -> Any:
@@ -39,8 +40,8 @@ class Client:
         return parts[0]["body"] if len(parts) == 1 else b"".join([part.get("body", b"") for part in parts])
 
     def listen(self) -> None:
-        """Cancel the request's task as soon as its client goes."""
-        if self._listening is None:
+        """Cancel the request's task as soon as its client goes, unless that is no matter."""
+        if self._listening is None and not self._ignored:
             self._listening = asyncio.create_task(self._until_gone())
 
     async def _until_gone(self) -> None:
@@ -51,6 +52,7 @@ class Client:
 
     def ignore(self) -> None:
         """Whether it goes is no matter any more."""
+        self._ignored = True
         if self._listening is not None:
             self._listening.cancel()
             self._listening = None

@@ -1,5 +1,6 @@
 """One request on its way through the fast lane: what it asks, whom, and how that goes."""
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,6 @@ from apps.inference.providers.remote.translation import Translation
 from apps.inference.schemas import ChatCompletion, Completion, EmbeddingResponse
 from llamastack import call as calls
 from llamastack.call import Call, Outcome
-from llamastack.egress.retries import worthwhile
 from llamastack.errors import StackError
 from llamastack.pool import Running
 from llamastack.snapshot import Place
@@ -112,10 +112,18 @@ class Passage:
         kind = ChatCompletion if isinstance(self.request, Chat) else Completion
         return await provider.read(call, kind, sent, self.stream(), answer)
 
-    def hands_over(self, error: StackError) -> bool:
-        """Whether another try, or another home, may answer after this error: the other lane knows how to ask them."""
+    async def hands_over(self, error: StackError) -> bool:
+        """Whether another try, or another home, may answer after this error: the other lane knows how to ask them.
+
+        A further try of the same home is one of those that its egress allows, and waits as long as any of them.
+        """
         if self.answered or self.sent:
             return False
+        if self.route.only is None or error.code == "breaker_open":
+            return True
         cause = error.__cause__
-        again = isinstance(cause, Exception) and worthwhile(cause)
-        return again or self.route.only is None or error.code == "breaker_open"
+        pause = self.provider.egress.retries.pause(cause, 1) if isinstance(cause, Exception) else None
+        if pause is None:
+            return False
+        await asyncio.sleep(pause)
+        return True

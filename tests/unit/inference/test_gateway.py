@@ -12,6 +12,7 @@ from apps.registry.models import Provider
 from llamastack import settings
 from llamastack.db import db
 from llamastack.stack import LlamaStack
+from tests.unit.inference.test_chat_completions import serve_as
 from tests.upstream import Upstream
 
 HELLO = [{"role": "user", "content": "Hello"}]
@@ -66,11 +67,11 @@ async def test_a_stream_goes_by_the_fast_lane(client: httpx.AsyncClient, sky: Pr
 async def test_what_was_handed_over_leaves_nothing_behind_and_is_recorded_once(
     client: httpx.AsyncClient, running: LlamaStack, sky: Provider, upstream: Upstream
 ) -> None:
-    upstream.models.append("status-429")
+    upstream.models.append("status-503")
     await running.live.discover(sky.pk)
-    answer = await asked(client, model="sky/status-429")
-    assert (answer.status_code, answer.headers[LANE], answer.headers["retry-after"]) == (429, "django", "7")
-    assert await recorded(running) == [("django", 429)]
+    answer = await asked(client, model="sky/status-503")
+    assert (answer.status_code, answer.headers[LANE]) == (502, "django")
+    assert await recorded(running) == [("django", 502)]
     live = running.live.pool.live(sky.pk)
     assert live is not None
     assert live.calls == 0
@@ -114,3 +115,22 @@ async def recorded(running: LlamaStack, *fields: str) -> list[Any]:
     await running.flusher.stop()
     rows = Usage.objects.order_by("pk").values_list(*(fields or ("lane", "status")))
     return await db(lambda: list(rows))
+
+
+async def test_an_upstream_that_asks_for_a_longer_pause_is_asked_once(
+    client: httpx.AsyncClient, running: LlamaStack, sky: Provider, upstream: Upstream
+) -> None:
+    """The other lane could only ask it again: that is up to what its egress allows for further tries."""
+    await serve_as(sky, running, "status-429")
+    answer = await asked(client, model="status-429")
+    assert (answer.status_code, answer.headers[LANE], answer.headers["retry-after"]) == (429, "fast", "7")
+    assert [body["model"] for body in upstream.requests] == ["status-429"]
+
+
+async def test_a_further_try_is_made_by_django(
+    client: httpx.AsyncClient, running: LlamaStack, sky: Provider, upstream: Upstream
+) -> None:
+    await serve_as(sky, running, "status-503")
+    answer = await asked(client, model="status-503")
+    assert (answer.status_code, answer.headers[LANE]) == (502, "django")
+    assert len(upstream.requests) > 1

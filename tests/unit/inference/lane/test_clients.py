@@ -62,3 +62,50 @@ async def test_who_waits_is_cancelled_when_its_client_goes() -> None:
     assert client.gone
     assert await client() == GONE
     assert client.task.cancelling() == 0
+
+
+class Leaving:
+    """A client that goes when `gone` is set."""
+
+    def __init__(self) -> None:
+        self.gone = asyncio.Event()
+        self.asked = asyncio.Event()
+
+    async def __call__(self) -> Any:
+        self.asked.set()
+        await self.gone.wait()
+        return GONE
+
+
+async def test_whoever_has_its_whole_answer_is_not_listened_for_any_more() -> None:
+    """A server says of each client that it has gone once its answer has ended, which may be before its request has."""
+    leaving, other, clients = Leaving(), Leaving(), Clients()
+    leaving.gone.set()
+    task, others = (asyncio.create_task(asyncio.Event().wait()) for _ in range(2))
+    answered, waits = Client(leaving, task), Client(other, others)
+    clients.add(answered)
+    clients.add(waits)
+    answered.ignore()
+    async with asyncio.timeout(5):
+        await other.asked.wait()  # both have been looked at by then
+    waits.ignore()
+    assert not leaving.asked.is_set()
+    assert not task.cancelled()
+    task.cancel()
+    others.cancel()
+
+
+@pytest.mark.parametrize("listened", [False, True])
+async def test_an_ignored_client_may_go(listened: bool) -> None:
+    leaving = Leaving()
+    task = asyncio.create_task(asyncio.Event().wait())
+    client = Client(leaving, task)
+    if listened:
+        client.listen()
+        await leaving.asked.wait()
+    client.ignore()
+    leaving.gone.set()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert not task.cancelling()
+    task.cancel()
