@@ -121,7 +121,7 @@ class FilesService:
 
     async def _sweep(self) -> None:
         for file in await db(lambda: list(File.objects.overdue()[:SWEPT])):
-            await self._remove(file)
+            await _quietly(self._remove(file))  # one whose provider is gone holds up no other
 
     async def _remove(self, file: File) -> None:
         """Where it fails, the row stays, and it is tried again at the next start."""

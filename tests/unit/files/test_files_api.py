@@ -392,7 +392,9 @@ async def test_what_has_expired_and_what_never_ended_goes_at_the_start(
     await age(expired["id"], 1)
     broken = new_id("file-")
     now = timezone.now()
-    await db(File.objects.create, id=broken, owner="o", created_at=now, expires_at=now, provider_id="local")
+    row = {"owner": "o", "created_at": now, "expires_at": now}
+    await db(File.objects.create, id="file-0", provider_id="gone", **row)
+    await db(File.objects.create, id=broken, provider_id="local", **row)
     (folder / f"{broken}.part").write_bytes(b"half")
     files = FilesService(running.live)
     files.start()
