@@ -20,7 +20,7 @@ from apps.registry.api import models
 from apps.registry.api import router as registry
 from llamastack import __version__, bodies
 from llamastack.apis import ALIASES
-from llamastack.call import Call
+from llamastack.call import TRIED, Call
 from llamastack.db import unavailable
 from llamastack.errors import BadRequest, NotFound, StackError, headers, render
 from llamastack.guards import by_name
@@ -41,11 +41,12 @@ class Bearer(AuthBase):
     is_async = True
 
     async def __call__(self, request: HttpRequest) -> Call:
-        headers = cast(ASGIRequest, request).scope["headers"]
+        scope = cast(ASGIRequest, request).scope
+        headers = scope["headers"]
         principal = await current().live.principal(by_name(headers), required=AUTH_REQUIRED)
         data = from_headers(headers)
         of_test(data.get(TEST_ID))
-        return Call(principal, provider_data=data)
+        return Call(principal, provider_data=data, tried=scope.get(TRIED, {}))  # type: ignore[typeddict-item]
 
 
 class LlamaStackAPI(NinjaAPI):

@@ -1,5 +1,6 @@
 """Who asks, and until when: the first argument of every protocol method."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -7,7 +8,10 @@ from llamastack.ids import new_id
 from llamastack.provider_data import ProviderData
 
 if TYPE_CHECKING:
+    from llamastack.errors import StackError
     from llamastack.snapshot import Place
+
+TRIED = "llamastack.tried"  # in a request's scope: see Call
 
 DEFAULT_TENANT = "default"
 SHARED_TENANT = "*"
@@ -51,7 +55,8 @@ class Call:
     """One request on its way through the stack.
 
     `deadline` is a `time.monotonic()` value or None; `provider_data` holds the caller's own vendor keys and never
-    carries identity. `served` is for whoever shapes the answer.
+    carries identity. `served` is for whoever shapes the answer; `tried` are the homes that the fast lane has asked, by
+    their names, and what became of it.
     """
 
     principal: Principal
@@ -59,6 +64,7 @@ class Call:
     provider_data: ProviderData = field(default_factory=ProviderData, repr=False)
     deadline: float | None = None
     served: Served = field(default_factory=Served, compare=False)
+    tried: Mapping[str, "StackError"] = field(default_factory=dict, compare=False, repr=False)
 
 
 @dataclass(slots=True)

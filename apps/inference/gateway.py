@@ -28,7 +28,7 @@ from apps.inference.settling import ended_by
 from apps.registry.live import Live
 from llamastack import metrics, settings
 from llamastack.apis import ALIASES
-from llamastack.call import Call, Outcome
+from llamastack.call import TRIED, Call, Outcome
 from llamastack.egress.forward import Forward
 from llamastack.egress.reading import EVENT_STREAM
 from llamastack.errors import StackError
@@ -63,7 +63,7 @@ class Gateway:
         passage.running.taken()
         self.clients.add(client)
         try:
-            return await self._carried(passage, send)
+            return await self._carried(passage, scope, send)
         finally:
             self.clients.remove(client)
             passage.running.given_back()
@@ -92,7 +92,7 @@ class Gateway:
             await self.flusher.room()
         return passage
 
-    async def _carried(self, passage: Passage, send: Any) -> bool:
+    async def _carried(self, passage: Passage, scope: Any, send: Any) -> bool:
         outcome = passage.outcome
         try:
             outcome.streamed = passage.request.__class__ is not Embedded and bool(passage.request.stream)
@@ -101,7 +101,7 @@ class Gateway:
             except StackError as error:
                 if not await passage.hands_over(error):
                     raise
-                outcome.lane = "django"
+                outcome.lane, scope[TRIED] = "django", {passage.place.name: error}
                 return False
         except asyncio.CancelledError as error:  # the client has gone, or the server stops: that is all, as elsewhere
             passage.client.left()

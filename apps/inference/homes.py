@@ -35,10 +35,13 @@ class Homes:
     async def answer(self, ask: Callable[[Place], Awaitable[T]]) -> T:
         """What the first home answers that does. Where none does, the error of the last one."""
         failed: list[StackError] = []
-        for number, place in enumerate(self.places, 1):
+        places = sorted(self.places, key=lambda place: place.name not in self.call.tried)
+        for number, place in enumerate(places, 1):
             try:
-                if all(self.pool.refuses(other.provider.key) for other in self.places[number:]):
+                if all(self.pool.refuses(other.provider.key) for other in places[number:]):
                     return await ask(place)
+                if place.name in self.call.tried:
+                    raise self.call.tried[place.name]
                 with replaceable():
                     await self._refuse_unstarted(place)
                     return await ask(place)
