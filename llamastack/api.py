@@ -46,7 +46,7 @@ class Bearer(AuthBase):
         principal = await current().live.principal(by_name(headers), required=AUTH_REQUIRED)
         data = from_headers(headers)
         of_test(data.get(TEST_ID))
-        return Call(principal, provider_data=data, tried=scope.get(TRIED, {}))  # type: ignore[typeddict-item]
+        return Call(principal, provider_data=data, tried=scope.get(TRIED, {}))
 
 
 class LlamaStackAPI(NinjaAPI):

@@ -18,8 +18,8 @@ from django.urls import path  # noqa: E402
 
 from apps.console.static import static  # noqa: E402
 from apps.inference.consumers import ChatConsumer  # noqa: E402
-from apps.inference.gateway import OPERATIONS  # noqa: E402
 from apps.inference.lane.clients import Client  # noqa: E402
+from apps.inference.lane.operations import OPERATIONS  # noqa: E402
 from llamastack import collector, guards, metrics, settings, stack, uploads  # noqa: E402
 from llamastack.errors import NotFound, StackError  # noqa: E402
 from llamastack.middleware import is_api  # noqa: E402

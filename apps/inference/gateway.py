@@ -9,8 +9,6 @@ import logging
 import time
 from typing import Any
 
-import msgspec
-
 from apps.access.service import admit, authenticate, settle
 from apps.inference import stored
 from apps.inference.homes import DIMENSION, affinity, check_dimension
@@ -18,9 +16,10 @@ from apps.inference.lane import answers
 from apps.inference.lane.assembled import assembled
 from apps.inference.lane.clients import Client, Clients
 from apps.inference.lane.flow import Flow
-from apps.inference.lane.passage import Operation, Passage
-from apps.inference.lane.replies import ChatReply, TextReply, Vectors, conforming, renamed
-from apps.inference.lane.requests import Chat, Embedded, Prompt, Refused, Request, decoded, encode
+from apps.inference.lane.operations import OPERATIONS, Operation
+from apps.inference.lane.passage import Passage
+from apps.inference.lane.replies import conforming, renamed
+from apps.inference.lane.requests import Chat, Embedded, Refused, Request, decoded, encode
 from apps.inference.lane.tally import tally
 from apps.inference.providers.remote.openai_compatible import OpenAICompatible
 from apps.inference.schemas import completion_id
@@ -38,12 +37,6 @@ from llamastack.sse import DONE, dump, encode_error
 
 DATA_HEADERS = {name.decode() for name in HEADERS}
 NOTHING = ProviderData()
-CHAT = Operation("chat", "chat/completions", "llm", msgspec.json.Decoder(Chat), msgspec.json.Decoder(ChatReply))
-TEXT = Operation("completion", "completions", "llm", msgspec.json.Decoder(Prompt), msgspec.json.Decoder(TextReply))
-VECTORS = Operation(
-    "embedding", "embeddings", "embedding", msgspec.json.Decoder(Embedded), msgspec.json.Decoder(Vectors)
-)
-OPERATIONS = {f"{prefix}/{one.path}": one for prefix in ("/v1", ALIASES) for one in (CHAT, TEXT, VECTORS)}
 logger = logging.getLogger(__name__)
 
 

@@ -10,28 +10,17 @@ from msgspec import UNSET
 from apps.access.service import Route
 from apps.inference.dialect import ChatStream, Stream, TextStream
 from apps.inference.lane.clients import Client
+from apps.inference.lane.operations import Operation
 from apps.inference.lane.requests import Chat, Embedded, Generation, StreamOptions, encode
 from apps.inference.providers.remote.openai_compatible import OpenAICompatible
 from apps.inference.providers.remote.translation import Translation
 from apps.inference.schemas import ChatCompletion, Completion, EmbeddingResponse
-from llamastack import call as calls
 from llamastack.call import Call, Outcome
 from llamastack.errors import StackError
 from llamastack.pool import Running
 from llamastack.snapshot import Place
 
 WITH_USAGE = StreamOptions(include_usage=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """What is asked for at a path below an upstream's address: its requests, its replies, and who answers it."""
-
-    name: calls.Operation
-    path: str
-    model_type: str
-    request: "msgspec.json.Decoder[Any]"
-    reply: "msgspec.json.Decoder[Any]"
 
 
 @dataclass(slots=True)
