@@ -35,8 +35,8 @@ from llamastack.flusher import Flusher
 from llamastack.provider_data import HEADERS, ProviderData, from_headers
 from llamastack.sse import DONE, dump, encode_error
 
-DATA_HEADERS = {name.decode() for name in HEADERS}
-NOTHING = ProviderData()
+DATA_HEADERS, NOTHING = {name.decode() for name in HEADERS}, ProviderData()
+UNEXPECTED = "The server failed to answer this request; its log says more."
 logger = logging.getLogger(__name__)
 
 
@@ -73,10 +73,8 @@ class Gateway:
         running = self.live.pool.live(place.provider.key)
         if running is None or not isinstance(running.provider, OpenAICompatible):
             raise Refused
-        outcome = Outcome(operation.name, route.model.identifier, place, lane="fast")
-        passage = Passage(
-            operation, client, call, request, route, place, running, running.provider, outcome, time.perf_counter()
-        )
+        outcome, began = Outcome(operation.name, route.model.identifier, place, lane="fast"), time.perf_counter()
+        passage = Passage(operation, client, call, request, route, place, running, running.provider, outcome, began)
         if not passage.passes():
             raise Refused
         if isinstance(request, Chat) and request.store is not False:
@@ -103,8 +101,7 @@ class Gateway:
             await self._failed(passage, error, send)
         except Exception:  # whatever it was, the client is told
             logger.exception("A request failed in the fast lane")
-            told = "The server failed to answer this request; its log says more."
-            await self._failed(passage, StackError(told, code="internal_error"), send)
+            await self._failed(passage, StackError(UNEXPECTED, code="internal_error"), send)
         finally:
             if outcome.lane == "fast":
                 self._settle(passage)
