@@ -5,7 +5,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
@@ -25,12 +25,16 @@ DISCOVERY_SECONDS = ASKED_SECONDS = 10
 
 @dataclass
 class Live:
-    """`kind` is the server's name; the upstream is its provider `openai`, and lives in a thread of its own."""
+    """`kind` is the server's name; the upstream is its provider `openai`, and lives in a thread of its own.
+
+    `headers` are an admin's, where keys are asked for.
+    """
 
     kind: str
     server: Server
     upstream: Upstream
     portal: BlockingPortal
+    headers: dict[str, str] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
@@ -89,23 +93,25 @@ def live(kind: str, home: Path, config: str = "remote-only", workers: int = 1, *
         with portal.wrap_async_context_manager(dialect.serving(Upstream(models=MODELS))) as upstream:
             env = {"OPENAI_API_KEY": "sk-upstream", "OPENAI_BASE_URL": upstream.url}
             with serving(config, "--server", kind, "--workers", str(workers), home=home, env=env | variables) as server:
-                _discovered(server)
-                _registered(server)
-                yield Live(kind, server, upstream, portal)
+                asks = variables.get("LLAMA_STACK_AUTH") == "required"
+                headers = {"Authorization": f"Bearer {server.first_key}"} if asks else {}
+                _discovered(server, headers)
+                _registered(server, headers)
+                yield Live(kind, server, upstream, portal, headers)
 
 
-def _discovered(server: Server) -> None:
+def _discovered(server: Server, headers: dict[str, str]) -> None:
     """The server is ready before it has asked its providers for their models."""
     began = time.monotonic()
-    while "openai/endless" not in httpx.get(f"{server.url}/v1/models").text:
+    while "openai/endless" not in httpx.get(f"{server.url}/v1/models", headers=headers).text:
         assert time.monotonic() - began < DISCOVERY_SECONDS, server.output
         time.sleep(0.02)
 
 
-def _registered(server: Server) -> None:
+def _registered(server: Server, headers: dict[str, str]) -> None:
     """Models of the upstream that embed and rerank, which its list does not tell from the others."""
     for body in (
         {"model_id": EMBEDDING, "model_type": "embedding", "metadata": {"embedding_dimension": 2}},
         {"model_id": RERANK, "model_type": "rerank"},
     ):
-        assert httpx.post(f"{server.url}/v1/models", json=body).status_code == 200
+        assert httpx.post(f"{server.url}/v1/models", json=body, headers=headers).status_code == 200

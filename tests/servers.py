@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -13,7 +14,10 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
+
 from llamastack.home import models_dir
+from llamastack.services import Services
 
 ROOT = Path(__file__).resolve().parents[1]
 READY_SECONDS = 60.0
@@ -38,6 +42,22 @@ class Server:
         """What it has printed so far, stdout and stderr together; all of it once it has ended."""
         return self.log.read_text(errors="replace") if self.log.exists() else self.kept
 
+    @property
+    def first_key(self) -> str:
+        """The admin's API key that it has made at its first start, where keys are asked for."""
+        return self.told(r"First API key: (\S+)")
+
+    @property
+    def first_password(self) -> str:
+        """The first superuser's."""
+        return self.told(r"password (\S+)")
+
+    def told(self, pattern: str) -> str:
+        """What it has printed in the place of the pattern's group."""
+        found = re.search(pattern, self.output)
+        assert found, self.output
+        return found[1]
+
     def send(self, number: int = signal.SIGTERM) -> None:
         self.process.send_signal(number)
 
@@ -57,6 +77,14 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def new_database(services: Services, name: str) -> str:
+    """The URL of an empty database of that name, beside the one of the tests; a former one is dropped."""
+    with psycopg.connect(services.database_url, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        connection.execute(f"CREATE DATABASE {name}")
+    return services.database_url.rpartition("/")[0] + f"/{name}"
 
 
 def environment(home: Path, **variables: str) -> dict[str, str]:

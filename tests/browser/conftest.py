@@ -1,7 +1,6 @@
 """A real browser on the real server. One server, one upstream and one browser a module, in the module's own loop."""
 
 import asyncio
-import re
 import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
@@ -62,21 +61,6 @@ async def page(chromium: Browser) -> AsyncIterator[Page]:
 
 def _here(url: str) -> bool:
     return urlsplit(url).hostname in ("127.0.0.1", None)
-
-
-def first_password(server: Server) -> str:
-    """The first admin's password, which the server told once."""
-    return told(server, r"password (\S+)")
-
-
-def first_key(server: Server) -> str:
-    return told(server, r"First API key: (\S+)")
-
-
-def told(server: Server, pattern: str) -> str:
-    found = re.search(pattern, server.output)
-    assert found, server.output
-    return found[1]
 
 
 async def eventually(condition: Callable[[], bool], seconds: float = 2) -> None:

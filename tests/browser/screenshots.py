@@ -10,7 +10,7 @@ from playwright.async_api import Browser, Page, async_playwright, expect
 
 from tests import upstream as dialect
 from tests.browser.actions import add_provider, choose, log_in
-from tests.browser.conftest import FLAGS, first_password
+from tests.browser.conftest import FLAGS
 from tests.servers import Server, serving
 from tests.upstream import Upstream
 
@@ -64,7 +64,7 @@ async def all_checked(page: Page, address: str) -> None:
 
 async def admin(browser: Browser, server: Server, upstream: Upstream) -> None:
     page = await tab(browser, "light")
-    await log_in(page, server, first_password(server))
+    await log_in(page, server, server.first_password)
     await add_provider(page, server, "gpu-cluster", upstream.url)
     await all_checked(page, f"{server.url}/admin/registry/provider/")
     await shoot(page, "admin-providers")

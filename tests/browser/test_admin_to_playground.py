@@ -10,7 +10,6 @@ import pytest
 from playwright.async_api import Page, expect
 
 from tests.browser.actions import add_provider, choose, log_in, make_default, say
-from tests.browser.conftest import first_key, first_password
 from tests.servers import Server, serving
 from tests.upstream import Upstream
 
@@ -49,7 +48,7 @@ async def test_a_provider_added_in_the_admin_answers_at_once_and_after_a_restart
     page: Page, upstream: Upstream, stack: ExitStack, tmp_path: Path
 ) -> None:
     server = await served(stack, tmp_path)
-    await log_in(page, server, first_password(server))
+    await log_in(page, server, server.first_password)
     playground = await page.context.new_page()
     await playground.goto(server.url)
     await expect(playground.get_by_role("status")).to_contain_text("No model")
@@ -84,14 +83,14 @@ async def test_where_a_key_is_required_the_playground_asks_for_it_and_keeps_it_i
     await key.fill("lls-wrong")
     await key.press("Tab")
     await expect(page.get_by_role("status")).to_contain_text("Enter a valid API key")
-    await key.fill(first_key(server))
+    await key.fill(server.first_key)
     await key.press("Tab")
     await expect(page.get_by_role("status")).to_be_hidden()
     await chat_in_playground(page, "openai/sky-1")
     await page.reload()
     await chat_in_playground(page, "openai/sky-2")
     assert await page.evaluate("[localStorage.length, document.cookie]") == [0, ""]
-    assert first_key(server) not in page.url
+    assert server.first_key not in page.url
     other_tab = await page.context.new_page()
     await other_tab.goto(server.url)
     await expect(other_tab.get_by_role("status")).to_contain_text("needs an API key")

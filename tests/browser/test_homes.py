@@ -1,13 +1,10 @@
 """A person gives a model a second home in the admin, and is told at the table what cannot be."""
 
-import asyncio
-
 import httpx
 import pytest
 from playwright.async_api import Page, expect
 
 from tests.browser.actions import log_in
-from tests.browser.conftest import first_password
 from tests.servers import Server
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
@@ -31,7 +28,7 @@ async def answered_by(server: Server, model: str) -> str:
 
 
 async def test_a_second_home_answers_where_the_first_one_fails(page: Page, server: Server) -> None:
-    await log_in(page, server, await asyncio.to_thread(first_password, server))
+    await log_in(page, server, server.first_password)
     await model_page(page, server, "openai/status-500")
     await expect(page.get_by_label("Name of home 1")).to_have_value("status-500")
     await page.get_by_label("Place of home 2").select_option("provider:openai")
@@ -48,7 +45,7 @@ async def test_a_second_home_answers_where_the_first_one_fails(page: Page, serve
 
 
 async def test_a_circle_and_an_empty_list_are_refused_at_the_table(page: Page, server: Server) -> None:
-    await log_in(page, server, await asyncio.to_thread(first_password, server))
+    await log_in(page, server, server.first_password)
     await model_page(page, server, "openai/sky-2")
     table = page.locator(".field-homes")
     await page.get_by_label("Place of home 2").select_option("model:")

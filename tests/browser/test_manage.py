@@ -1,20 +1,18 @@
 """The pages of /manage/, by hand. The `page` fixture sees to it that they ask no other machine for anything."""
 
-import asyncio
 import json
 
 import pytest
 from playwright.async_api import Page, expect
 
 from tests.browser.actions import log_in
-from tests.browser.conftest import first_password
 from tests.servers import Server
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
 
 async def test_a_provider_is_tested_and_changed_in_a_session(page: Page, server: Server) -> None:
-    await log_in(page, server, await asyncio.to_thread(first_password, server))
+    await log_in(page, server, server.first_password)
     await page.goto(f"{server.url}/manage/providers/inference/openai")
     await expect(page.get_by_text('"Environment: OPENAI_API_KEY"')).to_be_visible()
     await expect(page.locator("body")).not_to_contain_text("sk-upstream")

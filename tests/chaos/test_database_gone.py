@@ -16,12 +16,11 @@ import pytest
 
 from llamastack.services import Services
 from tests import upstream as dialect
-from tests.servers import Server, serving
+from tests.servers import Server, new_database, serving
 from tests.upstream import close
 
 GONE_SECONDS = 9  # long enough that pauses which double would be long by then
 BACK_SECONDS = 5
-DATABASE = "database_gone"
 CHAT = {"model": "sky/sky-1", "messages": [{"role": "user", "content": "Hello"}]}
 MODEL = {"model_id": "later", "provider_id": "sky"}
 NEED_A_DATABASE: list[tuple[str, str, Any]] = [
@@ -84,10 +83,7 @@ class Link:
 @pytest.fixture
 async def link(services: Services) -> AsyncIterator[Link]:
     """The way to a database of its own beside that of the tests."""
-    with psycopg.connect(services.database_url, autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)")
-        connection.execute(f"CREATE DATABASE {DATABASE}")
-    link = Link(services.database_url.rpartition("/")[0] + f"/{DATABASE}")
+    link = Link(new_database(services, "database_gone"))
     await link.open()
     yield link
     await link.cut()
@@ -105,11 +101,9 @@ async def server(link: Link, tmp_path: Path) -> AsyncIterator[Server]:
 
 async def log_in(http: httpx.AsyncClient, server: Server) -> None:
     page = await http.get("/admin/login/")
-    password = re.search(r"password (\S+)", server.output)
     token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page.text)
-    assert password
     assert token
-    form = {"username": "admin", "password": html.unescape(password[1]), "csrfmiddlewaretoken": token[1]}
+    form = {"username": "admin", "password": html.unescape(server.first_password), "csrfmiddlewaretoken": token[1]}
     assert (await http.post("/admin/login/?next=/admin/", data=form)).status_code == 302
 
 

@@ -24,12 +24,11 @@ import pytest
 from llamastack.services import Services, start
 from tests import upstream as dialect
 from tests.chaos.test_database_gone import RUN
-from tests.servers import Server, serving
+from tests.servers import Server, new_database, serving
 
 CLIENTS = 16
 ANSWERS = 200  # how many have been received when the kill comes
 LOST_SECONDS = 1.0  # how long before a kill a call may have ended whose record is lost
-DATABASE = "killed"
 URL = "/v1/chat/completions"
 
 
@@ -156,19 +155,9 @@ def recorded(url: str) -> list[str]:
         return [name for (name,) in other.execute(query)]
 
 
-def new_database(kind: str, services: Services, folder: Path) -> str:
-    """A database of its own beside that of the tests."""
-    if kind == "sqlite":
-        return f"sqlite:///{folder / 'killed.db'}"
-    with psycopg.connect(services.database_url, autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)")
-        connection.execute(f"CREATE DATABASE {DATABASE}")
-    return services.database_url.rpartition("/")[0] + f"/{DATABASE}"
-
-
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest, services: Services, tmp_path: Path) -> str:
-    return new_database(request.param, services, tmp_path)
+    return f"sqlite:///{tmp_path / 'killed.db'}" if request.param == "sqlite" else new_database(services, "killed")
 
 
 @pytest.mark.slow

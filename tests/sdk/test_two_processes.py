@@ -8,25 +8,19 @@ from collections.abc import AsyncIterator
 from contextlib import ExitStack
 
 import httpx
-import psycopg
 import pytest
 
 from llamastack.services import Services
 from tests import upstream as dialect
-from tests.servers import Server, serving
+from tests.servers import Server, new_database, serving
 from tests.upstream import Upstream
 
 WITHIN = 1.0
-DATABASE = "two_processes"
 
 
 @pytest.fixture
 def database(services: Services) -> str:
-    """A database of its own beside that of the tests."""
-    with psycopg.connect(services.database_url, autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)")
-        connection.execute(f"CREATE DATABASE {DATABASE}")
-    return services.database_url.rpartition("/")[0] + f"/{DATABASE}"
+    return new_database(services, "two_processes")
 
 
 @pytest.fixture
@@ -61,9 +55,7 @@ class Admin:
         return response
 
     async def log_in(self) -> None:
-        told = re.search(r"password (\S+)", self.server.output)
-        assert told, self.server.output
-        await self.submit("/admin/login/?next=/admin/", username="admin", password=told[1])
+        await self.submit("/admin/login/?next=/admin/", username="admin", password=self.server.first_password)
 
     async def add_provider(self, identifier: str, base_url: str) -> None:
         page = await self.submit(

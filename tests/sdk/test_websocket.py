@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
@@ -47,16 +46,10 @@ async def server(
 
 async def discovered(server: Server) -> None:
     """Until the upstream's models are listed: the server is ready before it has asked for them."""
-    headers = {"Authorization": f"Bearer {first_key(server)}"}
+    headers = {"Authorization": f"Bearer {server.first_key}"}
     async with asyncio.timeout(10), httpx.AsyncClient(base_url=server.url, headers=headers) as client:
         while "openai/endless" not in (await client.get("/v1/models")).text:
             await asyncio.sleep(0.05)
-
-
-def first_key(server: Server) -> str:
-    found = re.search(r"First API key: (\S+)", server.output)
-    assert found, server.output
-    return found[1]
 
 
 def socket(server: Server, **headers: str) -> connect:
@@ -64,7 +57,7 @@ def socket(server: Server, **headers: str) -> connect:
 
 
 def with_key(server: Server) -> connect:
-    return socket(server, Authorization=f"Bearer {first_key(server)}")
+    return socket(server, Authorization=f"Bearer {server.first_key}")
 
 
 async def received(chat: ClientConnection) -> Any:

@@ -8,7 +8,6 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -18,7 +17,17 @@ import psycopg
 import pytest
 
 from llamastack.services import Services
-from tests.servers import ROOT, environment, free_port, listening, processes, serving, starting, wait_until_ready
+from tests.servers import (
+    ROOT,
+    environment,
+    free_port,
+    listening,
+    new_database,
+    processes,
+    serving,
+    starting,
+    wait_until_ready,
+)
 
 pytestmark = pytest.mark.slow
 DATABASE = "distributions/remote-only/llamastack.db"
@@ -162,21 +171,12 @@ def test_all_addresses_need_keys_and_advise_on_names(home: Path) -> None:
     with serving("remote-only", "--host", "0.0.0.0", home=home, env={"LLAMA_STACK_AUTH": "required"}) as server:
         assert "set LLAMA_STACK_ALLOWED_HOSTS" in server.output
         assert httpx.get(f"{server.url}/v1/models").status_code == 401
-        key = server.output.partition("First API key: ")[2].split()[0]
-        answer = httpx.get(f"{server.url}/v1/models", headers={"Authorization": f"Bearer {key}"})
+        answer = httpx.get(f"{server.url}/v1/models", headers={"Authorization": f"Bearer {server.first_key}"})
         assert answer.status_code == 200
 
 
-@pytest.fixture
-def database_url(services: Services) -> Iterator[str]:
-    """A new, empty database on the run's PostgreSQL."""
-    with psycopg.connect(services.database_url, autocommit=True) as connection:
-        connection.execute("CREATE DATABASE two_starts")
-        yield services.database_url.rpartition("/")[0] + "/two_starts"
-        connection.execute("DROP DATABASE two_starts WITH (FORCE)")
-
-
-def test_two_processes_that_start_at_once_on_one_postgresql_database_take_turns(home: Path, database_url: str) -> None:
+def test_two_processes_that_start_at_once_on_one_postgresql_database_take_turns(home: Path, services: Services) -> None:
+    database_url = new_database(services, "two_starts")
     with ExitStack() as stack:
         servers = []
         for _ in range(2):

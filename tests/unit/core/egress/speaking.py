@@ -1,6 +1,7 @@
 """An upstream that says what a test has it say, byte for byte."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 
@@ -18,6 +19,7 @@ TRANSPORTS: dict[str, Callable[[Timeouts, Network | None], Transport]] = {
     "lean": LeanTransport,
     "aiohttp": LiveTransport,
 }
+LINE_BYTES = 1024 * 1024  # the longest head that is read
 chosen = "lean"  # by the fixture `each_transport`
 
 
@@ -28,6 +30,31 @@ def asking(
     egress = Egress(url, "Provider 'x'", headers, timeouts, network)
     egress.transport = TRANSPORTS[chosen](egress.timeouts, network)
     return egress
+
+
+@asynccontextmanager
+async def listening(handler: Handler, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
+    """The address of a server that has `handler` serve each connection, until it ends or the test does."""
+    served: set[asyncio.Task[None] | None] = set()
+
+    async def tracked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        served.add(asyncio.current_task())
+        try:
+            with suppress(ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
+                await handler(reader, writer)
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(tracked, "127.0.0.1", 0, ssl=tls, limit=LINE_BYTES)
+    host, port = server.sockets[0].getsockname()
+    try:
+        yield f"{'https' if tls else 'http'}://{host}:{port}"
+    finally:
+        await close(server)
+        tasks = [task for task in served if task]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @asynccontextmanager

@@ -18,7 +18,6 @@ from llamastack.egress.routes import Network, Route
 from llamastack.egress.transport import READ_AHEAD_BYTES, LiveTransport, Outgoing, Timeouts, Transport, written
 from tests.unit.core.egress import speaking
 from tests.unit.core.egress.speaking import answer
-from tests.upstream import close
 
 over_both = pytest.mark.usefixtures("each_transport")  # the others are of our own alone
 
@@ -48,31 +47,20 @@ class Server:
 
 @asynccontextmanager
 async def serving(speak: Speak) -> AsyncIterator[Server]:
-    served: set[asyncio.Task[None] | None] = set()
     server = Server()
 
-    async def tracked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        served.add(asyncio.current_task())
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         server.by_connection[reader] = []
         try:
-            with suppress(ConnectionError, asyncio.IncompleteReadError):
-                await speak(server, reader, writer)
+            await speak(server, reader, writer)
         finally:
             writer.close()
             with suppress(ConnectionError):
                 await writer.wait_closed()
             server.gone.set()
 
-    listener = await asyncio.start_server(tracked, "127.0.0.1", 0, limit=MIB)
-    server.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
-    try:
+    async with speaking.listening(handler) as server.url:
         yield server
-    finally:
-        await close(listener)
-        for task in served:
-            if task:
-                task.cancel()
-        await asyncio.gather(*(task for task in served if task), return_exceptions=True)
 
 
 @asynccontextmanager

@@ -31,8 +31,8 @@ from llamastack.egress.routes import covers
 from llamastack.egress.transport import Outgoing
 from llamastack.errors import StackError, UpstreamError, UpstreamTimeout
 from llamastack.providers import ProviderUnavailable, load, specs
+from tests.unit.core.egress import speaking
 from tests.unit.core.egress.speaking import asking
-from tests.upstream import close
 
 pytestmark = pytest.mark.usefixtures("each_transport")
 
@@ -115,28 +115,13 @@ class Server:
 async def listening(
     handle: Callable[[Server, Streams], Any], tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[Server]:
-    served: set[asyncio.Task[None] | None] = set()
     server = Server()
 
-    async def tracked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        served.add(asyncio.current_task())
-        try:
-            with suppress(ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
-                await handle(server, (reader, writer))
-        finally:
-            writer.close()
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await handle(server, (reader, writer))
 
-    listener = await asyncio.start_server(tracked, "127.0.0.1", 0, ssl=tls)
-    host, port = listener.sockets[0].getsockname()
-    server.url = f"{'https' if tls else 'http'}://{host}:{port}"
-    try:
+    async with speaking.listening(handler, tls) as server.url:
         yield server
-    finally:
-        await close(listener)
-        for task in served:
-            if task:
-                task.cancel()
-        await asyncio.gather(*(task for task in served if task), return_exceptions=True)
 
 
 @contextmanager
