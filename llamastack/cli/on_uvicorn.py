@@ -17,6 +17,8 @@ from llamastack.cli.signals import LEAVES, Leave, Signals, end
 APPLICATION = "llamastack.asgi:application"
 # A read of the event loop is 256 KiB at most, and may hold the end of one request before the head of the next.
 MAX_HEAD_BYTES = 512 * 1024
+# Of an answer: with what egress reads ahead of a stream, 64 KiB are held for a client that takes nothing.
+UNREAD_BYTES = 2**15
 # Longer than clients and balancers keep a connection that is idle (5 to 60 s): then it is they who close it, and no
 # request meets a connection that has just been closed here.
 KEEP_ALIVE_SECONDS = 75
@@ -95,13 +97,14 @@ class Http(HttpToolsProtocol):
 
     head_seconds = 30  # for a whole head
     body_seconds = 60  # between two pieces of a body
-    reader_seconds = 60  # for a reader that takes nothing while more than 64 KiB wait for it
+    reader_seconds = 60  # for a reader that takes nothing while more than UNREAD_BYTES wait for it
     head: int | None = None  # the bytes received of a head that has not ended
     owed: asyncio.TimerHandle | None = None
     stalled: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         super().connection_made(transport)
+        transport.set_write_buffer_limits(high=UNREAD_BYTES)
         self.expect(self.head_seconds)
         if self.server_state.leave:
             self.shutdown()

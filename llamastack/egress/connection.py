@@ -19,17 +19,19 @@ class Connected(ResponseHandler):
         self.incoming: Incoming | None = None
         self.failure: Exception | None = None
         self.exchanges = 0
+        self.ahead = READ_AHEAD_BYTES
         self.stopped = False
         self.unsent = memoryview(b"")
         self.arrival: asyncio.Future[None] | None = None
 
-    def ask(self, head: bytes, body: bytes) -> Incoming:
-        """Sends a request. What comes back is for the one Incoming, until `ended`."""
+    def ask(self, head: bytes, body: bytes, ahead: int = READ_AHEAD_BYTES) -> Incoming:
+        """Sends a request. What comes back is for the one Incoming, until `ended`; `ahead` is as in Outgoing."""
         assert self.incoming is None
         if self.transport is None:  # lost before it could be used
             raise self.exception() or aiohttp.ServerDisconnectedError()
         self.incoming = Incoming()
         self.exchanges += 1
+        self.ahead = ahead
         if len(body) <= WRITE_BYTES:
             self._write(head + body)
         else:
@@ -80,7 +82,7 @@ class Connected(ResponseHandler):
             self._failed(_told(incoming.begun, unreadable))
             self.abort()
             return
-        if incoming.size > READ_AHEAD_BYTES and not incoming.whole and not self.stopped:
+        if incoming.size > self.ahead and not incoming.whole and not self.stopped:
             self.stopped = True
             self._pause_transport_reading()
         self._wake()

@@ -16,7 +16,7 @@ from aiohttp.http import SERVER_SOFTWARE
 from llamastack.egress.connection import Connected
 from llamastack.egress.incoming import Incoming, Unreadable
 from llamastack.egress.routes import Network
-from llamastack.egress.transport import READ_AHEAD_BYTES, LiveTransport, Outgoing, Reply, Timeouts, text, written
+from llamastack.egress.transport import LiveTransport, Outgoing, Reply, Timeouts, text, written
 from llamastack.egress.unpacking import PACKED, Unpacking
 
 BODIED = frozenset({"POST", "PUT", "PATCH"})
@@ -140,7 +140,7 @@ class Exchange:
         assert isinstance(self.connection.protocol, Connected)
         self.connected = self.connection.protocol
         try:
-            incoming = self.incoming = self.connected.ask(self.head, self.outgoing.body or b"")
+            incoming = self.incoming = self.connected.ask(self.head, self.outgoing.body or b"", self.outgoing.ahead)
             while not incoming.begun:
                 await self.connected.arrived()
             return self._told(incoming)
@@ -167,7 +167,7 @@ class Exchange:
             return incoming.take() if incoming.size else b""
         try:
             while incoming.size or unpacking.more:
-                if piece := unpacking.take(incoming.take() if incoming.size else b"", READ_AHEAD_BYTES):
+                if piece := unpacking.take(incoming.take() if incoming.size else b"", self.outgoing.ahead):
                     return piece
         except Unreadable as error:
             raise aiohttp.ClientPayloadError(f"Response payload is not completed: {error}") from error

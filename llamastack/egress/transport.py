@@ -19,6 +19,7 @@ IDLE_SECONDS = 60.0
 TOTAL_SECONDS = 600.0
 QUOTED = re.compile(r"https?://(?:[A-Za-z0-9:/?#\[\]@!$&'()*+,;=._~-]|%[0-9A-F]{2})+")  # RFC 3986, 2
 READ_AHEAD_BYTES = 2**18  # of a body, also when it is unpacked: what nobody reads stops the upstream
+STREAM_AHEAD_BYTES = 2**15  # the same of a stream, whose reader is a client that may be slow
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,11 @@ class Outgoing:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes | None = field(default=None, repr=False)
     streamed: bool = False
+
+    @property
+    def ahead(self) -> int:
+        """How much of the reply may wait to be read; one more read of the event loop may come on top."""
+        return STREAM_AHEAD_BYTES if self.streamed else READ_AHEAD_BYTES
 
 
 @dataclass(frozen=True)
@@ -105,6 +111,7 @@ class LiveTransport:
             proxy=route.proxy,
             proxy_headers=route.credentials if tunnel else None,
             ssl=route.tls,
+            read_bufsize=outgoing.ahead // 2,  # aiohttp stops at twice as much
         )
         async with request as response:
             headers = {name.lower(): text(value) for name, value in response.headers.items()}
@@ -119,9 +126,7 @@ class LiveTransport:
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
             connector = bounded(self.connector())
-            self._session = aiohttp.ClientSession(
-                connector=connector, cookie_jar=aiohttp.DummyCookieJar(), read_bufsize=READ_AHEAD_BYTES
-            )
+            self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
         return self._session
 
     def connector(self) -> aiohttp.TCPConnector:
