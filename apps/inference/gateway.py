@@ -164,8 +164,8 @@ class Gateway:
     async def _asked(self, passage: Passage) -> Forward:
         provider, streamed = passage.provider, passage.outcome.streamed
         headers = await provider.call_headers(passage.call)
-        task, path = passage.client.task, passage.operation.path
-        return provider.egress.forward(task, path, passage.outgoing(), headers, streamed=streamed)
+        task, path, body = passage.client.task, passage.operation.path, passage.outgoing()
+        return provider.egress.forward(task, path, body, headers, streamed=streamed, again=passage.asks_again)
 
     async def _store(self, passage: Passage, completion: bytes) -> None:
         request, own_id = passage.request, passage.own_id

@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 from collections import defaultdict
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -139,15 +139,19 @@ class Egress:
         headers: Mapping[str, str] | None = None,
         *,
         streamed: bool = False,
+        again: Callable[[Exception], bool] = lambda error: False,
     ) -> Forward:
-        """A POST of JSON by the current task, made once, whose reply is handed on as it comes."""
+        """A POST of JSON by the current task, made once, whose reply is handed on as it comes.
+
+        `again` tells of a failure whether the caller has the call made once more.
+        """
         if headers:
             outgoing = self._outgoing("POST", path, body, {**headers, **IS_JSON}, streamed)
-            return Forward(self, task, outgoing, frozenset(name.lower() for name in headers))
+            return Forward(self, task, outgoing, again, frozenset(name.lower() for name in headers))
         if (target := self._targets.get(path)) is None:
             outgoing = self._outgoing("POST", path, body, IS_JSON, streamed)
             target = self._targets[path] = outgoing.url, dict(outgoing.headers)
-        return Forward(self, task, Outgoing("POST", *target, body, streamed))
+        return Forward(self, task, Outgoing("POST", *target, body, streamed), again)
 
     async def _json(
         self, method: str, path: str, body: Any, headers: Mapping[str, str] | None, done: bool = True

@@ -1,7 +1,7 @@
 """One call whose bytes go on as they come: the lean way through an Egress, for who reads and repeats nothing."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -25,11 +25,12 @@ class Forward:
     """An `async with` block of `task` with the reply of one try, under its Egress's breaker, room and limits of time.
 
     What is wrong is a StackError as everywhere, and its cause is what it was: who retries elsewhere may look at that.
+    `again` says of a failure whether the call is made once more after it: the breaker counts calls, not tries.
     The reply is read by `whole` or by `piece`.
     """
 
     __slots__ = (
-        *("_admitted", "_callers", "_count", "_egress", "_exchange", "_first", "_limit", "_pieces"),
+        *("_admitted", "_again", "_callers", "_count", "_egress", "_exchange", "_first", "_limit", "_pieces"),
         *("outgoing", "reply"),
     )
 
@@ -37,9 +38,15 @@ class Forward:
     _pieces: AsyncIterator[bytes]
 
     def __init__(
-        self, egress: "Egress", task: "asyncio.Task[Any]", outgoing: Outgoing, callers: frozenset[str] = frozenset()
+        self,
+        egress: "Egress",
+        task: "asyncio.Task[Any]",
+        outgoing: Outgoing,
+        again: Callable[[Exception], bool],
+        callers: frozenset[str] = frozenset(),
     ) -> None:
         self.outgoing = outgoing
+        self._again = again
         self._egress = egress
         self._callers = callers
         self._admitted: Admitted | None = None
@@ -146,9 +153,9 @@ class Forward:
             breaker.succeeded(admitted)
         elif not isinstance(error, FAILURES):
             breaker.abandoned(admitted)
-        elif is_outage(error):
+        elif is_outage(error) and not self._again(error):
             breaker.failed(admitted, in_short(self._asked(), error))
-        elif isinstance(error, Refusal):
+        elif isinstance(error, Refusal) and not is_outage(error):
             breaker.answered(admitted)
         else:
             breaker.abandoned(admitted)

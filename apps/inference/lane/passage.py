@@ -42,6 +42,7 @@ class Passage:
     answered: bool = False
     parts: int = 0  # of a stream: those that said something
     settled: bool = False
+    pause: float | None = None  # before another try
     sent: float = 0.0  # when the head of the answer was, on the same clock
 
     @property
@@ -111,8 +112,15 @@ class Passage:
         if self.route.only is None or error.code == "breaker_open":
             return True
         cause = error.__cause__
-        pause = self.provider.egress.retries.pause(cause, 1) if isinstance(cause, Exception) else None
-        if pause is None:
+        if not isinstance(cause, Exception) or not self.asks_again(cause):
             return False
-        await asyncio.sleep(pause)
+        await asyncio.sleep(self.pause or 0)
         return True
+
+    def asks_again(self, cause: Exception) -> bool:
+        """Whether the other lane asks the same home once more after this failure, in `pause` seconds."""
+        if self.answered or self.sent or self.route.only is None:
+            return False
+        if self.pause is None:
+            self.pause = self.provider.egress.retries.pause(cause, 1)
+        return self.pause is not None
