@@ -13,7 +13,6 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # set by whoever starts several workers, and read by prometheus_client
 NUMBER = "LLAMA_STACK_WORKER"  # from 1; a worker that follows on one that has ended may have its number
-CLIENT_GONE = 499  # nginx's status for a client that left before its answer began
 SECONDS = (0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0)
 
 worker = os.environ.get(NUMBER, "1")

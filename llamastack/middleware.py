@@ -20,7 +20,7 @@ from django.middleware.security import SecurityMiddleware
 from django.utils.decorators import async_only_middleware
 
 from llamastack import metrics
-from llamastack.call import LANE, SERVED_BY, Call
+from llamastack.call import CLIENT_GONE, LANE, SERVED_BY, Call
 from llamastack.errors import MethodNotAllowed, render
 
 PRINTED = "".join(map(chr, range(0x21, 0x7F))).replace("%", "")  # what a header may hold as it is
@@ -71,7 +71,7 @@ def api_responses(get_response: Any) -> Any:
 
 async def counted(view: Any, request: HttpRequest) -> Any:
     """The view's answer. Who leaves before there is one is counted too."""
-    began, status = time.perf_counter(), metrics.CLIENT_GONE
+    began, status = time.perf_counter(), CLIENT_GONE
     try:
         response = await view(request)
         status = response.status_code

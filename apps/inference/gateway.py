@@ -23,7 +23,7 @@ from apps.inference.lane.requests import Chat, Embedded, Refused, Request, decod
 from apps.inference.lane.tally import tally
 from apps.inference.providers.remote.openai_compatible import OpenAICompatible
 from apps.inference.schemas import completion_id
-from apps.inference.settling import ended_by
+from apps.inference.settling import ended_by, estimate
 from apps.registry.live import Live
 from llamastack import metrics, settings
 from llamastack.apis import ALIASES
@@ -193,8 +193,7 @@ class Gateway:
             return
         outcome, now = passage.outcome, time.perf_counter()
         passage.settled, outcome.whole, outcome.seconds = True, whole, now - passage.began
-        if not whole and outcome.output_tokens is None and passage.parts:
-            outcome.output_tokens, outcome.estimated = passage.parts, True
+        estimate(outcome, passage.parts)
         status = 200 if passage.sent else outcome.status
         metrics.answered("fast", outcome.operation, status, (passage.sent or now) - passage.began)
         self.flusher.note(settle(passage.call, outcome))

@@ -26,7 +26,7 @@ from apps.inference.schemas import (
     StreamOptions,
     completion_id,
 )
-from apps.inference.settling import Settling
+from apps.inference.settling import Settling, tally
 from apps.registry.live import Live
 from llamastack import sse
 from llamastack.call import Call, Operation, Outcome
@@ -152,7 +152,7 @@ class InferenceService:
         async with self._asking(settling, place) as provider:
             reply = await method(provider)(settling.call, _inner(place, request))
         reply.model = request.model
-        settling.count(reply.usage)
+        tally(settling.outcome, reply.usage)
         settling.call.served.by = place.name
         return reply
 

@@ -5,15 +5,10 @@ import time
 from types import TracebackType
 from typing import Any
 
+from pydantic import BaseModel
+
 from apps.access.service import settle
-from apps.inference.schemas import (
-    ChatCompletionChunk,
-    ChunkChoice,
-    CompletionChoice,
-    CompletionChunk,
-    EmbeddingUsage,
-    Usage,
-)
+from apps.inference.schemas import ChatCompletionChunk, ChunkChoice, CompletionChoice, CompletionChunk
 from llamastack.call import CLIENT_GONE, Call, Outcome
 from llamastack.errors import StackError
 from llamastack.flusher import Flusher
@@ -39,26 +34,29 @@ class Settling:
         outcome.whole = error is None
         if error is not None:
             outcome.status, outcome.error = ended_by(error)
-        if outcome.output_tokens is None and self.parts:
-            outcome.output_tokens, outcome.estimated = self.parts, True
+        estimate(outcome, self.parts)
         outcome.seconds = time.perf_counter() - self.began
         self.flusher.note(settle(self.call, outcome))
 
     def add(self, chunk: ChatCompletionChunk | CompletionChunk) -> None:
         """Look at a chunk of a stream."""
-        self.count(chunk.usage)
+        tally(self.outcome, chunk.usage)
         self.parts += sum(says_something(choice) for choice in chunk.choices)
 
-    def count(self, usage: Usage | EmbeddingUsage | None) -> None:
-        """Take over what a reply tells of its tokens, if it does."""
-        if usage is None:
-            return
-        outcome, more = self.outcome, usage.model_extra or {}
-        outcome.input_tokens = usage.prompt_tokens
-        if isinstance(usage, Usage) and "completion_tokens" in usage.model_fields_set:
-            outcome.output_tokens = usage.completion_tokens
-        outcome.cached_tokens = detail(more.get("prompt_tokens_details"), "cached_tokens")
-        outcome.reasoning_tokens = detail(more.get("completion_tokens_details"), "reasoning_tokens")
+
+def tally(outcome: Outcome, usage: Any) -> None:
+    """Take over what a reply tells of its tokens, if it does. `usage` is an object of ours, or JSON."""
+    told = usage.model_dump(exclude_unset=True) if isinstance(usage, BaseModel) else usage
+    if isinstance(told, dict):
+        outcome.input_tokens, outcome.output_tokens = detail(told, "prompt_tokens"), detail(told, "completion_tokens")
+        outcome.cached_tokens = detail(told.get("prompt_tokens_details"), "cached_tokens")
+        outcome.reasoning_tokens = detail(told.get("completion_tokens_details"), "reasoning_tokens")
+
+
+def estimate(outcome: Outcome, parts: int) -> None:
+    """Where nobody has told the tokens of a stream, they are as many as its `parts` that said something."""
+    if outcome.output_tokens is None and parts:
+        outcome.output_tokens, outcome.estimated = parts, True
 
 
 def ended_by(error: BaseException) -> tuple[int, str]:

@@ -96,6 +96,17 @@ async def test_a_call_is_recorded_with_its_tokens(
     assert await recorded(running, "input_tokens", "output_tokens") == [(5, 4), (5, 4)]
 
 
+async def test_tokens_of_a_stream_that_tells_none_are_counted_as_in_the_other_lane(
+    client: httpx.AsyncClient, running: LlamaStack, sky: Provider
+) -> None:
+    tool = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
+    for fast in (True, False):
+        settings.FAST_LANE = fast
+        await asked(client, stream=True, tools=[tool])
+    told = await recorded(running, "lane", "output_tokens", "estimated", "whole")
+    assert told == [("fast", 3, True, True), ("django", 3, True, True)]
+
+
 async def test_it_is_switched_off_by_a_setting(client: httpx.AsyncClient, sky: Provider) -> None:
     settings.FAST_LANE = False
     assert (await asked(client)).headers[LANE] == "django"
