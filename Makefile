@@ -61,6 +61,7 @@ $(BENCHMARKS): bench-%: .venv/stamps/dev .venv/stamps/package models
 chaos: .venv/stamps/dev .venv/stamps/package ## Cut and mutate 11,000 streams of an upstream in each lane: none may look whole, or hang
 	$(BIN)/python -m tests.chaos.test_faults --lane fast
 	$(BIN)/python -m tests.chaos.test_faults --lane django
+	$(BIN)/python -m tests.chaos.test_aborts
 
 .PHONY: docs
 docs: .venv/stamps/dev .venv/stamps/package ## Write what is made of the code: docs/providers.md

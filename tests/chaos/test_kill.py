@@ -206,7 +206,8 @@ async def main(kills: int) -> int:
     good = True
     with places() as (folder, services):
         for kind in ("sqlite", "postgresql"):
-            env = {"DATABASE_URL": new_database(kind, services, folder)}
+            sqlite = f"sqlite:///{folder / 'killed.db'}"
+            env = {"DATABASE_URL": sqlite if kind == "sqlite" else new_database(services, "killed")}
             async with dialect.serving() as upstream:
                 found = await killed_again_and_again(kills, folder / kind / "home", upstream.url, "sky/sky-1", env)
             missing = found.unrecorded
