@@ -26,10 +26,11 @@ from llamastack.call import Call
 from llamastack.errors import UnsupportedParameter, UpstreamRejected
 from llamastack.providers import ProviderConfig
 
-# Who has its own of these does to requests or to answers what the fast lane does not.
+# By these go requests and answers: who has its own of one does to them what the fast lane does not.
 WAYS = (
     *("_sent", "answer", "body", "callers_egress", "chunks", "egress_of", "events", "of", "path", "place"),
-    *("post_chat_completion", "post_completion", "post_embedding", "reply", "signer", "translated", "whole"),
+    *("post_chat_completion", "post_completion", "post_embedding", "read", "reply", "signer", "translated", "vectors"),
+    "whole",
 )
 VERSIONED = re.compile(r"[^/]/v\d\w*$")
 
