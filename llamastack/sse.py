@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from django.http import StreamingHttpResponse
 
 DONE = b"data: [DONE]\n\n"
+HEADERS = {"Content-Type": "text/event-stream", "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 MAX_EVENT_BYTES = 8 * 1024 * 1024
 logger = logging.getLogger(__name__)
 
@@ -54,10 +55,7 @@ async def respond(chunks: AsyncIterator[Any], *, done: bytes = DONE) -> "Streami
     from django.http import StreamingHttpResponse  # providers read streams with this module before Django is set up
 
     first = await anext(chunks, None)
-    response = StreamingHttpResponse(_events(first, chunks, done), content_type="text/event-stream")
-    response.headers["Cache-Control"] = "no-cache"
-    response.headers["X-Accel-Buffering"] = "no"
-    return response
+    return StreamingHttpResponse(_events(first, chunks, done), headers=HEADERS)
 
 
 async def _events(first: BaseModel | None, chunks: Any, done: bytes) -> AsyncIterator[bytes]:

@@ -22,8 +22,13 @@ async def capped(pieces: AsyncIterator[bytes], most: int) -> AsyncIterator[bytes
     async for piece in pieces:
         count += len(piece)
         if count > most:
-            raise Nonsense(f"answered with more than {most} bytes.")
+            raise too_long(most)
         yield piece
+
+
+def too_long(most: int) -> Nonsense:
+    """Of a body that has more bytes than that."""
+    return Nonsense(f"answered with more than {most} bytes.")
 
 
 async def never_silent(pieces: AsyncIterator[bytes], seconds: float) -> AsyncIterator[bytes]:

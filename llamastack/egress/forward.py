@@ -6,9 +6,9 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from llamastack.egress.bodies import error_body
+from llamastack.egress.bodies import error_body, too_long
 from llamastack.egress.breaker import Admitted
-from llamastack.egress.failures import FAILURES, Asked, Nonsense, Refusal, in_short, is_outage, meaning
+from llamastack.egress.failures import FAILURES, Asked, Refusal, in_short, is_outage, meaning
 from llamastack.egress.reading import EVENT_STREAM, at_once, events, parsed
 from llamastack.egress.transport import Outgoing, Reply
 from llamastack.egress.waiting import Moving
@@ -99,7 +99,7 @@ class Forward:
         async for piece in self._pieces:
             count += len(piece)
             if count > most:
-                raise Nonsense(f"answered with more than {most} bytes.")
+                raise too_long(most)
             parts.append(piece)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
@@ -120,7 +120,7 @@ class Forward:
         if piece is not None:
             self._count += len(piece)
             if self._count > self._egress.max_stream_bytes:
-                raise Nonsense(f"answered with more than {self._egress.max_stream_bytes} bytes.")
+                raise too_long(self._egress.max_stream_bytes)
         return piece
 
     async def drain(self) -> None:

@@ -8,12 +8,13 @@ from urllib.parse import quote
 import orjson
 
 from apps.inference.lane.passage import Passage
+from llamastack import sse
 from llamastack.call import LANE, SERVED_BY
 from llamastack.errors import StackError, headers, render
 from llamastack.middleware import PRINTED
 
 JSON = [(b"content-type", b"application/json")]
-EVENTS = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
+EVENTS = [(name.lower().encode(), value.encode()) for name, value in sse.HEADERS.items()]
 LANE_NAME, SERVED_NAME = LANE.lower().encode(), SERVED_BY.lower().encode()
 
 
