@@ -60,7 +60,7 @@ class Passage:
         provider, request, data = self.provider, self.request, self.call.provider_data
         if provider.refuses or not provider.passes(self.operation.path):
             return False
-        if data and any(name != provider.data_key and data.get(name) for name in provider.reads()):
+        if data and any(name != provider.data_key and data.get(name) not in (None, "") for name in provider.reads()):
             return False
         if provider.renamed and any(getattr(request, name, UNSET) is not UNSET for name in provider.renamed):
             return False

@@ -8,9 +8,11 @@ import orjson
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 Reason = Literal["stop", "length", "tool_calls", "content_filter", "function_call"]
-Count = Annotated[int, Meta(ge=0)]
+LARGEST = 2**63 - 1  # beyond which an integer may be none for who reads it as JSON
+Count = Annotated[int, Meta(ge=0, le=LARGEST)]
+Index = Annotated[int, Meta(ge=-LARGEST, le=LARGEST)]
 Id = Annotated[str, Meta(min_length=1)]
-Positive = Annotated[int, Meta(gt=0)]
+Positive = Annotated[int, Meta(gt=0, le=LARGEST)]
 JSON = dict[str, Any]
 # The beginning of an object up to its model, where what stands before that is simple, and its end from its model on.
 SIMPLE = rb'\s*"(?!id"|model")[^"\\]*"\s*:\s*(?:"[^"\\]*"|[^\s"{}\[\],]+)\s*,'
@@ -36,6 +38,7 @@ class Usage(Struct):
     completion_tokens: Count | None = None
     prompt_tokens_details: PromptDetails | None = None
     completion_tokens_details: CompletionDetails | None = None
+    served_by: str | None = None
 
 
 class ChatUsage(Usage, kw_only=True):
@@ -64,14 +67,14 @@ class Message(Struct):
 
 
 class Choice(Struct):
-    index: int
+    index: Index
     message: Message
     finish_reason: Reason | None
     logprobs: JSON | None
 
 
 class TextChoice(Struct):
-    index: int
+    index: Index
     text: str
     finish_reason: Reason | None
     logprobs: JSON | None
@@ -106,7 +109,7 @@ class TextReply(Struct):
 
 class Vector(Struct):
     object: Literal["embedding"]
-    index: int
+    index: Index
     embedding: Raw
 
     @property

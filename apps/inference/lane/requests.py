@@ -10,6 +10,7 @@ import msgspec
 import orjson
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from apps.inference.lane.replies import LARGEST
 from apps.inference.schemas.base import MAX_INPUTS
 from apps.inference.schemas.generation import MAX_BIASES, MAX_CHOICES
 from apps.inference.schemas.tools import MAX_TOOLS, object_schema
@@ -20,7 +21,7 @@ FunctionName = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_-]{1,64}\Z")]
 UserName = Annotated[str, Meta(max_length=1000)] | UnsetType | None
 Flag = bool | UnsetType | None
 Text = str | UnsetType | None
-Limit = Annotated[int, Meta(ge=1)] | UnsetType | None
+Limit = Annotated[int, Meta(ge=1, le=LARGEST)] | UnsetType | None
 Penalty = Annotated[float, Meta(ge=-2, le=2)] | UnsetType | None
 Bias = Annotated[float, Meta(ge=-100, le=100)]
 WITHIN_FUNCTION, WITHIN_FORMAT = 4, 3  # how deep in a request these schemas stand
@@ -114,7 +115,7 @@ class Generation(Strict, kw_only=True):
     top_p: Annotated[float, Meta(ge=0, le=1)] | UnsetType | None = UNSET
     n: Annotated[int, Meta(ge=1, le=MAX_CHOICES)] | UnsetType | None = UNSET
     stop: Annotated[str, Meta(max_length=1000)] | Annotated[list[str], Meta(max_length=16)] | UnsetType | None = UNSET
-    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | UnsetType | None = UNSET
+    seed: Annotated[int, Meta(ge=-(2**63), le=LARGEST)] | UnsetType | None = UNSET
     user: UserName = UNSET
     frequency_penalty: Penalty = UNSET
     presence_penalty: Penalty = UNSET
@@ -210,7 +211,7 @@ class Prompt(Generation, kw_only=True):
     """A completion's; token ids go to Django's lane."""
 
     prompt: str | Texts
-    max_tokens: Annotated[int, Meta(ge=0)] | UnsetType | None = UNSET
+    max_tokens: Annotated[int, Meta(ge=0, le=LARGEST)] | UnsetType | None = UNSET
     best_of: Annotated[int, Meta(ge=0, le=20)] | UnsetType | None = UNSET
     echo: Flag = UNSET
     logprobs: Annotated[int, Meta(ge=0, le=5)] | UnsetType | None = UNSET

@@ -117,6 +117,7 @@ WRONG: dict[str, dict[str, Any]] = {
     "n": {"n": 0},
     "n is a flag": {"n": True},
     "two limits": {"max_tokens": 5, "max_completion_tokens": 6},
+    "a limit too large": {"max_tokens": 2**64},
     "options without a stream": {"stream_options": {"include_usage": True}},
     "top_logprobs alone": {"top_logprobs": 2},
     "a seed too large": {"seed": 2**63},
