@@ -54,8 +54,10 @@ class Gateway:
             return False
         passage.done = b"" if scope["path"].startswith(ALIASES) else DONE
         passage.running.taken()
-        self.clients.add(client)
         try:
+            if self.flusher.full:
+                await self.flusher.room()
+            self.clients.add(client)
             return await self._carried(passage, scope, send)
         finally:
             self.clients.remove(client)
@@ -63,10 +65,11 @@ class Gateway:
 
     async def _admitted(self, operation: Operation, scope: Any, told: dict[str, str], client: Client) -> Passage:
         """Raises Refused, or the StackError that the other lane would find too."""
+        body = await client.body()  # which may take a while: who asks, and for what, is looked at after it
         snapshot = self.live.snapshot
         principal = authenticate(told, snapshot, required=settings.AUTH_REQUIRED)
         data = NOTHING if DATA_HEADERS.isdisjoint(told) else from_headers(scope["headers"])
-        request: Request = decoded(operation.request, await client.body())
+        request: Request = decoded(operation.request, body)
         call = Call(principal, provider_data=data)
         route = admit(call, snapshot, request.model, operation.model_type)
         place = route.only or route.in_order(principal.tenant, affinity(route.model, request))[0]
@@ -79,8 +82,6 @@ class Gateway:
             raise Refused
         if isinstance(request, Chat) and request.store is not False:
             passage.own_id = completion_id()
-        if self.flusher.full:
-            await self.flusher.room()
         return passage
 
     async def _carried(self, passage: Passage, scope: Any, send: Any) -> bool:
@@ -115,7 +116,7 @@ class Gateway:
             if reply is None:
                 reply = await passage.mended(await forward.parsed(data, done=provider.ends_with_done))
                 data = dump(reply)
-        tally(passage.outcome, reply.usage)
+        tally(passage.outcome, reply.usage or None)
         if passage.compares:
             check_dimension(reply, request.dimensions or passage.route.model.metadata.get(DIMENSION), passage.place)
         passage.answered = True
