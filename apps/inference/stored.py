@@ -39,7 +39,7 @@ def row_of_bytes(
         model,
         metadata.decode(),
         messages.decode(),
-        f'{{"schema":{SCHEMA},{completion[1:].decode()}',
+        f'{{"schema":{SCHEMA},{completion.lstrip()[1:].decode()}',
     )
 
 

@@ -8,7 +8,7 @@ Nothing a vendor says is lost: what we do not know stays where it was, and a fin
 beside the one it means, as `native_finish_reason`. What a vendor leaves out is not invented: neither usage nor an end.
 """
 
-from apps.inference.dialect.answers import JSON, AnswerFailed, Malformed, mended, mended_embeddings
+from apps.inference.dialect.answers import JSON, AnswerFailed, Malformed, known_usage, mended, mended_embeddings
 from apps.inference.dialect.streams import Calls, ChatStream, Stream, TextStream
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "Malformed",
     "Stream",
     "TextStream",
+    "known_usage",
     "mended",
     "mended_embeddings",
 ]

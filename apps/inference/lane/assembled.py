@@ -55,7 +55,7 @@ async def assembled(events: list[bytes], choices: int) -> bytes:
     """The JSON of the completion."""
     try:
         return plainly(chunks.decode(b"[" + b",".join(events) + b"]"))
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, orjson.JSONEncodeError):  # the latter of a number that is too large for it
         return await asyncio.to_thread(wholly, events, choices) if len(events) > FEW else wholly(events, choices)
 
 

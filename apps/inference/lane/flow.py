@@ -10,7 +10,7 @@ from apps.inference.lane.requests import Chat
 from apps.inference.lane.streams import Passing
 from apps.inference.lane.tally import tally
 from apps.inference.providers.remote.translation import reading
-from apps.inference.schemas import ChatCompletionChunk, CompletionChunk
+from apps.inference.schemas import ChatCompletionChunk, CompletionChunk, Usage
 from apps.inference.settling import says_something
 from llamastack.call import Outcome
 from llamastack.egress.reading import event
@@ -35,6 +35,7 @@ class Flow:
         self.straight = True
         self.done = False
         self.parts = 0  # of what had to be put right
+        self.usage: Usage | None = None  # as it was put right
         self.out: list[bytes] = []
         self.held: list[bytes] = []
         self.kept: list[bytes] = []  # all of them, where they are stored
@@ -53,7 +54,9 @@ class Flow:
 
     async def mend(self, data: bytes) -> None:
         """Take an event that does not conform, or a whole answer in its stead, and all that follow in the same way."""
-        self.straight = False
+        if self.straight:
+            self.straight = False
+            self.passing.give_way()
         passage, provider = self.passage, self.passage.provider
         translation = passage.translation()
         found = event(data, self.reply)
@@ -68,7 +71,8 @@ class Flow:
         if provider.ends_with_done and not self.done:
             raise MalformedStream("it ended without [DONE]")
         provider.check_end(self.stream)
-        told = self.passing.told if self.straight else b"".join(map(self._dumped, self.stream.end()))
+        with reading(self.kind, provider.upstream):
+            told = self.passing.told if self.straight else b"".join(map(self._dumped, self.stream.end()))
         if told and passage.home is not None and self.straight:
             told = renamed(told, passage.request.model, passage.own_id, passage.home)
         if told and passage.request.wants_usage:
@@ -85,7 +89,7 @@ class Flow:
 
     def tell(self, outcome: Outcome) -> None:
         """What is known of the tokens so far."""
-        tally(outcome, self.passing.usage or self.stream.usage)
+        tally(outcome, self.usage or self.passing.usage)
         self.passage.parts = self.parts + self.passing.parts
 
     def _add(self, data: bytes, ended: bool) -> None:
@@ -96,6 +100,7 @@ class Flow:
     def _dumped(self, chunk: dict[str, Any]) -> bytes:
         read: Any = self.kind.model_validate(chunk)
         read.model = self.passage.request.model
+        self.usage = read.usage or self.usage
         self.parts += sum(says_something(choice) for choice in read.choices)
         if self.passage.own_id is not None:
             read.id = self.passage.own_id

@@ -4,16 +4,14 @@ From the first event that is none on, the whole rest goes through the same funct
 they are told what has come so far.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import msgspec
 import orjson
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Struct, UnsetType
 
-from apps.inference.dialect import Calls, ChatStream, Stream
-from apps.inference.lane.replies import HEAD, ChatUsage, Id, Positive, Reason
-
-Index = Annotated[int, Meta(ge=0)]
+from apps.inference.dialect import Calls, ChatStream, Stream, known_usage
+from apps.inference.lane.replies import HEAD, ChatUsage, Count, Id, Positive, Reason
 
 
 class FunctionDelta(Struct):
@@ -22,7 +20,7 @@ class FunctionDelta(Struct):
 
 
 class CallDelta(Struct):
-    index: Index
+    index: Count
     id: Id | UnsetType = UNSET
     type: Literal["function"] | UnsetType = UNSET
     function: FunctionDelta | UnsetType = UNSET
@@ -36,14 +34,14 @@ class Delta(Struct):
 
 
 class ChunkChoice(Struct):
-    index: Index
+    index: Count
     delta: Delta
     finish_reason: Reason | None
     logprobs: dict[str, Any] | UnsetType | None = UNSET
 
 
 class TextChoice(Struct):
-    index: Index
+    index: Count
     text: str
     finish_reason: Reason | None
     logprobs: dict[str, Any] | None
@@ -98,6 +96,8 @@ class Passing:
 
         `ended` is whether it says that a choice has ended, or follows one that did.
         """
+        if b"\n" in data:  # told in several lines, and to be told in one
+            return None
         try:
             chunk = self.decode(data if data.isascii() else data.decode())
         except WRONG:
@@ -111,6 +111,11 @@ class Passing:
             return event
         self.told = event
         return b""
+
+    def give_way(self) -> None:
+        """To the stream, which reads all that follows: the usage it knows with all that was told of it."""
+        if self.told:
+            self.stream.usage = known_usage(orjson.loads(self.told)["usage"])
 
     def _begun(self, data: bytes) -> bool:
         """Take the head of the first event: its id, time and model."""

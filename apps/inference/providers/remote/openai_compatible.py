@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from apps.inference.dialect import TextStream, mended_embeddings
 from apps.inference.protocol import CompletionReply
 from apps.inference.providers import reranking
-from apps.inference.providers.remote.translation import JSON, Request, Translation, parsed
+from apps.inference.providers.remote.translation import JSON, Request, Translation, parsed, reading
 from apps.inference.providers.remote.vendor import Address as Address
 from apps.inference.providers.remote.vendor import Vendor, VendorConfig
 from apps.inference.providers.unsupported import REMEDY, to_drop
@@ -90,7 +90,8 @@ class OpenAICompatible(Vendor):
     async def vectors(self, call: Call, sent: Translation, answer: Any) -> EmbeddingResponse:
         """What the vendor's answer to a request for embeddings says."""
         found = await self.reply(call, sent, answer)
-        return parsed(EmbeddingResponse, mended_embeddings(found, sent.request.model), self.upstream)
+        with reading(EmbeddingResponse, self.upstream):
+            return EmbeddingResponse.model_validate(mended_embeddings(found, sent.request.model))
 
     async def rerank(self, call: Call, request: RerankRequest) -> RerankResponse:
         try:

@@ -249,7 +249,9 @@ class Vendor(Provider, ABC):
                 for one in passed:
                     yield one
         self.check_end(stream)
-        for last in [*held, *map(kind.model_validate, stream.end())]:
+        with reading(kind, self.upstream):
+            held += map(kind.model_validate, stream.end())
+        for last in held:
             yield last
 
     def check_end(self, stream: Stream) -> None:

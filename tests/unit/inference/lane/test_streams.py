@@ -109,10 +109,24 @@ def test_what_follows_the_end_of_a_choice_is_told_as_its_end() -> None:
 
 
 def test_heads_are_found_however_they_are_spaced() -> None:
-    spaced = json.dumps(FIRST, indent=1).encode()
+    spaced = json.dumps(FIRST, separators=(" ,\t", " : ")).encode()
     passed = passing('a "model"').passed(spaced)
     assert passed is not None
     assert json.loads(passed) == FIRST | {"id": "own", "model": 'a "model"'}
+
+
+def test_an_event_of_several_lines_is_told_in_one() -> None:
+    """What follows the first line would be no part of the event otherwise, or an event of the upstream's own making."""
+    lane = passing()
+    assert lane.passed(json.dumps(FIRST, indent=1).encode()) is None
+
+
+def test_a_usage_that_has_passed_is_not_forgotten_by_who_puts_the_rest_right() -> None:
+    lane = passing()
+    for event in [*STRAIGHT["text"], HEAD | {"choices": [], "usage": USAGE}]:
+        lane.passed(wire(event))
+    lane.give_way()
+    assert lane.stream.usage == USAGE
 
 
 def test_texts_that_look_like_a_head_are_left_alone() -> None:
