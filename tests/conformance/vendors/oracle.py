@@ -1,9 +1,10 @@
 """Oracle's OCI Generative AI: OpenAI's dialect for chats, its own for Cohere's models, embeddings and rankings."""
 
 import json
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from tests.conformance.vendors.native import Native, call, content, image_at, needed, only, schema, text, tool
 from tests.conformance.vendors.vendor import (
@@ -70,19 +71,8 @@ ORACLE = Oracle(
 
 
 COHERE_CHAT = (
-    *(
-        "apiFormat",
-        "message",
-        "chatHistory",
-        "toolResults",
-        "tools",
-        "maxTokens",
-        "temperature",
-        "topP",
-        "topK",
-        "seed",
-    ),
-    *("frequencyPenalty", "presencePenalty", "stopSequences", "isStream", "streamOptions", "responseFormat"),
+    *("apiFormat", "message", "chatHistory", "toolResults", "tools", "maxTokens", "temperature", "topP", "topK"),
+    *("seed", "frequencyPenalty", "presencePenalty", "stopSequences", "isStream", "streamOptions", "responseFormat"),
 )
 JSON_TYPES = {
     "str": "string",
@@ -94,8 +84,30 @@ JSON_TYPES = {
 }
 
 
+COMMAND_A_CHAT = (
+    *("apiFormat", "messages", "tools", "toolsChoice", "isStrictToolsEnabled", "thinking", "maxTokens", "temperature"),
+    *("topP", "topK", "seed", "frequencyPenalty", "presencePenalty", "stopSequences", "isStream", "streamOptions"),
+    "responseFormat",
+)
+OF_BOTH = {
+    "maxTokens": "max_tokens",
+    "temperature": "temperature",
+    "topP": "top_p",
+    "stopSequences": "stop",
+    "isStream": "stream",
+    "seed": "seed",
+    "frequencyPenalty": "frequency_penalty",
+    "presencePenalty": "presence_penalty",
+}
+
+
 @dataclass(frozen=True)
-class Cohere(Native):
+class AnyCohere(Native):
+    """What Oracle's two formats for Cohere's models have in common."""
+
+    api_format: ClassVar[str]
+    fields: ClassVar[tuple[str, ...]]
+
     def asking(self, path: str, query: Mapping[str, str]) -> Asking | None:
         if path == f"{ACTIONS}/chat":
             return Asking(CHAT)
@@ -107,24 +119,31 @@ class Cohere(Native):
         only(body, "compartmentId", "servingMode", "chatRequest")
         if body["compartmentId"] != COMPARTMENT:
             raise NotUnderstood("compartmentId may not be null")
-        asked = only(body["chatRequest"], *COHERE_CHAT)
-        if asked["apiFormat"] != "COHERE":
+        asked = only(body["chatRequest"], *self.fields)
+        if asked["apiFormat"] != self.api_format:
             raise NotUnderstood("Chat request type does not match serving model.")
-        found: JSON = {"model": body["servingMode"]["modelId"], "messages": list(_turns(asked))}
-        names = {
-            "maxTokens": "max_tokens",
-            "temperature": "temperature",
-            "topP": "top_p",
-            "stopSequences": "stop",
-            "isStream": "stream",
-        }
-        found |= {ours: asked[own] for own, ours in names.items() if own in asked}
-        if "tools" in asked:
-            found["tools"] = [_tool(one) for one in asked["tools"]]
+        found: JSON = {"model": body["servingMode"]["modelId"], **self.said(asked)}
+        found |= {ours: asked[own] for own, ours in OF_BOTH.items() if own in asked}
         if "responseFormat" in asked:
             form = only(asked["responseFormat"], "type", "schema")
             found["response_format"] = schema(form["schema"]) if "schema" in form else {"type": "json_object"}
         return found
+
+    @abstractmethod
+    def said(self, asked: JSON) -> JSON:
+        """The messages and tools, as OpenAI has them."""
+
+    def _ending(self, answer: Answer) -> JSON:
+        usage = {"promptTokens": USAGE["prompt_tokens"], "completionTokens": USAGE["completion_tokens"]}
+        return {"finishReason": self._reason(answer), "usage": usage | {"totalTokens": USAGE["total_tokens"]}}
+
+
+class Cohere(AnyCohere):
+    api_format, fields = "COHERE", COHERE_CHAT
+
+    def said(self, asked: JSON) -> JSON:
+        tools = {"tools": [_tool(one) for one in asked["tools"]]} if "tools" in asked else {}
+        return {"messages": list(_turns(asked)), **tools}
 
     def whole(self, answer: Answer) -> JSON:
         said = {"apiFormat": "COHERE", "text": answer.text, **_calls(answer), **self._ending(answer)}
@@ -136,10 +155,6 @@ class Cohere(Native):
         calls = [{"apiFormat": "COHERE", "text": "", **_calls(answer)}] if answer.calls else []
         last = {"apiFormat": "COHERE", "text": answer.text, **_calls(answer), "chatHistory": []}
         return [{"apiFormat": "COHERE", "text": ""}, *words, *calls, last | self._ending(answer)]
-
-    def _ending(self, answer: Answer) -> JSON:
-        usage = {"promptTokens": USAGE["prompt_tokens"], "completionTokens": USAGE["completion_tokens"]}
-        return {"finishReason": self._reason(answer), "usage": usage | {"totalTokens": USAGE["total_tokens"]}}
 
 
 def _calls(answer: Answer) -> JSON:
@@ -203,50 +218,19 @@ def _property(definition: JSON) -> JSON:
     return {"type": JSON_TYPES[definition["type"]], **told, **json.loads(more or "{}")}
 
 
-COMMAND_A = (
-    *("apiFormat", "messages", "tools", "toolsChoice", "isStrictToolsEnabled", "thinking", "maxTokens", "temperature"),
-    *("topP", "topK", "seed", "frequencyPenalty", "presencePenalty", "stopSequences", "isStream", "streamOptions"),
-    "responseFormat",
-)
-
-
-@dataclass(frozen=True)
-class CommandA(Native):
+class CommandA(AnyCohere):
     """Of streams their last event says nothing again here; test_oci_command_a.py has others."""
 
-    def asking(self, path: str, query: Mapping[str, str]) -> Asking | None:
-        if path == f"{ACTIONS}/chat":
-            return Asking(CHAT)
-        return Asking(RERANK) if path == f"{ACTIONS}/rerankText" else None
+    api_format, fields = "COHEREV2", COMMAND_A_CHAT
 
-    def question(self, operation: str, body: JSON) -> JSON:
-        if operation == RERANK:
-            return ORACLE.question(operation, body)
-        only(body, "compartmentId", "servingMode", "chatRequest")
-        asked = only(body["chatRequest"], *COMMAND_A)
-        if asked["apiFormat"] != "COHEREV2":
-            raise NotUnderstood("Chat request type does not match serving model.")
-        found: JSON = {"model": body["servingMode"]["modelId"], "messages": [_turn(one) for one in asked["messages"]]}
-        names = {
-            "maxTokens": "max_tokens",
-            "temperature": "temperature",
-            "topP": "top_p",
-            "stopSequences": "stop",
-            "isStream": "stream",
-            "seed": "seed",
-            "frequencyPenalty": "frequency_penalty",
-            "presencePenalty": "presence_penalty",
-        }
-        found |= {ours: asked[own] for own, ours in names.items() if own in asked}
+    def said(self, asked: JSON) -> JSON:
+        found: JSON = {"messages": [_turn(one) for one in asked["messages"]]}
         if "tools" in asked:
             found["tools"] = [_function(one) for one in asked["tools"]]
         if "toolsChoice" in asked:
             found["tool_choice"] = asked["toolsChoice"].lower()
         if "thinking" in asked:
             found["reasoning_effort"] = only(asked["thinking"], "type")["type"].lower()
-        if "responseFormat" in asked:
-            form = only(asked["responseFormat"], "type", "schema")
-            found["response_format"] = schema(form["schema"]) if "schema" in form else {"type": "json_object"}
         return found
 
     def whole(self, answer: Answer) -> JSON:
@@ -263,10 +247,6 @@ class CommandA(Native):
         calls = [_event({"toolCalls": [_made_v2(one)]}) for one in answer.calls]
         last = {"apiFormat": "COHEREV2", **self._ending(answer)}
         return [_event({"content": [{"type": "TEXT", "text": ""}]}), *thoughts, *words, *calls, last]
-
-    def _ending(self, answer: Answer) -> JSON:
-        usage = {"promptTokens": USAGE["prompt_tokens"], "completionTokens": USAGE["completion_tokens"]}
-        return {"finishReason": self._reason(answer), "usage": usage | {"totalTokens": USAGE["total_tokens"]}}
 
 
 def _event(message: JSON) -> JSON:
