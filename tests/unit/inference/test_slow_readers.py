@@ -25,7 +25,7 @@ from tests.upstream import close, event, reply
 
 EVENT = event(reply({"delta": {"content": "more " * 100}}, chat=True, streamed=True))
 FIRST = event(reply({"delta": {"role": "assistant", "content": ""}}, chat=True, streamed=True))
-BLOCKED_SECONDS = 0.2  # that an upstream cannot send, where nothing else is going on
+BLOCKED_SECONDS = 0.1  # that an upstream cannot send, where nothing else is going on
 
 
 class Eager:
@@ -50,19 +50,24 @@ class Eager:
         try:
             while not writer.is_closing():
                 writer.write(EVENT)
-                try:
-                    async with asyncio.timeout(BLOCKED_SECONDS):
-                        await writer.drain()
-                except TimeoutError:
+                if not await self.sent(writer) and not await self.sent(writer):  # once may be this machine's fault
                     self.stopped.set()
                     await writer.drain()
                 await asyncio.sleep(0)  # each event by itself, as from a model
         finally:
             self.gone.set()
 
+    async def sent(self, writer: asyncio.StreamWriter) -> bool:
+        try:
+            async with asyncio.timeout(BLOCKED_SECONDS):
+                await writer.drain()
+        except TimeoutError:
+            return False
+        return True
+
 
 class Hasty(Http):
-    reader_seconds = 1
+    reader_seconds = 2
     made: list["Hasty"]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
@@ -126,6 +131,7 @@ def waiting() -> int:
     return lean + sum(one._size for one in found if type(one) is aiohttp.StreamReader)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transport", ["lean", "aiohttp"])
 async def test_a_client_that_reads_nothing_stops_its_upstream_and_is_left(
     served: tuple[int, list[Hasty]],
@@ -144,7 +150,7 @@ async def test_a_client_that_reads_nothing_stops_its_upstream_and_is_left(
     upstream, (port, made) = eager[0], served
     client = await unread(port)
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(15):
             await upstream.stopped.wait()
             [connection] = made
             unsent = connection.transport.get_write_buffer_size()
