@@ -18,7 +18,7 @@ from apps.inference.api import alpha as inference_alpha
 from apps.inference.api import router as inference
 from apps.registry.api import models
 from apps.registry.api import router as registry
-from llamastack import __version__, bodies
+from llamastack import __version__, bodies, settings
 from llamastack.apis import ALIASES
 from llamastack.call import TRIED, Call
 from llamastack.db import unavailable
@@ -26,7 +26,6 @@ from llamastack.errors import BadRequest, NotFound, StackError, headers, render
 from llamastack.guards import by_name
 from llamastack.provider_data import HEADER, TEST_ID, from_headers
 from llamastack.recording import of_test
-from llamastack.settings import AUTH_REQUIRED
 from llamastack.stack import current
 
 SHOWN = 200
@@ -43,7 +42,7 @@ class Bearer(AuthBase):
     async def __call__(self, request: HttpRequest) -> Call:
         scope = cast(ASGIRequest, request).scope
         headers = scope["headers"]
-        principal = await current().live.principal(by_name(headers), required=AUTH_REQUIRED)
+        principal = await current().live.principal(by_name(headers), required=settings.AUTH_REQUIRED)
         data = from_headers(headers)
         of_test(data.get(TEST_ID))
         return Call(principal, provider_data=data, tried=scope.get(TRIED, {}))
