@@ -9,8 +9,10 @@ import pytest
 from apps.access.models import ApiKey, Usage, UsageRecord
 from apps.inference.schemas import CompletionRequest, EmbeddingRequest, RerankRequest
 from apps.inference.service import InferenceService
+from apps.inference.settling import tally
 from apps.registry.models import Provider
 from llamastack import stack
+from llamastack.call import Outcome
 from llamastack.db import db
 from llamastack.errors import BadRequest, NotFound, StackError, Unavailable, UpstreamError
 from llamastack.flusher import Flusher
@@ -275,3 +277,10 @@ async def test_a_stored_stream_has_its_usage_whether_or_not_the_client_asked(
         assert not any("usage" in chunk for chunk in (await messages(communicator))[:-1])
     (stored,) = (await client.get(URL)).json()["data"]
     assert stored["usage"]["total_tokens"] == 9
+
+
+def test_a_count_that_is_true_is_none() -> None:
+    """No column of numbers takes it, and the record would be lost."""
+    outcome = Outcome("chat", "sky")
+    tally(outcome, {"prompt_tokens": 1, "completion_tokens": True, "prompt_tokens_details": {"cached_tokens": True}})
+    assert (outcome.input_tokens, outcome.output_tokens, outcome.cached_tokens) == (1, None, None)
