@@ -135,13 +135,13 @@ class UsageAdmin(TenantAdmin):
     """To look at. Above the list, the sums of what it shows on all its pages."""
 
     list_display = (
-        "created_at",
+        "ended",
         "model",
         "owner",
         "operation",
         "state",
-        "input_tokens",
-        "output_tokens",
+        "tokens_in",
+        "tokens_out",
         "took",
         "home",
     )
@@ -161,13 +161,25 @@ class UsageAdmin(TenantAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
+    @admin.display(description="Ended (UTC)", ordering="created_at")
+    def ended(self, row: Usage) -> str:
+        return f"{row.created_at:%Y-%m-%d %H:%M:%S}"
+
+    @admin.display(description="Input tokens", ordering="input_tokens")
+    def tokens_in(self, row: Usage) -> str:
+        return spelled(row.input_tokens)
+
+    @admin.display(description="Output tokens", ordering="output_tokens")
+    def tokens_out(self, row: Usage) -> str:
+        return spelled(row.output_tokens)
+
     @admin.display(description="State", ordering="status")
     def state(self, row: Usage) -> SafeString:
         return badge(str(row.status), "good" if row.whole else "bad", row.error)
 
     @admin.display(description="Seconds", ordering="seconds")
     def took(self, row: Usage) -> str:
-        return f"{row.seconds:.2f}"
+        return f"{row.seconds:.3f}"
 
     @admin.display(description="Answered by", ordering="provider_id")
     def home(self, row: Usage) -> str:
@@ -178,8 +190,12 @@ class UsageAdmin(TenantAdmin):
         context = page.context_data if isinstance(page, TemplateResponse) else None
         if context and "cl" in context:
             sums = context["cl"].queryset.summed()
-            context.update(sums=[(title, sums[name]) for name, title in SUMS.items()], losses=losses())
+            context.update(sums=[(title, spelled(sums[name])) for name, title in SUMS.items()], losses=losses())
         return page
+
+
+def spelled(number: int | None) -> str:
+    return "–" if number is None else f"{number:,}"
 
 
 @admin.register(User)

@@ -11,10 +11,14 @@ from apps.files.models import File
 
 @admin.register(File)
 class FileAdmin(TenantAdmin):
-    list_display = ("filename", "id", "purpose", "bytes", "owner", "tenant", "created_at", "expires_at")
+    list_display = ("filename", "id", "purpose", "size", "owner", "tenant", "created_at", "expires_at")
     list_filter = ("purpose", "created_at")
     search_fields = ("id", "filename", "owner")
     ordering = ("-created_at", "-id")
+
+    @admin.display(description="Bytes", ordering="bytes")
+    def size(self, file: File) -> str:
+        return f"{file.bytes:,}"
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

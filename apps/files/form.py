@@ -137,7 +137,7 @@ def plain(filename: bytes) -> str:
         raise BadRequest(f"The file's name '{name[:SHOWN]}' holds a path. Send the name alone.", param=FILE)
     if not name or len(name) > MOST_NAME or not name.isprintable():
         raise BadRequest(
-            f"The file's name must be 1 to {MOST_NAME} characters that can be printed, not '{name[:SHOWN]!a}'.",
+            f"The file's name must be 1 to {MOST_NAME} characters that can be printed, not {name[:SHOWN]!a}.",
             param=FILE,
         )
     return name

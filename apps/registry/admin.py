@@ -209,8 +209,8 @@ class ProviderAdmin(ResourceAdmin):
 @admin.register(Model)
 class ModelAdminPage(ResourceAdmin):
     list_display = (
-        "identifier", "model_type", "provider", "provider_model", "context", "price", "aliases", "is_enabled",
-        "origin_badge", "notes",
+        "identifier", "model_type", "provider", "provider_model", "context", "price", "is_enabled", "origin_badge",
+        "remarks",
     )  # fmt: skip
     list_filter = (TypeFilter, ProviderFilter, EnabledFilter, "origin", "gone")
     search_fields = ("identifier", "declared", "override")
@@ -259,19 +259,22 @@ class ModelAdminPage(ResourceAdmin):
     def context(self, row: Any) -> str:
         return f"{row.facts.context_length:,}" if row.facts.context_length else ""
 
-    @admin.display(description="$ a million, in / out")
+    @admin.display(description="$ a million")
     def price(self, row: Any) -> str:
         prices: Prices = row.facts.prices or NO_PRICES
-        return " / ".join(dollars(price) for price in (prices.input, prices.output) if price is not None)
+        named = ((prices.input, "in"), (prices.output, "out"))
+        return ", ".join(f"{dollars(price)} {way}" for price, way in named if price is not None)
 
     @admin.display(description="Context and prices")
     def known_facts(self, row: Model) -> SafeString:
         """With who says so."""
         return shown_facts(facts_of_row(row, provider_types()))
 
-    @admin.display(description="Aliases")
-    def aliases(self, row: Model) -> str:
-        return ", ".join(shown_model(row)["aliases"])
+    @admin.display(description="Notes")
+    def remarks(self, row: Model) -> SafeString:
+        """In the list, where a column of aliases would be empty for most."""
+        aliases = shown_model(row)["aliases"]
+        return format_html("{} {}", self.notes(row), f"Also {', '.join(aliases)}" if aliases else "")
 
     @admin.display(description="Notes")
     def notes(self, row: Model) -> SafeString:

@@ -17,6 +17,7 @@ Place = tuple[str | int, ...]
 MAX_BYTES = 1_000_000
 MAX_VALUES = 50_000
 MAX_DEPTH = 50
+MOST_TOLD = 50  # problems, in a message: of thousands the first say enough
 
 _TAG = "tag:yaml.org,2002:"
 _SCALARS = {_TAG + name for name in ("null", "bool", "int", "float", "str")}
@@ -44,7 +45,9 @@ class ConfigError(StackError):
     code = "invalid_config"
 
     def __init__(self, *problems: Problem) -> None:
-        super().__init__("\n".join(map(str, problems)))
+        more = len(problems) - MOST_TOLD
+        told = [*map(str, problems[:MOST_TOLD]), *([f"… and {more:,} more"] if more > 0 else [])]
+        super().__init__("\n".join(told))
         self.problems = problems
 
     @property

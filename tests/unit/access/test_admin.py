@@ -208,10 +208,11 @@ async def test_usage_is_listed_with_its_sums_and_cannot_be_changed(browser: Brow
     rows = [usage("req_1", model="team/small", input_tokens=1234, output_tokens=1), usage("req_2", input_tokens=1)]
     await db(insert, [*rows, usage("req_3", model="team/large", status=502, error="upstream_error", whole=False)])
     page = await browser.open(USAGE)
-    assert all(word in page.text for word in ("team/small", "team/large", "502", "1235"))
+    assert all(word in page.text for word in ("team/small", "team/large", "502", "1,235"))
+    assert ('">1,234</td>' in page.text, "–</td>" in page.text) == (True, True)
     assert "Add usage" not in page.text
     filtered = await browser.open(f"{USAGE}?model__exact=team%2Fsmall")
-    assert ("1234</dd>" in filtered.text, "1235</dd>" in filtered.text) == (True, False)
+    assert ("1,234</dd>" in filtered.text, "1,235</dd>" in filtered.text) == (True, False)
     row = await db(Usage.objects.get, request_id="req_3")
     shown = await browser.open(f"{USAGE}{row.pk}/change/")
     assert ("upstream_error" in shown.text, 'name="_save"' in shown.text) == (True, False)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from llamastack.config import ConfigError
-from llamastack.config.source import MAX_BYTES, Source
+from llamastack.config.source import MAX_BYTES, MOST_TOLD, Problem, Source
 
 
 def fail(text: str) -> str:
@@ -92,3 +92,10 @@ def test_bytes_that_are_no_text_are_an_error_with_their_line(tmp_path: Path) -> 
     path.write_bytes(b"a: 1\nb: \xff\n")
     with pytest.raises(ConfigError, match=r"run\.yaml:2: not UTF-8 text"):
         Source.read(path)
+
+
+def test_of_thousands_of_problems_a_message_tells_the_first() -> None:
+    error = ConfigError(*(Problem(f"wrong {number}") for number in range(2_000)))
+    assert error.message.splitlines()[-2:] == [f"wrong {MOST_TOLD - 1}", "… and 1,950 more"]
+    assert len(error.problems) == 2_000
+    assert ConfigError(*error.problems[:MOST_TOLD]).message.splitlines()[-1] == f"wrong {MOST_TOLD - 1}"

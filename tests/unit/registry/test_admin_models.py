@@ -36,6 +36,7 @@ async def test_an_added_model_answers_at_once(browser: Browser, sky: Provider, r
     assert blue is not None
     assert (blue.identifier, blue.provider_id, blue.provider_model_id) == ("blue", "sky", "sky-1")
     assert blue.aliases == ("azure", "cyan")
+    assert "Also azure, cyan" in (await browser.open(LIST)).text
     assert (await stored("blue")).owner == "ada"
 
 

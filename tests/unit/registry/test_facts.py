@@ -207,13 +207,13 @@ async def test_the_admin_shows_context_and_prices_with_who_says_so(
     await browser.submit("/admin/registry/model/add/", identifier="mine", **{"homes-1-name": "gpt-4o"})
     listed = (await browser.open("/admin/registry/model/")).text
     assert "128,000" in listed
-    assert "2.5 / 10" in listed
+    assert "2.5 in, 10 out" in listed
     page = (await browser.open(await page_of("mine"))).text
     assert "context_length: 128,000 tokens" in page
     assert f'<a href="{PAGE}" rel="noreferrer">developers.openai.com</a>, checked 20' in page
     assert "Nothing is known." in (await browser.open(await page_of("sky/sky-1"))).text
     page = (await browser.submit(await page_of("mine"), metadata='{"prices": {"input": 0.1, "output": 1e-7}}')).text
-    assert "0.1 / 0.0000001" in page
+    assert "0.1 in, 0.0000001 out" in page
     assert (
         "prices: input 0.1, output 0.0000001 ($ for a million tokens) – from its metadata"
         in (await browser.open(await page_of("mine"))).text
