@@ -20,11 +20,11 @@ from llamastack.watch import losses
 
 SUMS = {
     "calls": "Calls",
-    "broken": "Failed or broken off",
     "input": "Input tokens",
-    "cached": "Of these cached",
     "output": "Output tokens",
-    "reasoning": "Of these reasoning",
+    "broken": "Failed or broken off",
+    "cached": "Cached input tokens",
+    "reasoning": "Reasoning tokens",
 }
 
 
