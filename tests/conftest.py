@@ -4,10 +4,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from apps.inference.local_models import KNOWN, fetch
 from llamastack.services import Services, start
 from tests import plugin
+
+# How long an example takes is the machine's affair, and no test's.
+settings.register_profile("untimed", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

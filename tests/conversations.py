@@ -11,11 +11,8 @@ A vendor's own test reads what its provider sends with a reader of the test's ow
 import json
 from typing import Any
 
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-# For tests that use them: on a busy machine an example takes as long as it takes.
-untimed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 JSON = dict[str, Any]
 Strategy = st.SearchStrategy[Any]
 

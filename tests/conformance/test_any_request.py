@@ -20,9 +20,7 @@ FAST = "openai/sky-1"
 PATHS = ["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1alpha/inference/rerank", "/v1/models"]
 BOUNDS = ("max_tokens", "max_completion_tokens", "n", "best_of")
 HANG_SECONDS = 60
-FEW = settings(
-    max_examples=150, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
-)
+FEW = settings(max_examples=150, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 
 FEWER = settings(FEW, max_examples=40)  # an unknown model is looked for once more, which takes a quarter of a second
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 
 from apps.inference.schemas import ChatCompletionRequest
-from tests.conversations import meaning, requests, untimed
+from tests.conversations import meaning, requests
 
 HELLO = {"role": "user", "content": "Hello there"}
 TOOL = {"type": "function", "function": {"name": "f"}}
@@ -15,14 +15,12 @@ CALLED = [HELLO, {"role": "assistant", "tool_calls": CALLS}]
 RESULTS = [{"role": "tool", "tool_call_id": i, "content": "1"} for i in ("a", "b")]
 
 
-@untimed
 @given(requests())
 def test_each_is_a_valid_request_and_means_the_same_once_it_is_read(body: dict[str, Any]) -> None:
     read = ChatCompletionRequest.model_validate(body)
     assert meaning(read.model_dump(exclude_unset=True, mode="json")) == meaning(body)
 
 
-@untimed
 @given(requests(images=False, without=("tools", "system", "user")))
 def test_what_is_left_out_is_not_there(body: dict[str, Any]) -> None:
     assert not {"tools", "tool_choice", "parallel_tool_calls", "user"} & body.keys()

@@ -16,13 +16,12 @@ from llamastack.providers import load, specs
 from tests.conformance.vendors import NATIVES
 from tests.conformance.vendors.native import Native
 from tests.conformance.vendors.vendor import CHAT, JSON
-from tests.conversations import meaning, requests, untimed
+from tests.conversations import meaning, requests
 
 OF_EACH = pytest.mark.parametrize("vendor", NATIVES, ids=lambda vendor: vendor.name)
 
 
 @OF_EACH
-@untimed
 @given(data=st.data())
 def test_a_conversation_there_and_back_keeps_its_meaning(vendor: Native, data: st.DataObject) -> None:
     body = data.draw(requests(model=vendor.model, **vendor.asks))

@@ -25,7 +25,6 @@ from tests.conformance.vendors import NATIVES
 from tests.conformance.vendors.native import Native
 from tests.conformance.vendors.script import ARGUMENTS, HELLO, SAID, THOUGHT, THOUGHTS, TOOL, WORDS, answered, streamed
 from tests.conformance.vendors.vendor import JSON, KEY, Answer
-from tests.conversations import untimed
 
 CALL = Call(ANONYMOUS_ADMIN)
 ONE_OF_EACH = {type(vendor): vendor for vendor in reversed(NATIVES)}  # variants differ in what they are asked
@@ -156,7 +155,6 @@ def test_a_stream_cut_in_two_anywhere_gives_the_same_chunks(vendor: Native, plac
 
 
 @OF_EACH
-@untimed
 @given(data=st.data())
 def test_a_stream_cut_anywhere_gives_the_same_chunks(vendor: Native, data: st.DataObject) -> None:
     place = data.draw(st.integers(0, len(answers(vendor)) - 1))

@@ -107,7 +107,7 @@ def bounded(case: Any, turn: int) -> None:
 
 
 @schema.parametrize()
-@settings(deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(derandomize=True, suppress_health_check=list(HealthCheck))
 @pytest.mark.timeout(300)
 def test_what_the_specification_allows_or_forbids_is_answered_in_its_shapes(case: Any, target: Target) -> None:
     made_ours(case, target)

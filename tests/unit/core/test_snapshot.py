@@ -90,7 +90,7 @@ def whole(snapshot: Snapshot) -> Snapshot:
     return Snapshot(snapshot.version, *backwards)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(changes, min_size=1, max_size=6), st.booleans())
 def test_any_changes_one_after_another_lead_to_what_the_rows_say(steps: list[Changes], looked_at: bool) -> None:
     snapshot = Snapshot()

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 
 from apps.inference.dialect import ChatStream, Malformed, mended
 from apps.inference.providers.remote.bedrock.answer import Converse
@@ -228,7 +228,6 @@ def test_paths_hold_the_model_as_botocore_writes_it() -> None:
 UNKNOWN = ("parallel_tool_calls", "user", "reasoning_effort", "top_p")
 
 
-@settings(deadline=None)
 @given(requests(addresses=False, without=UNKNOWN, model=CLAUDE))
 def test_a_conversation_there_and_back_keeps_its_meaning(body: dict[str, Any]) -> None:
     """Where none may be called, a conversation with calls has its tools defined all the same: nobody can tell."""

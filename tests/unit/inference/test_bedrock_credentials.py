@@ -15,7 +15,7 @@ from botocore.credentials import Credentials as Keys
 from botocore.credentials import RefreshableCredentials
 from botocore.exceptions import CredentialRetrievalError
 from botocore.session import Session
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from apps.inference.providers.remote.bedrock import Bedrock
@@ -69,7 +69,6 @@ MODELS = st.from_regex(r"[a-z]{2,9}\.[a-z0-9-]{1,20}(:[0-9]{1,2})?", fullmatch=T
 )
 
 
-@settings(deadline=None)
 @given(MODELS, st.binary(max_size=200))
 def test_a_signature_is_that_of_awss_own_client(model: str, body: bytes) -> None:
     path = Converse(chat(model=model), "b", BedrockConfig()).path

@@ -225,7 +225,7 @@ PARTS = [
 ]  # fmt: skip
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(data=st.data(), form=st.sampled_from(FORMS), most=st.sampled_from([None, 1]))
 def test_how_the_text_is_cut_makes_no_difference(data: st.DataObject, form: Form, most: int | None) -> None:
     examples = [text for other, text, _ in WHOLE if other is form]
@@ -244,7 +244,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(value=JSON)
 def test_a_python_literal_becomes_the_same_json(value: Any) -> None:
     written = python_to_json(repr(value))
@@ -265,7 +265,7 @@ def test_an_escape_that_is_none_is_meant_as_it_stands() -> None:
     assert json.loads(python_to_json(r"'\d+\\\''") or "") == r"\d+" + "\\'"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(arguments=st.dictionaries(st.text(max_size=5), JSON, max_size=3), form=st.sampled_from(FORMS))
 def test_what_is_written_is_read_again(arguments: dict[str, Any], form: Form) -> None:
     text = json.dumps(arguments)

@@ -145,7 +145,7 @@ def test_what_a_schema_says_of_further_arguments_holds() -> None:
     assert not fits(calls(CHATML, ("f", {"a": "b"})), talk(functions=[free], must=True))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     city=st.text(st.characters(exclude_categories=["Cc", "Cs"])),
     form=st.sampled_from(FORMS),

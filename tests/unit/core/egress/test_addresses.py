@@ -132,7 +132,7 @@ URLS = st.one_of(
 )
 
 
-@settings(max_examples=2000, derandomize=True, deadline=None)
+@settings(max_examples=2000, derandomize=True)
 @given(URLS)
 def test_what_is_read_here_others_read_alike(url: str) -> None:
     target = read(url)
@@ -166,7 +166,7 @@ class Wires:
         raise OSError("It leads nowhere")
 
 
-@settings(max_examples=300, derandomize=True, deadline=None)
+@settings(max_examples=300, derandomize=True)
 @given(URLS.filter(lambda url: read(url) is not None))
 def test_what_is_read_here_is_what_is_connected_to(url: str) -> None:
     target, wires = parse(url), Wires()

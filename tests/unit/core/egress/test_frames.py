@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 from botocore.eventstream import EventStreamBuffer
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from llamastack.egress import Egress
@@ -49,7 +49,6 @@ frames = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(frames, st.data())
 async def test_any_cut_gives_the_same_frames_and_botocore_reads_them_too(
     each: list[bytes], data: st.DataObject
@@ -65,7 +64,6 @@ async def test_any_cut_gives_the_same_frames_and_botocore_reads_them_too(
     assert len(read_whole) == len(each)
 
 
-@settings(deadline=None)
 @given(st.integers(0, len(HELLO) - 1), st.integers(1, 255))
 async def test_a_byte_that_has_changed_is_never_read(place: int, change: int) -> None:
     changed = bytearray(HELLO)

@@ -349,14 +349,14 @@ values = st.recursive(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
 @given(said=values, number=st.integers(0, 2**40))
 async def test_any_answer_is_replayed_as_it_was(tmp_path: Path, said: Any, number: int) -> None:
     live = await egress(tmp_path, Scripted(json.dumps(said).encode())).post("x", {"n": number})
     assert await replaying(tmp_path).post("x", {"n": number}) == live
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
 @given(
     said=st.lists(st.dictionaries(names, values, max_size=4), max_size=8), number=st.integers(0, 2**40), data=st.data()
 )

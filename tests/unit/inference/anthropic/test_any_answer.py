@@ -20,7 +20,6 @@ CALLS = st.builds(lambda name, number, given: use(name, f"toolu_{number}", **giv
 BLOCKS = st.lists(TEXTS.map(text) | TEXTS.map(thought) | CALLS, min_size=1, max_size=4, unique_by=str)
 
 
-@settings(deadline=None)
 @given(BLOCKS)
 def test_a_stream_says_what_a_whole_answer_says_whatever_it_is(content: list[JSON]) -> None:
     called = any(block["type"] == "tool_use" for block in content)
@@ -28,7 +27,7 @@ def test_a_stream_says_what_a_whole_answer_says_whatever_it_is(content: list[JSO
     assert what_is_said(put_together(streamed(whole))) == what_is_said(mended(completion(whole, MODEL, None), MODEL))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.sampled_from(list(ANSWERS.values())), st.integers(0, 10_000), VALUES)
 def test_a_spoilt_answer_is_read_or_told(whole: JSON, where: int, by: Any) -> None:
     try:
@@ -37,7 +36,7 @@ def test_a_spoilt_answer_is_read_or_told(whole: JSON, where: int, by: Any) -> No
         return
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.sampled_from(list(ANSWERS.values())), st.integers(0, 10_000), VALUES)
 def test_a_spoilt_stream_is_read_or_told(whole: JSON, where: int, by: Any) -> None:
     reader, stream = Events(MODEL, None), ChatStream(MODEL, 1, wants_usage=True)

@@ -61,7 +61,7 @@ MODELS = st.sampled_from(
 BYS = VALUES | OBJECTS | st.lists(OBJECTS, max_size=2)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.sampled_from((BODY, BARE)), MODELS, st.integers(0, 10_000), BYS, st.booleans())
 def test_a_spoilt_request_is_asked_or_refused(body: JSON, model: str, where: int, by: Any, drops: bool) -> None:
     try:

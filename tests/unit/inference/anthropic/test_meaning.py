@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from apps.inference.providers.remote.anthropic import MessagesTranslation
@@ -48,20 +48,17 @@ BODIES = requests(any_json=False, without=APART, model=MODEL).filter(lambda body
 THINKING = requests(any_json=False, without=("temperature", "top_p", "tool_choice"), model=NEWER)
 
 
-@settings(deadline=None)
 @given(BODIES)
 def test_a_conversation_there_and_back_keeps_its_meaning(body: JSON) -> None:
     assert meaning(asked(body)) == meant(body)
 
 
-@settings(deadline=None)
 @given(THINKING)
 def test_so_does_one_that_asks_to_think(body: JSON) -> None:
     assume(not of_any_object(body))
     assert meaning(asked(body)) == meant(body)
 
 
-@settings(deadline=None)
 @given(BODIES, ROLES, st.integers(0, 20))
 def test_instructions_within_a_conversation_are_not_lost(body: JSON, role: str, place: int) -> None:
     turns = [index for index, said in enumerate(body["messages"]) if said["role"] == "user"]
