@@ -56,6 +56,11 @@ async def lanes(client: httpx.AsyncClient, sky: Provider) -> AsyncIterator[Any]:
     settings.FAST_LANE, settings.AUTH_REQUIRED = before
 
 
+def calls(upstream: Upstream) -> list[dict[str, str]]:
+    """The headers of the last two with a body: the stack lists models whenever it likes."""
+    return [headers for headers in upstream.headers if "Content-Type" in headers][-2:]
+
+
 def issued(**fields: Any) -> str:
     return ApiKey.issue("key", "maya", **fields)[1]
 
@@ -76,7 +81,7 @@ def revoke() -> None:
 async def test_nothing_of_a_clients_own_headers_goes_on(lanes: Any, upstream: Upstream, stream: bool) -> None:
     found = await lanes(FOREIGN, stream=stream)
     assert [one.headers[LANE] for one in found] == ["fast", "django"]
-    fast, django = upstream.headers[-2:]
+    fast, django = calls(upstream)
     assert fast == django | {"Content-Length": fast["Content-Length"]}
     assert fast["Authorization"] == "Bearer sk-upstream"
     assert not {"cookie", "x-api-key", "x-request-id", "traceparent"} & {name.lower() for name in fast}
@@ -87,7 +92,7 @@ async def test_nothing_of_a_clients_own_headers_goes_on(lanes: Any, upstream: Up
 async def test_a_callers_own_key_goes_to_the_vendor_it_is_for(lanes: Any, upstream: Upstream) -> None:
     found = await lanes({DATA: json.dumps({"openai_api_key": "sk-callers", "groq_api_key": "sk-other"})})
     assert [one.headers[LANE] for one in found] == ["fast", "django"]
-    fast, django = upstream.headers[-2:]
+    fast, django = calls(upstream)
     assert fast["Authorization"] == django["Authorization"] == "Bearer sk-callers"
     assert "sk-other" not in json.dumps([fast, django])
 
