@@ -156,11 +156,14 @@ class ProviderPool:
         running.started.add_done_callback(lambda _: self.on_started())
 
     async def restart(self, key: int) -> None:
-        """Start a provider anew whose start failed, and wait a moment for how that goes."""
-        if (running := self._running.get(key)) and running.failed:
+        """Start a provider anew whose start failed; wait a moment for how its start goes, whoever has asked for it."""
+        if (running := self._running.get(key)) is None:
+            return
+        if running.failed:
             self._retire(key)
             self._run(running.record)
-            await asyncio.wait([self._running[key].started], timeout=HEALTH_SECONDS)
+        if not (started := self._running[key].started).done():
+            await asyncio.wait([started], timeout=HEALTH_SECONDS)
 
     @asynccontextmanager
     async def use(self, record: ProviderRecord) -> AsyncIterator[Any]:
