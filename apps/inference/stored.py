@@ -1,5 +1,6 @@
 """Stored chat completions: how they become rows, and what is done with the rows: that needs `db()`."""
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -101,9 +102,17 @@ def page(items: list[JSON], has_more: bool) -> Page[JSON]:
 
 def shown(row: StoredCompletion) -> JSON:
     """The completion with its metadata (as OpenAI has it) and the messages it answered (as Llama Stack has it)."""
-    completion: JSON = orjson.loads(row.completion)
+    completion: JSON = read(row.completion)
     del completion["schema"]
     return completion | {"metadata": row.metadata, "input_messages": orjson.loads(row.input_messages)}
+
+
+def read(completion: str) -> Any:
+    """A vendor's own fields are stored as they came: of a number too large for a double, null is shown."""
+    try:
+        return orjson.loads(completion)
+    except orjson.JSONDecodeError:
+        return json.loads(completion)
 
 
 def shown_message(message_id: str, message: JSON) -> JSON:

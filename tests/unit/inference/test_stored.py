@@ -156,6 +156,21 @@ async def test_what_no_database_column_of_json_may_hold_is_kept(client: httpx.As
     assert (await client.get(f"{URL}/{name}")).json()["input_messages"] == said
 
 
+async def test_a_number_of_a_vendors_own_that_is_too_large_is_shown_as_null(
+    client: httpx.AsyncClient, sky: Provider
+) -> None:
+    name = await chat(client, store=True)
+
+    def enlarge() -> None:
+        row = StoredCompletion.objects.get(pk=name)
+        row.completion = row.completion.removesuffix("}") + ',"cost":1e999}'
+        row.save()
+
+    await db(enlarge)
+    assert (await client.get(f"{URL}/{name}")).json()["cost"] is None
+    assert [item["cost"] for item in (await listed(client))["data"]] == [None]
+
+
 # --- without a database ---
 
 
