@@ -181,11 +181,11 @@ class Gateway:
     async def _failed(self, passage: Passage, error: StackError, send: Any) -> None:
         passage.outcome.status, passage.outcome.error = ended_by(error)
         self._settle(passage)
+        if error.status >= 500:
+            logger.error("%s (%s)", error.message, passage.call.request_id)
         if not passage.sent:
             await answers.refuse(passage, error, send)
             return
-        if error.status >= 500:
-            logger.warning("A stream broke off: %s", error.message)
         await answers.piece(passage, encode_error(error), send, more=False)
 
     def _settle(self, passage: Passage, *, whole: bool = False) -> None:

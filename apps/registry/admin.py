@@ -209,8 +209,7 @@ class ProviderAdmin(ResourceAdmin):
 @admin.register(Model)
 class ModelAdminPage(ResourceAdmin):
     list_display = (
-        "identifier", "model_type", "provider", "provider_model", "context", "price", "is_enabled", "origin_badge",
-        "remarks",
+        "identifier", "model_type", "provider", "provider_model", "context", "price", "origin_badge", "remarks",
     )  # fmt: skip
     list_filter = (TypeFilter, ProviderFilter, EnabledFilter, "origin", "gone")
     search_fields = ("identifier", "declared", "override")
@@ -272,9 +271,10 @@ class ModelAdminPage(ResourceAdmin):
 
     @admin.display(description="Notes")
     def remarks(self, row: Model) -> SafeString:
-        """In the list, where a column of aliases would be empty for most."""
+        """In the list, where columns of what is so of few would leave too little room for names."""
         aliases = shown_model(row)["aliases"]
-        return format_html("{} {}", self.notes(row), f"Also {', '.join(aliases)}" if aliases else "")
+        disabled = "" if row.enabled else badge("Disabled", "bad")
+        return format_html("{} {} {}", disabled, self.notes(row), f"Also {', '.join(aliases)}" if aliases else "")
 
     @admin.display(description="Notes")
     def notes(self, row: Model) -> SafeString:

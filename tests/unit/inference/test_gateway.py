@@ -88,6 +88,16 @@ async def test_a_failure_that_no_other_try_mends_is_told_at_once(
     assert await recorded(running) == [("fast", 400)]
 
 
+async def test_a_failure_of_the_upstream_is_logged_with_the_id_of_its_request(
+    client: httpx.AsyncClient, running: LlamaStack, sky: Provider, caplog: pytest.LogCaptureFixture
+) -> None:
+    await serve_as(sky, running, "nonsense")
+    answer = await asked(client, model="nonsense")
+    assert (answer.status_code, answer.headers[LANE]) == (502, "fast")
+    [logged] = [record.message for record in caplog.records if record.name == "apps.inference.gateway"]
+    assert logged == f"{answer.json()['error']['message']} ({answer.headers['x-request-id']})"
+
+
 async def test_a_call_is_recorded_with_its_tokens(
     client: httpx.AsyncClient, running: LlamaStack, sky: Provider
 ) -> None:

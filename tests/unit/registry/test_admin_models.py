@@ -1,5 +1,7 @@
 """The admin's pages of models, by their real forms."""
 
+import re
+
 import pytest
 from django.contrib.auth.models import Permission
 
@@ -119,6 +121,7 @@ async def test_there_is_one_default_of_a_type(browser: Browser, sky: Provider, r
 async def test_models_are_disabled_and_enabled(browser: Browser, sky: Provider, running: LlamaStack) -> None:
     await chosen(browser, "disable", "sky/sky-1", "sky/sky-2")
     assert names(running) == []
+    assert len(re.findall(r">\s*Disabled\s*<", (await browser.open(LIST)).text)) == 2
     await browser.submit(await page_of("sky/sky-1"), enabled="on")
     await chosen(browser, "enable", "sky/sky-2")
     assert names(running) == ["sky/sky-1", "sky/sky-2"]
