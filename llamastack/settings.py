@@ -211,8 +211,8 @@ LOGGING = {
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
-    # Django warns of every 4xx; the answer has told the client.
-    "loggers": {"django.request": {"level": "ERROR"}},
+    # They warn of what a client has done wrong; the answer has told the client.
+    "loggers": {"django.request": {"level": "ERROR"}, "python_multipart": {"level": "ERROR"}},
     "root": {"handlers": ["console"], "level": os.environ.get("LLAMA_STACK_LOG_LEVEL", "WARNING").upper()},
 }
 

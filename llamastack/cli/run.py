@@ -48,7 +48,7 @@ Config = Annotated[
 Port = Annotated[int | None, typer.Option(help="0 takes a free one.", envvar="LLAMA_STACK_PORT", min=0, max=65535)]
 Host = Annotated[str | None, typer.Option(help=f"The address to listen on; {DEFAULT_HOST} unless the file says more.")]
 ServerOption = Annotated[ServerName, typer.Option("--server", help="The ASGI server.")]
-Workers = Annotated[int | None, typer.Option(help="Processes that serve.", min=1)]
+Workers = Annotated[int | None, typer.Option(help="Processes that serve; 1 unless the file says more.", min=1)]
 
 
 def run(

@@ -418,3 +418,12 @@ async def test_a_file_of_another_tenant_is_not_there(client: httpx.AsyncClient, 
     assert (await client.get(URL, headers=theirs, params={"after": made["id"]})).status_code == 400
     row = await db(File.objects.get)
     assert (row.tenant, row.owner) == ("default", "anonymous")
+
+
+async def test_a_form_that_cannot_be_read_is_told_to_its_client_and_not_to_the_log(
+    client: httpx.AsyncClient, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    form = {"content": b"zzz", "headers": {"content-type": "multipart/form-data; boundary=abc"}}
+    status, _, message = await refused(client, folder, **form)
+    assert (status, message.partition(":")[0]) == (400, "The form cannot be read")
+    assert caplog.messages == []
