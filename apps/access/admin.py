@@ -145,6 +145,11 @@ class UsageAdmin(TenantAdmin):
         "took",
         "home",
     )
+    fields = (
+        "request_id", "ended", "took", "model", "home", "operation", "lane", "status", "error", "whole", "streamed",
+        "tokens_in", "tokens_out", "cached_tokens", "reasoning_tokens", "estimated", "owner", "tenant", "api_key",
+    )  # fmt: skip
+    readonly_fields = ("ended", "took", "home", "tokens_in", "tokens_out")
     list_filter = ("created_at", "operation", "whole", "model", "provider_id", "tenant", "lane")
     search_fields = ("request_id", "model", "owner")
     ordering = ("-id",)
