@@ -248,7 +248,7 @@ class Usage(Owned):
     objects: ClassVar[Any] = UsageQuerySet.as_manager()
 
     class Meta:
-        verbose_name_plural = "usage"
+        verbose_name = "usage record"
         indexes = [
             models.Index(fields=("tenant", "created_at"), name="usage_of_tenant"),
             models.Index(fields=("owner", "created_at"), name="usage_of_owner"),
