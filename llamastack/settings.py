@@ -81,6 +81,7 @@ INSTALLED_APPS = [
     "axes",
     "ninja",
     "apps.access",
+    "apps.jobs",
     "apps.registry",
     "apps.files",
     "apps.inference",

@@ -1,0 +1,140 @@
+"""Long work as rows: who may claim one, and who may still write to it. All times are the database's own."""
+
+import uuid
+from datetime import timedelta
+from typing import Any, ClassVar, Self
+
+from django.db import models, transaction
+from django.db.models import DateTimeField, ExpressionWrapper, F, Q, Value
+from django.db.models.functions import Now
+
+from apps.access.models import ObjectQuerySet, Owned
+
+MOST_ATTEMPTS = 3
+LEASE = timedelta(seconds=30)
+
+
+class Status(models.TextChoices):
+    queued = "queued"
+    running = "running"
+    completed = "completed"
+    failed = "failed"
+    cancelled = "cancelled"
+    quarantined = "quarantined"
+
+
+ENDED = (Status.completed, Status.failed, Status.cancelled, Status.quarantined)
+
+
+def until(lease: timedelta) -> Any:
+    return ExpressionWrapper(Now() + Value(lease), output_field=DateTimeField())
+
+
+class JobQuerySet(ObjectQuerySet):
+    def due(self) -> Self:
+        """Those that nobody works on: queued, or running under a lease that has expired. The most urgent first."""
+        waiting = Q(status=Status.queued) | Q(status=Status.running, lease_until__lt=Now())
+        return self.filter(waiting).order_by("-priority", "created_at", "id")
+
+    def claim(self, job_id: str, lease: timedelta = LEASE) -> "Job | None":
+        """The job, which is ours until its lease ends; None where it is another's, or has ended.
+
+        One that has been begun three times and was never ended is set aside instead.
+        """
+        holder = uuid.uuid4().hex
+        due = self.filter(pk=job_id).due().order_by()
+        changes = {"status": Status.running, "holder": holder, "lease_until": until(lease), "fence": F("fence") + 1}
+        if due.filter(attempt__lt=MOST_ATTEMPTS).update(**changes, attempt=F("attempt") + 1):
+            return self.filter(pk=job_id, holder=holder).first()
+        reason = f"It was begun {MOST_ATTEMPTS} times, and each time whoever worked on it was gone before its end."
+        due.filter(attempt__gte=MOST_ATTEMPTS).update(
+            status=Status.quarantined, error=reason, ended_at=Now(), fence=F("fence") + 1
+        )
+        return None
+
+    def held(self, job: "Job") -> Self:
+        """The row, as long as nobody has claimed it since."""
+        return self.filter(pk=job.pk, fence=job.fence, status=Status.running)
+
+    def renew(self, job: "Job", lease: timedelta = LEASE) -> bool:
+        return bool(self.held(job).update(lease_until=until(lease)))
+
+    def report(self, job: "Job", progress: dict[str, Any]) -> bool | None:
+        """Whether to go on: False where it is to be cancelled, None where it is not ours any more."""
+        if not self.held(job).update(progress=progress):
+            return None
+        return not self.filter(pk=job.pk, cancel_requested=True).exists()
+
+    def finish(self, job: "Job", status: Status, error: str = "") -> bool:
+        """Write its end, once. False where somebody else has claimed it: what we have done is not told then."""
+        return bool(self.held(job).update(status=status, error=error, ended_at=Now(), lease_until=None))
+
+    def hand_back(self, job: "Job") -> bool:
+        """To be begun again by whoever comes next; this attempt does not count."""
+        return bool(self.held(job).update(status=Status.queued, lease_until=None, attempt=F("attempt") - 1))
+
+    def cancel(self, job_id: str) -> bool:
+        """Whether it is cancelled now, or will be when whoever works on it looks."""
+        queued = self.filter(pk=job_id, status=Status.queued)
+        if queued.update(status=Status.cancelled, ended_at=Now(), cancel_requested=True):
+            return True
+        return bool(self.filter(pk=job_id, status=Status.running).update(cancel_requested=True))
+
+    def retry(self, job_id: str) -> bool:
+        """Queue again what has ended, but for what was completed."""
+        ended = self.filter(pk=job_id, status__in=[status for status in ENDED if status != Status.completed])
+        fresh = {"attempt": 0, "error": "", "cancel_requested": False, "ended_at": None, "lease_until": None}
+        return bool(ended.update(status=Status.queued, **fresh))
+
+    def tell(self, job: "Job", kind: str, data: dict[str, Any]) -> int | None:
+        """Write an event under the next number; None where the job is not ours any more."""
+        with transaction.atomic():
+            if not self.held(job).update(events=F("events") + 1):
+                return None
+            number: int = self.values_list("events", flat=True).get(pk=job.pk)
+            JobEvent.objects.create(job_id=job.pk, number=number, kind=kind, data=data, created_at=Now())
+            return number
+
+
+class Job(Owned):
+    """`fence` counts the claims: whoever writes to a job says which one was theirs, and an older one writes nothing."""
+
+    id = models.CharField(primary_key=True, max_length=64)
+    created_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True)
+    kind = models.CharField(max_length=64)
+    payload = models.JSONField(default=dict)
+    status = models.CharField(max_length=16, choices=Status.choices, default=Status.queued, db_index=True)
+    priority = models.IntegerField(default=0)
+    progress = models.JSONField(default=dict)
+    attempt = models.IntegerField(default=0)
+    holder = models.CharField(max_length=32, blank=True)
+    fence = models.BigIntegerField(default=0)
+    lease_until = models.DateTimeField(null=True)
+    cancel_requested = models.BooleanField(default=False)
+    events = models.BigIntegerField(default=0)
+    error = models.TextField(blank=True)
+
+    objects: ClassVar[Any] = JobQuerySet.as_manager()
+
+    class Meta:
+        indexes = [
+            models.Index(fields=("tenant", "created_at", "id"), name="job_cursor"),
+            models.Index(fields=("status", "-priority", "created_at", "id"), name="job_due"),
+        ]
+
+    def __str__(self) -> str:
+        return self.id
+
+
+class JobEvent(models.Model):
+    """Something that happened in a job, numbered from 1: `log`, `metric`, `progress`."""
+
+    job = models.ForeignKey(Job, models.CASCADE)
+    number = models.BigIntegerField()
+    kind = models.CharField(max_length=16)
+    data = models.JSONField()
+    created_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=("job", "number"), name="job_event_number")]

@@ -1,0 +1,119 @@
+"""`work(job_id)`: claim a job, run it, keep its lease, and write its end once."""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+from django.db import connections
+
+from apps.jobs.models import LEASE, Job, Status
+from llamastack.db import db
+from llamastack.errors import StackError, Unavailable
+
+logger = logging.getLogger(__name__)
+
+
+class Cancelled(Exception):
+    """Somebody has asked for the job's end; it is raised where the job reports its progress."""
+
+
+class Lost(Exception):
+    """Somebody else has claimed the job since: nothing that is done for it counts any more."""
+
+
+class Running:
+    """What a job's `run` is given: the row as it was claimed, and the ways to tell how it goes."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+
+    async def progress(self, **progress: Any) -> None:
+        """Say how far it is. Raises Cancelled and Lost: what is done so far is the handler's to put in order."""
+        go_on = await db(Job.objects.report, self.job, progress)
+        if go_on is None:
+            raise Lost
+        if not go_on:
+            raise Cancelled
+
+    async def log(self, message: str) -> None:
+        if await db(Job.objects.tell, self.job, "log", {"message": message}) is None:
+            raise Lost
+
+
+Run = Callable[[Running], Awaitable[None]]
+
+
+async def work(job_id: str, kinds: Callable[[str], Run], lease: timedelta = LEASE) -> bool:
+    """Whether the job was ours to do, and its end is written. `kinds` gives what runs a kind of job."""
+    job: Job | None = await db(Job.objects.claim, job_id, lease)
+    if job is None:
+        return False
+    task = asyncio.current_task()
+    assert task is not None
+    with renewed(job, lease, asyncio.get_running_loop(), task.cancel) as lost:
+        try:
+            status, error = await _ended(job, kinds)
+        except asyncio.CancelledError:
+            if not lost.is_set():  # the server stops: the next one goes on at once
+                await db(Job.objects.hand_back, job)
+                raise
+            task.uncancel()
+            return False
+        except (Lost, Unavailable):  # with the database gone, the lease ends and the job is begun again
+            return False
+    return await db(Job.objects.finish, job, status, error)
+
+
+async def _ended(job: Job, kinds: Callable[[str], Run]) -> tuple[Status, str]:
+    try:
+        await kinds(job.kind)(Running(job))
+    except Cancelled:
+        return Status.cancelled, ""
+    except (Lost, Unavailable):
+        raise
+    except StackError as error:
+        return Status.failed, error.message
+    except Exception:  # a handler may fail in any way; its job says so, and the next job goes on
+        logger.exception("Job %s failed", job.id)
+        return Status.failed, "The server failed while it did this; its log says more."
+    return Status.completed, ""
+
+
+@contextmanager
+def renewed(
+    job: Job, lease: timedelta, loop: asyncio.AbstractEventLoop, stop: Callable[[], object]
+) -> Iterator[threading.Event]:
+    """The lease renewed from a thread of its own, however busy the loop is; where it is lost, `stop` is called."""
+    over, lost = threading.Event(), threading.Event()
+
+    def renew() -> None:
+        try:
+            while not over.wait(lease.total_seconds() / 3):
+                if not _kept(job, lease):
+                    lost.set()
+                    loop.call_soon_threadsafe(stop)
+                    return
+        finally:
+            connections.close_all()
+
+    thread = threading.Thread(target=renew, name=f"lease-{job.id}", daemon=True)
+    thread.start()
+    try:
+        yield lost
+    finally:
+        over.set()
+
+
+def _kept(job: Job, lease: timedelta) -> bool:
+    """A database that is gone for a moment takes no lease away: it ends by itself, where it stays away."""
+    try:
+        return bool(Job.objects.renew(job, lease))
+    except Exception as error:  # of whatever kind: the next time may go well
+        logger.warning("The lease of job %s was not renewed: %s", job.id, error)
+        return True
+    finally:
+        connections.close_all()

@@ -1,0 +1,146 @@
+"""A job is claimed by one, written to by whoever holds it, and ended once."""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connections
+from django.utils import timezone
+
+from apps.jobs.models import Job, JobEvent, Status
+from apps.jobs.work import Run, Running, work
+from llamastack.db import db
+from llamastack.errors import BadRequest
+from llamastack.ids import new_id
+
+pytestmark = pytest.mark.django_db(transaction=True)
+OVER = timedelta(seconds=-1)
+SHORT = timedelta(seconds=0.3)
+
+
+def queued(**fields: Any) -> str:
+    job = Job(id=new_id("job_"), owner="ada", created_at=timezone.now(), kind="test", **fields)
+    job.save()
+    return job.id
+
+
+def at_once(count: int, job_id: str) -> int:
+    """How many of so many that claim it in the same moment have it."""
+
+    def claim(_: int) -> bool:
+        try:
+            return Job.objects.claim(job_id) is not None
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(count) as threads:
+        return sum(threads.map(claim, range(count)))
+
+
+def test_of_many_that_claim_a_job_one_has_it() -> None:
+    assert [at_once(8, queued()) for _ in range(5)] == [1] * 5
+
+
+def test_a_job_whose_lease_is_over_is_claimed_again_and_the_first_writes_nothing_more() -> None:
+    first = Job.objects.claim(queued(), OVER)
+    second = Job.objects.claim(first.id)
+    assert (second.attempt, second.fence) == (2, first.fence + 1)
+    assert not Job.objects.renew(first)
+    assert Job.objects.report(first, {"done": 1}) is None
+    assert Job.objects.tell(first, "log", {}) is None
+    assert not Job.objects.finish(first, Status.failed)
+    assert Job.objects.finish(second, Status.completed)
+    assert not Job.objects.finish(second, Status.failed)
+    assert Job.objects.get().status == "completed"
+
+
+def test_one_that_was_never_ended_is_set_aside_after_three_attempts_and_can_be_tried_anew() -> None:
+    job_id = queued()
+    assert [Job.objects.claim(job_id, OVER).attempt for _ in range(3)] == [1, 2, 3]
+    assert Job.objects.claim(job_id) is None
+    job = Job.objects.get()
+    assert (job.status, "3 times" in job.error, job.ended_at is None) == ("quarantined", True, False)
+    assert Job.objects.retry(job_id)
+    assert Job.objects.claim(job_id).attempt == 1
+
+
+def test_the_most_urgent_comes_first_and_then_the_oldest() -> None:
+    made = [queued(priority=priority) for priority in (0, 5, 0, 5)]
+    assert [job.id for job in Job.objects.due()] == [made[1], made[3], made[0], made[2]]
+
+
+def test_events_are_numbered() -> None:
+    job = Job.objects.claim(queued())
+    assert [Job.objects.tell(job, "log", {"message": str(n)}) for n in range(3)] == [1, 2, 3]
+    assert list(JobEvent.objects.order_by("number").values_list("number", flat=True)) == [1, 2, 3]
+
+
+async def done(run: Run, **options: Any) -> tuple[bool, Job]:
+    job_id = await db(queued)
+    ours = await work(job_id, lambda kind: run, **options)
+    return ours, await db(Job.objects.get, pk=job_id)
+
+
+async def test_what_runs_to_its_end_is_completed() -> None:
+    async def run(running: Running) -> None:
+        await running.progress(done=1, total=2)
+        await running.log("half")
+
+    ours, job = await done(run)
+    assert (ours, job.status, job.progress, job.events) == (True, "completed", {"done": 1, "total": 2}, 1)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"), [(BadRequest("No such file."), "No such file."), (KeyError("x"), "its log says more")]
+)
+async def test_what_fails_says_why(error: Exception, told: str) -> None:
+    async def run(running: Running) -> None:
+        raise error
+
+    _, job = await done(run)
+    assert (job.status, told in job.error) == ("failed", True)
+
+
+async def test_a_cancel_is_met_where_progress_is_told() -> None:
+    async def run(running: Running) -> None:
+        assert await db(Job.objects.cancel, running.job.id)
+        await running.progress(done=1)
+
+    _, job = await done(run)
+    assert job.status == "cancelled"
+
+
+async def test_a_lease_is_renewed_while_the_job_runs() -> None:
+    async def run(running: Running) -> None:
+        await asyncio.sleep(SHORT.total_seconds() * 3)
+        assert not await db(lambda: Job.objects.due().exists())
+
+    _, job = await done(run, lease=SHORT)
+    assert job.status == "completed"
+
+
+async def test_who_has_lost_a_job_is_stopped_and_writes_nothing() -> None:
+    async def run(running: Running) -> None:
+        await db(lambda: Job.objects.filter(pk=running.job.id).update(fence=99))
+        await asyncio.Event().wait()
+
+    ours, job = await done(run, lease=SHORT)
+    assert (ours, job.status, job.fence) == (False, "running", 99)
+
+
+async def test_a_server_that_stops_hands_its_job_back() -> None:
+    begun = asyncio.Event()
+
+    async def run(running: Running) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    job_id = await db(queued)
+    task = asyncio.create_task(work(job_id, lambda kind: run))
+    await begun.wait()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    job = await db(Job.objects.get)
+    assert (task.cancelled(), job.status, job.attempt) == (True, "queued", 0)
