@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -33,6 +34,8 @@ class LlamaStack:
         from apps.files.service import FilesService
         from apps.inference.gateway import Gateway
         from apps.inference.service import InferenceService
+        from apps.jobs import kinds
+        from apps.jobs.worker import Worker
         from apps.registry.live import Live
         from llamastack import settings
         from llamastack.flusher import Flusher
@@ -46,6 +49,7 @@ class LlamaStack:
         self.inference: Inference = InferenceService(self.live, self.flusher)
         services[Api.files] = self.files
         services[Api.inference] = self.inference
+        self.worker = Worker(partial(kinds.of, self))
         self.gateway = Gateway(self.live, self.flusher)
         self.loop = asyncio.get_running_loop()
         self.watch = Watch(self)
@@ -58,11 +62,13 @@ class LlamaStack:
         self.flusher.start()
         self.files.start()
         self.held = await db(held_open)
+        self.worker.start()
 
     async def stop(self) -> None:
         from llamastack.db import settled
 
         self.watch.stop()
+        await self.worker.stop()
         await self.live.stop()
         await self.files.stop()
         await self.live.pool.close()

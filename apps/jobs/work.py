@@ -25,6 +25,10 @@ class Lost(Exception):
     """Somebody else has claimed the job since: nothing that is done for it counts any more."""
 
 
+class Unreadable(Exception):
+    """The job cannot be done by anybody: its kind is none, or its payload does not parse. The text says why."""
+
+
 class Running:
     """What a job's `run` is given: the row as it was claimed, and the ways to tell how it goes."""
 
@@ -45,11 +49,12 @@ class Running:
 
 
 Run = Callable[[Running], Awaitable[None]]
+Kinds = Callable[[str], Run]
 
 
-async def work(job_id: str, kinds: Callable[[str], Run], lease: timedelta = LEASE) -> bool:
+async def work(job_id: str, kinds: Kinds, lease: timedelta = LEASE) -> bool:
     """Whether the job was ours to do, and its end is written. `kinds` gives what runs a kind of job."""
-    job: Job | None = await db(Job.objects.claim, job_id, lease)
+    job = await _claimed(job_id, lease)
     if job is None:
         return False
     task = asyncio.current_task()
@@ -68,13 +73,26 @@ async def work(job_id: str, kinds: Callable[[str], Run], lease: timedelta = LEAS
     return await db(Job.objects.finish, job, status, error)
 
 
-async def _ended(job: Job, kinds: Callable[[str], Run]) -> tuple[Status, str]:
+async def _claimed(job_id: str, lease: timedelta) -> Job | None:
+    claiming = asyncio.create_task(db(Job.objects.claim, job_id, lease))
+    try:
+        job: Job | None = await asyncio.shield(claiming)
+    except asyncio.CancelledError:  # the thread goes on all the same
+        if claimed := await claiming:
+            await db(Job.objects.hand_back, claimed)
+        raise
+    return job
+
+
+async def _ended(job: Job, kinds: Kinds) -> tuple[Status, str]:
     try:
         await kinds(job.kind)(Running(job))
     except Cancelled:
         return Status.cancelled, ""
     except (Lost, Unavailable):
         raise
+    except Unreadable as reason:
+        return Status.quarantined, str(reason)
     except StackError as error:
         return Status.failed, error.message
     except Exception:  # a handler may fail in any way; its job says so, and the next job goes on

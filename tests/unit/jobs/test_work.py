@@ -68,7 +68,17 @@ def test_one_that_was_never_ended_is_set_aside_after_three_attempts_and_can_be_t
 
 def test_the_most_urgent_comes_first_and_then_the_oldest() -> None:
     made = [queued(priority=priority) for priority in (0, 5, 0, 5)]
-    assert [job.id for job in Job.objects.due()] == [made[1], made[3], made[0], made[2]]
+    assert Job.objects.next(9) == [made[1], made[3], made[0], made[2]]
+    assert Job.objects.next(2, under_way=[made[3]]) == [made[1], made[0]]
+
+
+def test_one_that_was_left_is_as_due_as_one_that_waits() -> None:
+    made = [queued(priority=priority) for priority in (0, 1, 0)]
+    for job_id in made[1:]:
+        Job.objects.claim(job_id, OVER)
+    assert Job.objects.next(9) == [made[1], made[0], made[2]]
+    Job.objects.claim(made[0])
+    assert Job.objects.next(9) == [made[1], made[2]]
 
 
 def test_events_are_numbered() -> None:

@@ -1,0 +1,105 @@
+"""A worker finds what is due, does a few jobs at a time, and hands back what it has not finished."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from apps.jobs import kinds
+from apps.jobs.models import Job, Status
+from apps.jobs.work import Run, Running
+from apps.jobs.worker import Worker
+from llamastack.db import db
+from llamastack.stack import LlamaStack
+from tests.unit.jobs.test_work import OVER, queued
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@asynccontextmanager
+async def working(run: Run, **options: Any) -> AsyncIterator[Worker]:
+    worker = Worker(lambda kind: run, **options)
+    worker.start()
+    try:
+        yield worker
+    finally:
+        await worker.stop()
+
+
+async def until(true: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(10):
+        while not await true():
+            await asyncio.sleep(0.02)
+
+
+async def statuses() -> list[str]:
+    return await db(lambda: list(Job.objects.order_by("created_at").values_list("status", flat=True)))
+
+
+async def test_what_is_due_is_done_whoever_has_queued_it() -> None:
+    async def run(running: Running) -> None:
+        await running.progress(done=True)
+
+    await db(queued)
+    left = await db(queued)
+    await db(Job.objects.claim, left, OVER)
+    async with working(run) as worker:
+        await until(lambda: all_are("completed", 2))
+        await db(queued)
+        worker.ring()
+        await until(lambda: all_are("completed", 3))
+
+
+async def all_are(status: str, count: int) -> bool:
+    return await statuses() == [status] * count
+
+
+async def test_no_more_are_done_at_once_than_it_may() -> None:
+    begun: list[str] = []
+    go_on = asyncio.Event()
+
+    async def run(running: Running) -> None:
+        begun.append(running.job.id)
+        await go_on.wait()
+
+    made = [await db(queued) for _ in range(3)]
+    async with working(run, at_once=2) as worker:
+        await until(lambda: reached(begun, 2))
+        worker.ring()
+        assert await db(Job.objects.next, 10) == [made[2]]
+        go_on.set()
+        await until(lambda: all_are("completed", 3))
+    assert sorted(begun) == sorted(made)
+
+
+async def reached(found: list[str], count: int) -> bool:
+    return len(found) == count
+
+
+async def test_a_worker_that_stops_hands_back_what_it_does() -> None:
+    begun: list[str] = []
+
+    async def run(running: Running) -> None:
+        begun.append(running.job.id)
+        await asyncio.Event().wait()
+
+    for _ in range(2):
+        await db(queued)
+    async with working(run):
+        await until(lambda: reached(begun, 2))
+    assert await statuses() == ["queued", "queued"]
+    assert await db(lambda: set(Job.objects.values_list("attempt", flat=True))) == {0}
+
+
+async def test_a_job_of_an_unknown_kind_is_set_aside(running: LlamaStack) -> None:
+    job_id = await db(queued, status=Status.queued)
+    running.worker.ring()
+    await until(lambda: all_are("quarantined", 1))
+    assert "of the kind 'test'" in (await db(Job.objects.get, pk=job_id)).error
+
+
+def test_every_kind_has_its_function(transactional_db: None) -> None:
+    for kind in kinds.KINDS:
+        assert callable(kinds.of(None, kind).func)  # type: ignore[arg-type, attr-defined]
