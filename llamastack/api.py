@@ -13,6 +13,7 @@ from ninja.operation import Operation
 from ninja.parser import Parser
 from ninja.security.base import AuthBase
 
+from apps.batches.api import router as batches
 from apps.files.api import router as files
 from apps.inference.api import alpha as inference_alpha
 from apps.inference.api import router as inference
@@ -122,11 +123,11 @@ api = LlamaStackAPI(
     openapi_url=None,
     urls_namespace="v1",
 )
-for router in (models, registry, files, inference):
+for router in (models, registry, files, inference, batches):
     api.add_router("/v1", router)
 api.add_router("/v1alpha", inference_alpha)
 # The aliases that 0.3.5 serves for OpenAI's clients, and that llama-stack-client 0.2 still calls.
-for router in (models, files, inference):
+for router in (models, files, inference, batches):
     api.add_router(ALIASES, router, url_name_prefix="openai")
 
 

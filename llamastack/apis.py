@@ -51,6 +51,7 @@ class ApiInfo:
 # The APIs that are served today. An API enters this table with the issue that makes it work:
 # what is not here answers 404, is missing from `llama stack list-apis` and `unavailable` in YAML.
 SERVED: dict[Api, ApiInfo] = {
+    Api.batches: ApiInfo("batches", has_providers=True),
     Api.files: ApiInfo("files", has_providers=True),
     Api.inference: ApiInfo("inference", has_providers=True),
     Api.inspect: ApiInfo("registry"),

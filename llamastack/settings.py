@@ -85,6 +85,7 @@ INSTALLED_APPS = [
     "apps.registry",
     "apps.files",
     "apps.inference",
+    "apps.batches",
     "apps.console",
 ]
 # Pages alone pay for sessions, CSRF and messages: /v1 passes through these untouched (llamastack/middleware.py).
@@ -268,6 +269,10 @@ UNFOLD = {
             {
                 "title": "Files",
                 "items": [_page("Files", "draft", "files_file")],
+            },
+            {
+                "title": "Long work",
+                "items": [_page("Jobs", "work_history", "jobs_job"), _page("Batches", "batch_prediction", "batches_batch")],
             },
             {
                 "title": "Access",

@@ -31,6 +31,7 @@ class LlamaStack:
     """
 
     def __init__(self, tape: "Tape | None" = None) -> None:
+        from apps.batches.service import BatchesService
         from apps.files.service import FilesService
         from apps.inference.gateway import Gateway
         from apps.inference.service import InferenceService
@@ -48,8 +49,10 @@ class LlamaStack:
         self.files = FilesService(self.live)
         self.inference: Inference = InferenceService(self.live, self.flusher)
         services[Api.files] = self.files
+        services[Api.batches] = self.batches
         services[Api.inference] = self.inference
         self.worker = Worker(partial(kinds.of, self))
+        self.batches = BatchesService(self.live, self.worker.ring)
         self.gateway = Gateway(self.live, self.flusher)
         self.loop = asyncio.get_running_loop()
         self.watch = Watch(self)

@@ -1,0 +1,103 @@
+"""A line's answer, as it stands in one of the two files that a batch writes."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import orjson
+from pydantic import BaseModel, ValidationError
+
+from apps.batches.lines import Line
+from apps.inference.protocol import Inference
+from apps.inference.schemas import ChatCompletionRequest, CompletionRequest, EmbeddingRequest
+from llamastack import bodies, sse
+from llamastack.call import Call, Served
+from llamastack.errors import StackError, render
+from llamastack.ids import new_id
+
+PAUSES = (1.0, 4.0, 15.0)  # seconds, before a line is tried again that the upstream has no room for
+LONGEST_PAUSE = 60.0
+NO_ROOM = (429, 503)
+MOST_TOKENS = 2**40  # of one line: whoever tells more has told nothing
+OPERATIONS: dict[str, tuple[type[BaseModel], Callable[[Inference], Any]]] = {
+    "/v1/chat/completions": (ChatCompletionRequest, lambda inference: inference.post_chat_completion),
+    "/v1/completions": (CompletionRequest, lambda inference: inference.post_completion),
+    "/v1/embeddings": (EmbeddingRequest, lambda inference: inference.post_embedding),
+}
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Answer:
+    """`tokens` are the reply's input, cached, output and reasoning tokens."""
+
+    line: int
+    succeeded: bool
+    text: bytes
+    tokens: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+
+async def answer(inference: Inference, call: Call, endpoint: str, line: Line) -> Answer:
+    """What comes of a line, which never raises: it has an answer, or an error of its own."""
+    request = orjson.loads(line.text)
+    call = replace(call, request_id=new_id("req_"), served=Served())
+    try:
+        reply = await _tried(inference, call, endpoint, request["body"])
+        body = sse.dump(reply)
+    except StackError as error:
+        return _failed(line, request, call, error)
+    except Exception:  # a provider may fail in any way; the other lines go on
+        logger.exception("Line %d of a batch failed", line.number)
+        return _failed(line, request, call, StackError("The server failed to answer this; its log says more."))
+    return Answer(line.number, True, written(request["custom_id"], call, 200, body), tokens(reply))
+
+
+def unanswered(line: Line, code: str, message: str) -> Answer:
+    told = {"id": new_id("batch_req_"), "custom_id": orjson.loads(line.text)["custom_id"], "response": None}
+    return Answer(line.number, False, orjson.dumps(told | {"error": {"code": code, "message": message}}))
+
+
+async def _tried(inference: Inference, call: Call, endpoint: str, body: dict[str, Any]) -> BaseModel:
+    kind, method = OPERATIONS[endpoint]
+    bodies.refuse_deep(body)
+    try:
+        request = kind.model_validate(body)
+    except ValidationError as error:
+        raise bodies.invalid(error.errors(), body) from error
+    if isinstance(request, ChatCompletionRequest) and request.store is None:
+        request.store = False  # the output file is where its answer is kept
+    for pause in PAUSES:
+        try:
+            reply: BaseModel = await method(inference)(call, request)
+            return reply
+        except StackError as error:
+            if error.status not in NO_ROOM:
+                raise
+            await asyncio.sleep(min(max(pause, error.retry_after or 0), LONGEST_PAUSE))
+    last: BaseModel = await method(inference)(call, request)
+    return last
+
+
+def _failed(line: Line, request: dict[str, Any], call: Call, error: StackError) -> Answer:
+    status, body = render(error)
+    return Answer(line.number, False, written(request["custom_id"], call, status, orjson.dumps(body)))
+
+
+def written(custom_id: str, call: Call, status: int, body: bytes) -> bytes:
+    head = {"id": new_id("batch_req_"), "custom_id": custom_id}
+    response = {"status_code": status, "request_id": call.request_id}
+    return orjson.dumps(head)[:-1] + b',"response":' + orjson.dumps(response)[:-1] + b',"body":' + body + b'},"error":null}'
+
+
+def tokens(reply: Any) -> tuple[int, int, int, int]:
+    usage = reply.usage
+    if usage is None:
+        return (0, 0, 0, 0)
+    told = usage.model_dump()
+    cached = (told.get("prompt_tokens_details") or {}).get("cached_tokens")
+    reasoning = (told.get("completion_tokens_details") or {}).get("reasoning_tokens")
+    counts = (told["prompt_tokens"], cached, told.get("completion_tokens"), reasoning)
+    asked, cached, said, reasoned = (n if isinstance(n, int) and 0 <= n <= MOST_TOKENS else 0 for n in counts)
+    return asked, cached, said, reasoned

@@ -1,0 +1,134 @@
+"""Batches, and the answers of those that are under way. What is written for a batch is written under its job's fence."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from django.db import models, transaction
+from django.db.models import F
+from django.db.models.functions import Now
+
+from apps.access.models import ObjectQuerySet, Owned
+from apps.jobs.models import Job
+from apps.jobs.models import Status as JobStatus
+
+WRITTEN = 500
+
+
+class Status(models.TextChoices):
+    validating = "validating"
+    in_progress = "in_progress"
+    finalizing = "finalizing"
+    failed = "failed"
+    completed = "completed"
+    expired = "expired"
+    cancelled = "cancelled"
+
+
+ENDED = (Status.failed, Status.completed, Status.expired, Status.cancelled)
+# How a batch has ended whose job was ended by somebody else.
+BY_JOB = {
+    JobStatus.cancelled: Status.cancelled,
+    JobStatus.failed: Status.failed,
+    JobStatus.quarantined: Status.failed,
+}
+COUNTED = ("completed", "failed", "input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens")
+
+
+class BatchQuerySet(ObjectQuerySet):
+    def write(self, job: Job, batch_id: str, **fields: Any) -> bool:
+        """False where the job is not ours any more."""
+        with transaction.atomic():
+            return _held(job) and bool(self.filter(pk=batch_id).update(**fields))
+
+    def end(self, job: Job, batch_id: str, status: Status, **fields: Any) -> bool:
+        """The same, for the last time: what it took is not needed any more."""
+        with transaction.atomic():
+            when = {f"{status}_at": Now()}
+            if not self.write(job, batch_id, status=status, provider_data="", **when, **fields):
+                return False
+            BatchAnswer.objects.filter(batch=batch_id).delete()
+            return True
+
+    def keep(self, job: Job, batch_id: str, answers: Sequence["BatchAnswer"], counts: dict[str, int]) -> bool:
+        """Keep answers and count them, all or none. False where the job is not ours any more."""
+        with transaction.atomic():
+            # Whoever has got on is no poison: the attempts are counted anew.
+            if not Job.objects.held(job).update(attempt=1):
+                return False
+            BatchAnswer.objects.bulk_create(answers, batch_size=WRITTEN)
+            return bool(self.filter(pk=batch_id).update(**{name: F(name) + counts[name] for name in COUNTED}))
+
+
+def _held(job: Job) -> bool:
+    """Whether the job is ours, and will be until this transaction ends."""
+    return bool(Job.objects.held(job).update(fence=F("fence")))
+
+
+class Batch(Owned):
+    """What is asked for, how far it is, and what has come of it. `provider_data` is encrypted."""
+
+    id = models.CharField(primary_key=True, max_length=64)
+    created_at = models.DateTimeField()
+    job = models.OneToOneField(Job, models.PROTECT)
+    endpoint = models.CharField(max_length=64)
+    model = models.CharField(max_length=255, null=True)
+    input_file_id = models.CharField(max_length=255)
+    completion_window = models.CharField(max_length=16)
+    metadata = models.JSONField(null=True)
+    output_seconds = models.IntegerField(null=True)
+    idempotency_key = models.CharField(max_length=255, null=True)
+    provider_data = models.TextField(blank=True)
+    status = models.CharField(max_length=16, choices=Status.choices, default=Status.validating)
+    errors = models.JSONField(default=list)
+    output_file_id = models.CharField(max_length=64, null=True)
+    error_file_id = models.CharField(max_length=64, null=True)
+    in_progress_at = models.DateTimeField(null=True)
+    expires_at = models.DateTimeField()
+    finalizing_at = models.DateTimeField(null=True)
+    completed_at = models.DateTimeField(null=True)
+    failed_at = models.DateTimeField(null=True)
+    expired_at = models.DateTimeField(null=True)
+    cancelling_at = models.DateTimeField(null=True)
+    cancelled_at = models.DateTimeField(null=True)
+    total = models.IntegerField(default=0)
+    completed = models.IntegerField(default=0)
+    failed = models.IntegerField(default=0)
+    input_tokens = models.BigIntegerField(default=0)
+    cached_tokens = models.BigIntegerField(default=0)
+    output_tokens = models.BigIntegerField(default=0)
+    reasoning_tokens = models.BigIntegerField(default=0)
+
+    objects: ClassVar[Any] = BatchQuerySet.as_manager()
+
+    class Meta:
+        verbose_name_plural = "batches"
+        indexes = [models.Index(fields=("tenant", "created_at", "id"), name="batch_cursor")]
+        constraints = [models.UniqueConstraint(fields=("tenant", "owner", "idempotency_key"), name="batch_once")]
+
+    def __str__(self) -> str:
+        return self.id
+
+    @property
+    def ended(self) -> bool:
+        return self.status in ENDED
+
+    @property
+    def shown_status(self) -> str:
+        """As OpenAI has it, whoever has ended the job."""
+        if self.ended:
+            return self.status
+        if self.job.status in BY_JOB:
+            return BY_JOB[JobStatus(self.job.status)]
+        return "cancelling" if self.job.cancel_requested else self.status
+
+
+class BatchAnswer(models.Model):
+    """A line of a batch that has been answered, as it will stand in a file; kept until the files are written."""
+
+    batch = models.ForeignKey(Batch, models.CASCADE)
+    line = models.IntegerField()
+    succeeded = models.BooleanField()
+    text = models.TextField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=("batch", "line"), name="batch_line_once")]
