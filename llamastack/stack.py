@@ -48,11 +48,11 @@ class LlamaStack:
         self.flusher = Flusher()
         self.files = FilesService(self.live)
         self.inference: Inference = InferenceService(self.live, self.flusher)
-        services[Api.files] = self.files
-        services[Api.batches] = self.batches
-        services[Api.inference] = self.inference
         self.worker = Worker(partial(kinds.of, self))
         self.batches = BatchesService(self.live, self.worker.ring)
+        services[Api.batches] = self.batches
+        services[Api.files] = self.files
+        services[Api.inference] = self.inference
         self.gateway = Gateway(self.live, self.flusher)
         self.loop = asyncio.get_running_loop()
         self.watch = Watch(self)
