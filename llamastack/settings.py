@@ -272,7 +272,10 @@ UNFOLD = {
             },
             {
                 "title": "Long work",
-                "items": [_page("Jobs", "work_history", "jobs_job"), _page("Batches", "batch_prediction", "batches_batch")],
+                "items": [
+                    _page("Jobs", "work_history", "jobs_job"),
+                    _page("Batches", "batch_prediction", "batches_batch"),
+                ],
             },
             {
                 "title": "Access",

@@ -88,7 +88,8 @@ def _failed(line: Line, request: dict[str, Any], call: Call, error: StackError) 
 def written(custom_id: str, call: Call, status: int, body: bytes) -> bytes:
     head = {"id": new_id("batch_req_"), "custom_id": custom_id}
     response = {"status_code": status, "request_id": call.request_id}
-    return orjson.dumps(head)[:-1] + b',"response":' + orjson.dumps(response)[:-1] + b',"body":' + body + b'},"error":null}'
+    begun = orjson.dumps(head)[:-1] + b',"response":' + orjson.dumps(response)[:-1]
+    return begun + b',"body":' + body + b'},"error":null}'
 
 
 def tokens(reply: Any) -> tuple[int, int, int, int]:

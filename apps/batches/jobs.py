@@ -4,7 +4,7 @@ Answers are kept as they come, so that whoever goes on after a crash asks for no
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -154,7 +154,7 @@ class Doing:
     def _content(self) -> Any:
         return self.stack.files.content(self.call, self.batch.input_file_id)
 
-    async def _lines_left(self) -> AsyncIterator[Line]:
+    async def _lines_left(self) -> AsyncGenerator[Line]:
         async with aclosing(self._content()) as content:
             async for line in lines(content):
                 if line.number not in self.done:

@@ -1,4 +1,4 @@
-"""Batches, and the answers of those that are under way. What is written for a batch is written under its job's fence."""
+"""Batches, and the answers of those that are under way, both written under the fence of the batch's job."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar

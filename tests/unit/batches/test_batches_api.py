@@ -283,9 +283,14 @@ async def test_a_batch_that_is_cancelled_keeps_what_has_been_answered(
     assert (batch["status"], batch["error_file_id"]) == ("cancelled", None)
     assert [one["custom_id"] for one in await written(client, batch["output_file_id"])] == ["a"]
     assert batch["cancelled_at"] >= batch["cancelling_at"]
-    again = await client.post(f"{URL}/{batch['id']}/cancel")
-    assert again.status_code == 409
+    assert (await client.post(f"{URL}/{batch['id']}/cancel")).json() == batch
     assert upstream.closed.is_set()
+
+
+async def test_one_that_has_ended_otherwise_is_not_cancelled(client: httpx.AsyncClient, batches: LlamaStack) -> None:
+    batch = await done(client, line("a"))
+    response = await client.post(f"{URL}/{batch['id']}/cancel")
+    assert (response.status_code, response.json()["error"]["code"]) == (409, "batch_ended")
 
 
 async def test_one_that_has_not_begun_is_cancelled_at_once(client: httpx.AsyncClient, batches: LlamaStack) -> None:

@@ -1,0 +1,139 @@
+"""The server is killed in the midst of a batch: whoever comes next goes on, and each line is answered once."""
+
+import asyncio
+import json
+import signal
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from tests.servers import serving
+from tests.upstream import on_loopback, reply
+
+LINES = 500
+KILLS = 3
+TAKES_SECONDS = 0.05
+RUN = """
+version: 2
+image_name: killed
+apis: [inference, files, batches]
+providers:
+  inference:
+  - provider_id: sky
+    provider_type: remote::openai
+    config: {{base_url: {url}, api_key: sk-1}}
+  files:
+  - provider_id: local
+    provider_type: inline::localfs
+    config: {{}}
+  batches:
+  - provider_id: reference
+    provider_type: inline::reference
+    config: {{max_concurrent_requests_per_batch: 4}}
+"""
+
+
+def request(number: int) -> bytes:
+    body = {"model": "sky/sky-1", "messages": [{"role": "user", "content": str(number)}]}
+    line = {"custom_id": f"n{number}", "method": "POST", "url": "/v1/chat/completions", "body": body}
+    return json.dumps(line).encode() + b"\n"
+
+
+async def create(http: aiohttp.ClientSession) -> str:
+    form = aiohttp.FormData({"purpose": "batch"})
+    form.add_field("file", b"".join(request(number) for number in range(LINES)), filename="lines.jsonl")
+    async with http.post("/v1/files", data=form) as answer:
+        file_id = (await answer.json())["id"]
+    body = {"input_file_id": file_id, "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+    async with http.post("/v1/batches", json=body) as answer:
+        assert answer.status == 200, await answer.text()
+        return str((await answer.json())["id"])
+
+
+async def reached(http: aiohttp.ClientSession, batch_id: str, count: int) -> Any:
+    """The batch, once so many of its lines have been answered, or it has ended."""
+    while True:
+        async with http.get(f"/v1/batches/{batch_id}") as answer:
+            batch = await answer.json()
+        if batch["status"] in ("completed", "failed", "cancelled", "expired"):
+            return batch
+        if batch["request_counts"]["completed"] >= count:
+            return batch
+        await asyncio.sleep(0.05)
+
+
+def upstream(asked: Counter[str]) -> web.Application:
+    async def models(_: web.Request) -> web.Response:
+        return web.json_response({"object": "list", "data": [{"id": "sky-1", "object": "model"}]})
+
+    async def chat(request: web.Request) -> web.Response:
+        said = (await request.json())["messages"][0]["content"]
+        asked[said] += 1
+        await asyncio.sleep(TAKES_SECONDS)
+        choice = {"message": {"role": "assistant", "content": said}, "finish_reason": "stop"}
+        return web.json_response(reply(choice, chat=True, streamed=False))
+
+    app = web.Application()
+    app.router.add_get("/v1/models", models)
+    app.router.add_post("/v1/chat/completions", chat)
+    return app
+
+
+async def under_way(home: Path, config: Path, batch_id: str | None, count: int) -> tuple[str, Any]:
+    """The batch when so many lines are answered. The server is killed then, unless the batch has ended."""
+    running = serving(config, home=home)
+    server = await asyncio.to_thread(running.__enter__)
+    try:
+        async with aiohttp.ClientSession(server.url) as http:
+            batch_id = batch_id or await create(http)
+            batch = await reached(http, batch_id, count)
+            if batch["status"] == "in_progress":
+                server.send(signal.SIGKILL)
+                server.process.wait(10)
+            else:
+                batch["answers"] = await answers(http, batch)
+    finally:
+        await asyncio.to_thread(running.__exit__, None, None, None)
+    return batch_id, batch
+
+
+async def answers(http: aiohttp.ClientSession, batch: Any) -> list[str]:
+    async with http.get(f"/v1/files/{batch['output_file_id']}/content") as answer:
+        return [json.loads(line)["custom_id"] for line in (await answer.text()).splitlines()]
+
+
+async def output_files(home: Path, config: Path) -> list[str]:
+    running = serving(config, home=home)
+    server = await asyncio.to_thread(running.__enter__)
+    try:
+        async with (
+            aiohttp.ClientSession(server.url) as http,
+            http.get("/v1/files", params={"purpose": "batch_output"}) as answer,
+        ):
+            return [file["id"] for file in (await answer.json())["data"]]
+    finally:
+        await asyncio.to_thread(running.__exit__, None, None, None)
+
+
+@pytest.mark.slow
+async def test_each_line_is_answered_once_though_the_server_is_killed(tmp_path: Path) -> None:
+    asked: Counter[str] = Counter()
+    config = tmp_path / "run.yaml"
+    async with on_loopback(upstream(asked)) as address, asyncio.timeout(300):
+        config.write_text(RUN.format(url=f"{address}/v1"))
+        batch_id = None
+        for kill in range(1, KILLS + 1):
+            batch_id, batch = await under_way(tmp_path / "home", config, batch_id, LINES * kill // (KILLS + 1))
+            assert batch["status"] == "in_progress"
+        _, batch = await under_way(tmp_path / "home", config, batch_id, LINES + 1)
+        files = await output_files(tmp_path / "home", config)
+    assert (batch["status"], batch["error_file_id"]) == ("completed", None)
+    assert batch["request_counts"] == {"total": LINES, "completed": LINES, "failed": 0}
+    assert batch["answers"] == [f"n{number}" for number in range(LINES)]
+    assert files == [batch["output_file_id"]]
+    assert len(asked) == LINES
+    assert asked.total() < LINES * 2  # who goes on asks for what was answered no more
