@@ -17,6 +17,7 @@ from apps.batches.api import router as batches
 from apps.files.api import router as files
 from apps.inference.api import alpha as inference_alpha
 from apps.inference.api import router as inference
+from apps.jobs.api import router as jobs
 from apps.registry.api import models
 from apps.registry.api import router as registry
 from llamastack import __version__, bodies, settings
@@ -125,7 +126,8 @@ api = LlamaStackAPI(
 )
 for router in (models, registry, files, inference, batches):
     api.add_router("/v1", router)
-api.add_router("/v1alpha", inference_alpha)
+for router in (inference_alpha, jobs):
+    api.add_router("/v1alpha", router)
 # The aliases that 0.3.5 serves for OpenAI's clients, and that llama-stack-client 0.2 still calls.
 for router in (models, files, inference, batches):
     api.add_router(ALIASES, router, url_name_prefix="openai")

@@ -1,0 +1,35 @@
+"""The wire types of jobs: this server's own."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from apps.jobs.models import Status
+from llamastack.pagination import NewestFirst
+
+
+class JobFilter(NewestFirst):
+    kind: str | None = Field(None, description="Only jobs of this kind")
+    status: Status | None = Field(None, description="Only jobs of this status")
+
+
+class JobObject(BaseModel):
+    """`progress` is the kind's own: a batch tells `done` and `total`."""
+
+    id: str
+    object: Literal["job"] = "job"
+    kind: str
+    status: Status
+    progress: dict[str, Any]
+    attempt: int
+    error: str | None
+    cancel_requested: bool
+    created_at: int
+    ended_at: int | None
+
+
+class JobEventObject(BaseModel):
+    number: int
+    kind: str
+    data: dict[str, Any]
+    created_at: float
