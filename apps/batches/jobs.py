@@ -184,7 +184,8 @@ class Doing:
 
         async def ask(line: Line) -> None:
             async with places:
-                self.answers.append(await answer(self.stack.inference, self.call, self.batch.endpoint, line))
+                answered = await answer(self.stack.inference, self.call, self.batch.endpoint, line)
+                self.answers.append(answered)  # a step of its own: the list is another one by now
 
         try:
             async with aclosing(self._lines_left()) as left:

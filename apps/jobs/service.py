@@ -51,7 +51,9 @@ def cancelled(principal: Principal, job_id: str) -> JobObject:
 def retried(principal: Principal, job_id: str) -> JobObject:
     job = found(principal, job_id)
     if not Job.objects.retry(job_id):
-        raise Conflict(f"The job is {job.status}: what can be tried again has failed or was cancelled.", code="job_state")
+        raise Conflict(
+            f"The job is {job.status}: what can be tried again has failed or was cancelled.", code="job_state"
+        )
     return got(principal, job_id)
 
 

@@ -272,6 +272,14 @@ async def held(client: httpx.AsyncClient, batches: LlamaStack) -> str:
     return "held"
 
 
+async def test_a_line_that_takes_long_is_not_lost(client: httpx.AsyncClient, upstream: Upstream, held: str) -> None:
+    batch = await under_way(client, upstream, line("a", model=held), line("b"))
+    upstream.released.set()
+    batch = await ended(client, batch["id"])
+    assert (batch["status"], batch["request_counts"]["completed"]) == ("completed", 2)
+    assert [one["custom_id"] for one in await written(client, batch["output_file_id"])] == ["a", "b"]
+
+
 async def test_a_batch_that_is_cancelled_keeps_what_has_been_answered(
     client: httpx.AsyncClient, upstream: Upstream, held: str
 ) -> None:
