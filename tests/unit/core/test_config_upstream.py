@@ -159,7 +159,7 @@ def test_a_file_of_ogx_is_read_and_what_is_not_built_is_noted(tmp_path: Path) ->
         "providers.systemone: unavailable: typesafe (not built yet)",
         "providers.tool_runtime: unavailable: nimble-search (not built yet)",
         "model claude-haiku is not registered: provider 'all' is not enabled",
-        "apis: not built yet and answered with 404: batches, messages, responses, skills, systemone, tool_runtime",
+        "apis: not built yet and answered with 404: messages, responses, skills, systemone, tool_runtime",
         "vector_stores: has no effect yet: not built",
         "storage.backends.sql_default: no effect of pool_pre_ping, pool_size: the pool is the server's own",
     ]
