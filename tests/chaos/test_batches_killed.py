@@ -11,13 +11,16 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from tests.servers import serving
+from apps.jobs.models import LEASE
+from tests.servers import STOP_SECONDS, serving
 from tests.upstream import on_loopback, reply
 
 LINES = 500
 KILLS = 3
 TAKES_SECONDS = 0.05
-RUN = """
+AT_ONCE = 4
+RUN = (
+    """
 version: 2
 image_name: killed
 apis: [inference, files, batches]
@@ -33,8 +36,10 @@ providers:
   batches:
   - provider_id: reference
     provider_type: inline::reference
-    config: {{max_concurrent_requests_per_batch: 4}}
+    config: {{max_concurrent_requests_per_batch: %d}}
 """
+    % AT_ONCE
+)
 
 
 def request(number: int) -> bytes:
@@ -83,7 +88,9 @@ def upstream(asked: Counter[str]) -> web.Application:
     return app
 
 
-async def under_way(home: Path, config: Path, batch_id: str | None, count: int) -> tuple[str, Any]:
+async def under_way(
+    home: Path, config: Path, batch_id: str | None, count: int, number: int = signal.SIGKILL
+) -> tuple[str, Any]:
     """The batch when so many lines are answered. The server is killed then, unless the batch has ended."""
     running = serving(config, home=home)
     server = await asyncio.to_thread(running.__enter__)
@@ -92,8 +99,8 @@ async def under_way(home: Path, config: Path, batch_id: str | None, count: int) 
             batch_id = batch_id or await create(http)
             batch = await reached(http, batch_id, count)
             if batch["status"] == "in_progress":
-                server.send(signal.SIGKILL)
-                server.process.wait(10)
+                server.send(number)
+                server.process.wait(STOP_SECONDS)
             else:
                 batch["answers"] = await answers(http, batch)
     finally:
@@ -137,3 +144,17 @@ async def test_each_line_is_answered_once_though_the_server_is_killed(tmp_path: 
     assert files == [batch["output_file_id"]]
     assert len(asked) == LINES
     assert asked.total() < LINES * 2  # who goes on asks for what was answered no more
+
+
+@pytest.mark.slow
+async def test_a_server_that_stops_hands_its_batch_back_and_the_next_one_goes_on_at_once(tmp_path: Path) -> None:
+    asked: Counter[str] = Counter()
+    config = tmp_path / "run.yaml"
+    async with on_loopback(upstream(asked)) as address:
+        config.write_text(RUN.format(url=f"{address}/v1"))
+        batch_id, batch = await under_way(tmp_path / "home", config, None, LINES // 4, signal.SIGTERM)
+        assert batch["status"] == "in_progress"
+        async with asyncio.timeout(LEASE.total_seconds()):  # nobody waits for it to end
+            _, batch = await under_way(tmp_path / "home", config, batch_id, LINES + 1)
+    assert batch["answers"] == [f"n{number}" for number in range(LINES)]
+    assert asked.total() <= LINES + AT_ONCE  # those that were being answered are asked again

@@ -24,7 +24,7 @@ class ReferenceBatchesConfig(ProviderConfig):
 
     @classmethod
     def sample_run_config(cls) -> dict[str, Any]:
-        return {"kvstore": {"namespace": "batches", "backend": "kv_default"}}
+        return {"max_concurrent_batches": 4, "max_concurrent_requests_per_batch": 16}
 
 
 class ReferenceBatches(Provider):
