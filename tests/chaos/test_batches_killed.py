@@ -36,7 +36,7 @@ providers:
   batches:
   - provider_id: reference
     provider_type: inline::reference
-    config: {{max_concurrent_requests_per_batch: %d}}
+    config: {{max_concurrent_requests_per_batch: {at_once}}}
 """
     % AT_ONCE
 )
@@ -131,7 +131,7 @@ async def test_each_line_is_answered_once_though_the_server_is_killed(tmp_path: 
     asked: Counter[str] = Counter()
     config = tmp_path / "run.yaml"
     async with on_loopback(upstream(asked)) as address, asyncio.timeout(300):
-        config.write_text(RUN.format(url=f"{address}/v1"))
+        config.write_text(RUN.format(url=f"{address}/v1", at_once=AT_ONCE))
         batch_id = None
         for kill in range(1, KILLS + 1):
             batch_id, batch = await under_way(tmp_path / "home", config, batch_id, LINES * kill // (KILLS + 1))
@@ -151,7 +151,7 @@ async def test_a_server_that_stops_hands_its_batch_back_and_the_next_one_goes_on
     asked: Counter[str] = Counter()
     config = tmp_path / "run.yaml"
     async with on_loopback(upstream(asked)) as address:
-        config.write_text(RUN.format(url=f"{address}/v1"))
+        config.write_text(RUN.format(url=f"{address}/v1", at_once=AT_ONCE))
         batch_id, batch = await under_way(tmp_path / "home", config, None, LINES // 4, signal.SIGTERM)
         assert batch["status"] == "in_progress"
         async with asyncio.timeout(LEASE.total_seconds()):  # nobody waits for it to end
