@@ -19,8 +19,7 @@ LINES = 500
 KILLS = 3
 TAKES_SECONDS = 0.05
 AT_ONCE = 4
-RUN = (
-    """
+RUN = """
 version: 2
 image_name: killed
 apis: [inference, files, batches]
@@ -38,8 +37,6 @@ providers:
     provider_type: inline::reference
     config: {{max_concurrent_requests_per_batch: {at_once}}}
 """
-    % AT_ONCE
-)
 
 
 def request(number: int) -> bytes:
