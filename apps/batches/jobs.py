@@ -97,6 +97,7 @@ class Doing:
             if status == Status.failed:
                 return status
             await self._write(status=Status.finalizing, finalizing_at=timezone.now())
+            await self.running.log(f"{len(self.done)} of {self.batch.total} lines have been answered.")
         files = {
             "output_file_id": await self._file("output", True, resumed),
             "error_file_id": await self._file("error", False, resumed),
@@ -108,7 +109,8 @@ class Doing:
         """Whoever wrote the files before is gone; no line has been answered since."""
         if len(self.done) == self.batch.total and self.batch.total:
             return Status.completed
-        return Status.cancelled if self.running.job.cancel_requested else Status.expired
+        asked = self.running.job.cancel_requested or self.batch.cancelling_at is not None
+        return Status.cancelled if asked or timezone.now() < self.batch.expires_at else Status.expired
 
     async def _answered(self) -> Status:
         try:
@@ -134,6 +136,7 @@ class Doing:
         self.batch.total = found.total
         began = {"status": Status.in_progress, "in_progress_at": timezone.now()}
         await self._write(total=found.total, model=found.model, **began)
+        await self.running.log(f"The input file is valid: {found.total} lines.")
         return True
 
     async def _checked(self) -> Checked:

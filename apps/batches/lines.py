@@ -69,7 +69,7 @@ class Checked:
             elif not isinstance(request[name], kind):
                 self.wrong("invalid_type", f"'{name}' must be {WORDS[kind]}.", name, number)
         for name in request.keys() - FIELDS.keys():
-            told = f"'{name[:SHOWN]!a}' is none of the fields of a line: {', '.join(FIELDS)}."
+            told = f"{name[:SHOWN]!a} is none of the fields of a line: {', '.join(FIELDS)}."
             self.wrong("unknown_parameter", told, line=number)
         return len(self.errors) == before
 

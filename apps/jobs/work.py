@@ -68,7 +68,10 @@ async def work(job_id: str, kinds: Kinds, lease: timedelta = LEASE) -> bool:
                 raise
             task.uncancel()
             return False
-        except (Lost, Unavailable):  # with the database gone, the lease ends and the job is begun again
+        except Lost:
+            return False
+        except Unavailable as error:  # the database, or what the job needs: its lease ends, and it is begun again
+            logger.warning("Job %s was left: %s", job_id, error.message)
             return False
     return await db(Job.objects.finish, job, status, error)
 

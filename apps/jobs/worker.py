@@ -55,6 +55,9 @@ class Worker:
         except Unavailable as error:
             logger.debug("No jobs can be looked for: %s", error.message)
             return
+        except Exception:  # whatever it was, this worker goes on looking
+            logger.exception("No jobs can be looked for")
+            return
         for job_id in due:
             self._doing[job_id] = asyncio.create_task(self._do(job_id), name=job_id)
 

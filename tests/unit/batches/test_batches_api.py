@@ -3,6 +3,7 @@
 import asyncio
 import json
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -10,8 +11,8 @@ import pytest
 from django.utils import timezone
 
 from apps.access.models import ApiKey
-from apps.batches.models import Batch, BatchAnswer
-from apps.jobs.models import Job
+from apps.batches.models import COUNTED, Batch, BatchAnswer
+from apps.jobs.models import Job, JobEvent
 from llamastack.db import db
 from llamastack.stack import LlamaStack
 from tests.unit.batches.conftest import add_batches
@@ -99,6 +100,8 @@ async def test_every_line_is_answered_once_in_the_order_of_the_file(
     file = (await client.get(f"/v1/files/{batch['output_file_id']}")).json()
     assert (file["purpose"], file["filename"]) == ("batch_output", f"{batch['id']}_output.jsonl")
     assert not await db(BatchAnswer.objects.exists)
+    logged = await db(lambda: list(JobEvent.objects.order_by("number").values_list("data__message", flat=True)))
+    assert logged == ["The input file is valid: 20 lines.", "20 of 20 lines have been answered."]
 
 
 @pytest.mark.parametrize("url", ["/v1/completions", "/v1/embeddings"])
@@ -140,11 +143,10 @@ async def test_a_batch_that_was_left_goes_on_where_it_was(
         job = Job.objects.claim(Job.objects.get().id, timedelta(seconds=-1))
         Batch.objects.write(job, made["id"], status="in_progress", total=3)
         answer = BatchAnswer(batch_id=made["id"], line=2, succeeded=True, text='{"custom_id":"b"}')
-        counts = {"completed": 1, "failed": 0}
-        tokens = dict.fromkeys(("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens"), 0)
-        assert Batch.objects.keep(job, made["id"], [answer], counts | tokens)
+        assert Batch.objects.keep(job, made["id"], [answer], dict.fromkeys(COUNTED, 0) | {"completed": 1})
 
     await db(left)
+    assert await db(lambda: Job.objects.get().attempt) == 1  # who gets on is no poison
     batches.worker.start()
     batch = await ended(client, made["id"])
     assert batch["request_counts"] == {"total": 3, "completed": 3, "failed": 0}
@@ -299,6 +301,36 @@ async def test_one_that_has_ended_otherwise_is_not_cancelled(client: httpx.Async
     batch = await done(client, line("a"))
     response = await client.post(f"{URL}/{batch['id']}/cancel")
     assert (response.status_code, response.json()["error"]["code"]) == (409, "batch_ended")
+
+
+async def test_files_that_could_not_be_written_are_when_the_job_is_tried_again(
+    client: httpx.AsyncClient, batches: LlamaStack, tmp_path: Path
+) -> None:
+    folder = tmp_path / "files"
+    file_id = await upload(client, jsonl(line("a")))
+    await batches.worker.stop()
+    made = await create(client, file_id)
+    job_id = await db(lambda: Job.objects.get().id)
+
+    def left() -> None:
+        """As a full disk leaves it."""
+        job = Job.objects.claim(job_id)
+        counts = dict.fromkeys(COUNTED, 0) | {"completed": 1}
+        Batch.objects.keep(
+            job, made["id"], [BatchAnswer(batch_id=made["id"], line=1, succeeded=True, text="{}")], counts
+        )
+        Batch.objects.write(job, made["id"], status="finalizing", finalizing_at=timezone.now(), total=1)
+        Job.objects.finish(job, "failed", "There is no room.")
+
+    await db(left)
+    batch = await get(client, made["id"])
+    assert (batch["status"], batch["errors"]["data"][0]["message"]) == ("failed", "There is no room.")
+    assert batch["failed_at"] is not None
+    batches.worker.start()
+    assert (await client.post(f"/v1alpha/jobs/{job_id}/retry")).status_code == 200
+    batch = await ended(client, made["id"])
+    assert (batch["status"], batch["failed_at"], batch["errors"]) == ("completed", None, None)
+    assert (folder / batch["output_file_id"]).read_bytes() == b"{}\n"
 
 
 async def test_one_that_has_not_begun_is_cancelled_at_once(client: httpx.AsyncClient, batches: LlamaStack) -> None:
