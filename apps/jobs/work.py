@@ -70,8 +70,8 @@ async def work(job_id: str, kinds: Kinds, lease: timedelta = LEASE) -> bool:
             return False
         except Lost:
             return False
-        except Unavailable as error:  # the database, or what the job needs: its lease ends, and it is begun again
-            logger.warning("Job %s was left: %s", job_id, error.message)
+        except Unavailable as gone:  # the database, or what the job needs: its lease ends, and it is begun again
+            logger.warning("Job %s was left: %s", job_id, gone.message)
             return False
     return await db(Job.objects.finish, job, status, error)
 

@@ -1,0 +1,203 @@
+"""A batch that is being done. Answers are kept as they come: after a crash none of them is asked for once more."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+from django.utils import timezone
+
+from apps.batches.answers import Answer, answer, unanswered
+from apps.batches.lines import Checked, Line, checked, lines
+from apps.batches.models import WRITTEN, Batch, BatchAnswer, Status
+from apps.batches.output import written
+from apps.batches.protocol import BatchLimits
+from apps.jobs.work import Cancelled, Lost, Running
+from llamastack.call import Call
+from llamastack.db import db
+from llamastack.errors import NotFound
+from llamastack.stack import LlamaStack
+
+KEEPS_SECONDS = 0.5
+EXPIRED = "batch_expired", "This request could not be executed before the completion window expired."
+
+
+class Expired(Exception):
+    """The completion window is over."""
+
+
+@dataclass
+class Doing:
+    """Its file is checked, its lines answered a few at a time, and its two files written."""
+
+    stack: LlamaStack
+    running: Running
+    batch: Batch
+    call: Call
+    limits: BatchLimits
+
+    def __post_init__(self) -> None:
+        self.done: set[int] = set()
+        self.answers: list[Answer] = []
+
+    async def end(self) -> Status:
+        self.done = await db(_done, self.batch.id)
+        resumed = self.batch.status == Status.finalizing
+        if resumed:
+            status = self._as_it_was_left()
+        else:
+            status = await self._answered()
+            if status == Status.failed:
+                return status
+            await self._write(status=Status.finalizing, finalizing_at=timezone.now())
+            await self.running.log(f"{len(self.done)} of {self.batch.total} lines have been answered.")
+        await self._end(status, **await written(self.stack.files, self.call, self.batch, left=resumed))
+        return status
+
+    def _as_it_was_left(self) -> Status:
+        """Whoever wrote the files before is gone; no line has been answered since."""
+        if len(self.done) == self.batch.total and self.batch.total:
+            return Status.completed
+        asked = self.running.job.cancel_requested or self.batch.cancelling_at is not None
+        return Status.cancelled if asked or timezone.now() < self.batch.expires_at else Status.expired
+
+    async def _answered(self) -> Status:
+        try:
+            await self._tell_progress()
+            if self.batch.status == Status.validating and not await self._valid():
+                return Status.failed
+            await self._answer_lines()
+        except Cancelled:
+            return Status.cancelled
+        except Expired:
+            await self._expire_lines()
+            return Status.expired
+        return Status.completed
+
+    # --- the input file ---
+
+    async def _valid(self) -> bool:
+        found = await self._checked()
+        if found.errors:
+            told = [error.model_dump() for error in found.errors]
+            await self._end(Status.failed, errors=told, total=found.total)
+            return False
+        self.batch.total = found.total
+        began = {"status": Status.in_progress, "in_progress_at": timezone.now()}
+        await self._write(total=found.total, model=found.model, **began)
+        await self.running.log(f"The input file is valid: {found.total} lines.")
+        return True
+
+    async def _checked(self) -> Checked:
+        found = Checked(self.batch.endpoint)
+        try:
+            file = await self.stack.files.get(self.call, self.batch.input_file_id)
+        except NotFound:
+            told = "There is no such file. GET /v1/files lists them."
+            found.wrong("file_not_found", told, "input_file_id")
+            return found
+        if file.purpose != "batch":
+            told = f"The file was uploaded for '{file.purpose}'. Upload it with the purpose 'batch'."
+            found.wrong("invalid_purpose", told, "input_file_id")
+            return found
+        async with aclosing(self._content()) as content:
+            return await checked(content, self.batch.endpoint)
+
+    def _content(self) -> Any:
+        return self.stack.files.content(self.call, self.batch.input_file_id)
+
+    async def _lines_left(self) -> AsyncGenerator[Line]:
+        async with aclosing(self._content()) as content:
+            async for line in lines(content):
+                if line.number not in self.done:
+                    yield line
+
+    # --- its lines ---
+
+    async def _answer_lines(self) -> None:
+        """Raises Cancelled and Expired, with all kept that has been answered by then."""
+        asking = asyncio.create_task(self._ask())
+        try:
+            while not asking.done():
+                await asyncio.wait([asking], timeout=KEEPS_SECONDS)
+                await self._keep()
+                await self._tell_progress()
+                if timezone.now() >= self.batch.expires_at and not asking.done():
+                    raise Expired
+            asking.result()
+        finally:
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+            await self._keep()  # also where the server stops
+
+    async def _ask(self) -> None:
+        tasks: set[asyncio.Task[None]] = set()
+        places = asyncio.Semaphore(self.limits.lines_at_once)
+
+        def over(task: asyncio.Task[None]) -> None:
+            tasks.discard(task)
+            places.release()
+
+        try:
+            async with aclosing(self._lines_left()) as left:
+                async for line in left:
+                    await places.acquire()
+                    task = asyncio.create_task(self._ask_one(line))
+                    tasks.add(task)
+                    task.add_done_callback(over)
+            if tasks:
+                await asyncio.wait(tasks)
+        finally:
+            for task in list(tasks):
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _ask_one(self, line: Line) -> None:
+        answered = await answer(self.stack.inference, self.call, self.batch.endpoint, line)
+        self.answers.append(answered)  # a step of its own: the list is another one by now
+
+    async def _expire_lines(self) -> None:
+        async with aclosing(self._lines_left()) as left:
+            async for line in left:
+                self.answers.append(unanswered(line, *EXPIRED))
+                if len(self.answers) >= WRITTEN:
+                    await self._keep()
+        await self._keep()
+
+    async def _keep(self) -> None:
+        answers, self.answers = self.answers, []
+        if not answers:
+            return
+        rows = [
+            BatchAnswer(batch_id=self.batch.id, line=one.line, succeeded=one.succeeded, text=one.text.decode())
+            for one in answers
+        ]
+        if not await db(Batch.objects.keep, self.running.job, self.batch.id, rows, _counts(answers)):
+            raise Lost
+        self.done.update(one.line for one in answers)
+
+    # --- its row ---
+
+    async def _tell_progress(self) -> None:
+        await self.running.progress(done=len(self.done), total=self.batch.total)
+
+    async def _write(self, **fields: Any) -> None:
+        if not await db(Batch.objects.write, self.running.job, self.batch.id, **fields):
+            raise Lost
+
+    async def _end(self, status: Status, **fields: Any) -> None:
+        if not await db(Batch.objects.end, self.running.job, self.batch.id, status, **fields):
+            raise Lost
+
+
+def _done(batch_id: str) -> set[int]:
+    return set(BatchAnswer.objects.filter(batch=batch_id).values_list("line", flat=True))
+
+
+def _counts(answers: list[Answer]) -> dict[str, int]:
+    """By the columns of a batch."""
+    asked, cached, said, reasoned = (sum(column) for column in zip(*(one.tokens for one in answers), strict=True))
+    done = sum(one.succeeded for one in answers)
+    tokens = {"input_tokens": asked, "cached_tokens": cached, "output_tokens": said, "reasoning_tokens": reasoned}
+    return {"completed": done, "failed": len(answers) - done, **tokens}
