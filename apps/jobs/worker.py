@@ -62,12 +62,14 @@ class Worker:
             self._doing[job_id] = asyncio.create_task(self._do(job_id), name=job_id)
 
     async def _do(self, job_id: str) -> None:
+        ended = False
         try:
-            await work(job_id, self.kinds)
+            ended = await work(job_id, self.kinds)
         except Unavailable as error:  # its lease ends by itself, and the job is begun again
             logger.warning("Job %s was left: %s", job_id, error.message)
         except Exception:  # nobody waits for this task
             logger.exception("Job %s was left", job_id)
         finally:
             del self._doing[job_id]
-            self.ring()
+            if ended:
+                self.ring()  # there is room for another one
