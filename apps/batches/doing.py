@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from apps.batches.answers import Answer, answer, unanswered
 from apps.batches.lines import Checked, Line, checked, lines
-from apps.batches.models import WRITTEN, Batch, BatchAnswer, Status
+from apps.batches.models import WRITTEN, AnswerRecord, Batch, BatchAnswer, Status
 from apps.batches.output import written
 from apps.batches.protocol import BatchLimits
 from apps.jobs.work import Cancelled, Lost, Running
@@ -169,10 +169,7 @@ class Doing:
         answers, self.answers = self.answers, []
         if not answers:
             return
-        rows = [
-            BatchAnswer(batch_id=self.batch.id, line=one.line, succeeded=one.succeeded, text=one.text.decode())
-            for one in answers
-        ]
+        rows = [AnswerRecord(self.batch.id, one.line, one.succeeded, one.text.decode()) for one in answers]
         if not await db(Batch.objects.keep, self.running.job, self.batch.id, rows, _counts(answers)):
             raise Lost
         self.done.update(one.line for one in answers)

@@ -1,6 +1,7 @@
 """Batches, and the answers of those that are under way, both written under the fence of the batch's job."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from django.db import models, transaction
@@ -10,6 +11,7 @@ from django.db.models.functions import Now
 from apps.access.models import ObjectQuerySet, Owned
 from apps.jobs.models import Job
 from apps.jobs.models import Status as JobStatus
+from llamastack.rows import Table
 
 WRITTEN = 500
 
@@ -49,13 +51,13 @@ class BatchQuerySet(ObjectQuerySet):
             BatchAnswer.objects.filter(batch=batch_id).delete()
             return True
 
-    def keep(self, job: Job, batch_id: str, answers: Sequence["BatchAnswer"], counts: dict[str, int]) -> bool:
+    def keep(self, job: Job, batch_id: str, answers: Sequence["AnswerRecord"], counts: dict[str, int]) -> bool:
         """Keep answers and count them, all or none. False where the job is not ours any more."""
         with transaction.atomic():
             # Whoever has got on is no poison: the attempts are counted anew.
             if not Job.objects.held(job).update(attempt=1):
                 return False
-            BatchAnswer.objects.bulk_create(answers, batch_size=WRITTEN)
+            AnswerRecord.table.insert(answers)
             return bool(self.filter(pk=batch_id).update(**{name: F(name) + counts[name] for name in COUNTED}))
 
 
@@ -132,3 +134,14 @@ class BatchAnswer(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=("batch", "line"), name="batch_line_once")]
+
+
+@dataclass(slots=True)
+class AnswerRecord:
+    """A row of `BatchAnswer` on its way there."""
+
+    table: ClassVar[Table] = Table(BatchAnswer)
+    batch_id: str
+    line: int
+    succeeded: bool
+    text: str
