@@ -67,8 +67,10 @@ async def work(job_id: str, kinds: Kinds, lease: timedelta = LEASE) -> bool:
                 await db(Job.objects.hand_back, job)
                 raise
             task.uncancel()
+            logger.warning("Job %s was left: its lease was lost", job_id)
             return False
         except Lost:
+            logger.warning("Job %s was left: somebody else has claimed it since", job_id)
             return False
         except Unavailable as gone:  # the database, or what the job needs: its lease ends, and it is begun again
             logger.warning("Job %s was left: %s", job_id, gone.message)

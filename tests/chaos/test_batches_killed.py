@@ -114,13 +114,15 @@ async def output_files(home: Path, config: Path) -> list[str]:
     running = serving(config, home=home)
     server = await asyncio.to_thread(running.__enter__)
     try:
-        async with (
-            aiohttp.ClientSession(server.url) as http,
-            http.get("/v1/files", params={"purpose": "batch_output"}) as answer,
-        ):
-            return [file["id"] for file in (await answer.json())["data"]]
+        async with aiohttp.ClientSession(server.url) as http:
+            return await output_files_of(http)
     finally:
         await asyncio.to_thread(running.__exit__, None, None, None)
+
+
+async def output_files_of(http: aiohttp.ClientSession) -> list[str]:
+    async with http.get("/v1/files", params={"purpose": "batch_output"}) as answer:
+        return [file["id"] for file in (await answer.json())["data"]]
 
 
 @pytest.mark.slow
@@ -155,3 +157,28 @@ async def test_a_server_that_stops_hands_its_batch_back_and_the_next_one_goes_on
             _, batch = await under_way(tmp_path / "home", config, batch_id, LINES + 1)
     assert batch["answers"] == [f"n{number}" for number in range(LINES)]
     assert asked.total() <= LINES + AT_ONCE  # those that were being answered are asked again
+
+
+@pytest.mark.slow
+async def test_a_server_that_was_stopped_for_longer_than_its_lease_writes_nothing_more(tmp_path: Path) -> None:
+    config, home = tmp_path / "run.yaml", tmp_path / "home"
+    async with on_loopback(upstream(Counter())) as address, asyncio.timeout(300):
+        config.write_text(RUN.format(url=f"{address}/v1", at_once=AT_ONCE))
+        stopped = serving(config, home=home)
+        first = await asyncio.to_thread(stopped.__enter__)
+        try:
+            async with aiohttp.ClientSession(first.url) as http:
+                batch_id = await create(http)
+                await reached(http, batch_id, LINES // 4)
+                first.send(signal.SIGSTOP)
+                _, batch = await under_way(home, config, batch_id, LINES + 1)
+                first.send(signal.SIGCONT)
+                while "was left" not in first.output:
+                    await asyncio.sleep(0.05)
+                again = await reached(http, batch_id, LINES + 1)
+                files = await output_files_of(http)
+        finally:
+            first.send(signal.SIGCONT)
+            await asyncio.to_thread(stopped.__exit__, None, None, None)
+    assert batch.pop("answers") == [f"n{number}" for number in range(LINES)]
+    assert (again, files) == (batch, [batch["output_file_id"]])
