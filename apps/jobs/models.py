@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 from apps.access.models import ObjectQuerySet, Owned
 
 MOST_ATTEMPTS = 3
-LEASE = timedelta(seconds=30)
+LEASE = timedelta(seconds=15)  # renewed every 5: so long nobody goes on with what a killed server did
 KEY = ("priority", "created_at", "id")
 
 

@@ -12,13 +12,16 @@ import pytest
 from aiohttp import web
 
 from apps.jobs.models import LEASE
-from tests.servers import STOP_SECONDS, serving
+from llamastack.services import Services
+from tests.chaos.test_database_gone import GONE_SECONDS, Link
+from tests.servers import STOP_SECONDS, new_database, serving
 from tests.upstream import on_loopback, reply
 
 LINES = 500
 KILLS = 3
 TAKES_SECONDS = 0.05
 AT_ONCE = 4
+ENDED = ("completed", "failed", "cancelled", "expired")
 RUN = """
 version: 2
 image_name: killed
@@ -61,9 +64,8 @@ async def reached(http: aiohttp.ClientSession, batch_id: str, count: int) -> Any
     while True:
         async with http.get(f"/v1/batches/{batch_id}") as answer:
             batch = await answer.json()
-        if batch["status"] in ("completed", "failed", "cancelled", "expired"):
-            return batch
-        if batch["request_counts"]["completed"] >= count:
+            assert answer.status in (200, 503), batch
+        if answer.status == 200 and (batch["status"] in ENDED or batch["request_counts"]["completed"] >= count):
             return batch
         await asyncio.sleep(0.05)
 
@@ -182,3 +184,30 @@ async def test_a_server_that_was_stopped_for_longer_than_its_lease_writes_nothin
             await asyncio.to_thread(stopped.__exit__, None, None, None)
     assert batch.pop("answers") == [f"n{number}" for number in range(LINES)]
     assert (again, files) == (batch, [batch["output_file_id"]])
+
+
+@pytest.mark.slow
+async def test_a_batch_goes_on_when_the_database_is_back(services: Services, tmp_path: Path) -> None:
+    config = tmp_path / "run.yaml"
+    link = Link(new_database(services, "batches"))
+    await link.open()
+    asked: Counter[str] = Counter()
+    async with on_loopback(upstream(asked)) as address, asyncio.timeout(300):
+        config.write_text(RUN.format(url=f"{address}/v1", at_once=AT_ONCE))
+        running = serving(config, home=tmp_path / "home", env={"DATABASE_URL": link.url})
+        server = await asyncio.to_thread(running.__enter__)
+        try:
+            async with aiohttp.ClientSession(server.url) as http:
+                batch_id = await create(http)
+                await reached(http, batch_id, LINES // 4)
+                await link.cut()
+                await asyncio.sleep(GONE_SECONDS)
+                await link.open()
+                batch = await reached(http, batch_id, LINES + 1)
+                assert await answers(http, batch) == [f"n{number}" for number in range(LINES)]
+                assert await output_files_of(http) == [batch["output_file_id"]]
+        finally:
+            await asyncio.to_thread(running.__exit__, None, None, None)
+            await link.cut()
+    assert batch["request_counts"] == {"total": LINES, "completed": LINES, "failed": 0}
+    assert asked.total() < LINES * 2
