@@ -11,7 +11,14 @@ from pydantic import BaseModel, ValidationError
 
 from apps.batches.lines import Line
 from apps.inference.protocol import Inference
-from apps.inference.schemas import ChatCompletionRequest, CompletionRequest, EmbeddingRequest
+from apps.inference.schemas import (
+    ChatCompletion,
+    ChatCompletionRequest,
+    Completion,
+    CompletionRequest,
+    EmbeddingRequest,
+    EmbeddingResponse,
+)
 from llamastack import bodies, sse
 from llamastack.call import Call, Served
 from llamastack.errors import StackError, render
@@ -26,6 +33,7 @@ OPERATIONS: dict[str, tuple[type[BaseModel], Callable[[Inference], Any]]] = {
     "/v1/completions": (CompletionRequest, lambda inference: inference.post_completion),
     "/v1/embeddings": (EmbeddingRequest, lambda inference: inference.post_embedding),
 }
+Reply = ChatCompletion | Completion | EmbeddingResponse
 logger = logging.getLogger(__name__)
 
 
@@ -45,13 +53,13 @@ async def answer(inference: Inference, call: Call, endpoint: str, line: Line) ->
     call = replace(call, request_id=new_id("req_"), served=Served())
     try:
         reply = await _tried(inference, call, endpoint, request["body"])
-        body = sse.dump(reply)
+        text = written(request["custom_id"], call, 200, sse.dump(reply))
+        return Answer(line.number, True, text, tokens(reply.usage))
     except StackError as error:
         return _failed(line, request, call, error)
     except Exception:  # a provider may fail in any way; the other lines go on
         logger.exception("Line %d of a batch failed", line.number)
         return _failed(line, request, call, StackError("The server failed to answer this; its log says more."))
-    return Answer(line.number, True, written(request["custom_id"], call, 200, body), tokens(reply))
 
 
 def unanswered(line: Line, code: str, message: str) -> Answer:
@@ -59,7 +67,7 @@ def unanswered(line: Line, code: str, message: str) -> Answer:
     return Answer(line.number, False, orjson.dumps(told | {"error": {"code": code, "message": message}}))
 
 
-async def _tried(inference: Inference, call: Call, endpoint: str, body: dict[str, Any]) -> BaseModel:
+async def _tried(inference: Inference, call: Call, endpoint: str, body: dict[str, Any]) -> Reply:
     kind, method = OPERATIONS[endpoint]
     bodies.refuse_deep(body)
     try:
@@ -70,13 +78,13 @@ async def _tried(inference: Inference, call: Call, endpoint: str, body: dict[str
         request.store = False  # the output file is where its answer is kept
     for pause in PAUSES:
         try:
-            reply: BaseModel = await method(inference)(call, request)
+            reply: Reply = await method(inference)(call, request)
             return reply
         except StackError as error:
             if error.status not in NO_ROOM:
                 raise
             await asyncio.sleep(min(max(pause, error.retry_after or 0), LONGEST_PAUSE))
-    last: BaseModel = await method(inference)(call, request)
+    last: Reply = await method(inference)(call, request)
     return last
 
 
@@ -92,13 +100,18 @@ def written(custom_id: str, call: Call, status: int, body: bytes) -> bytes:
     return begun + b',"body":' + body + b'},"error":null}'
 
 
-def tokens(reply: Any) -> tuple[int, int, int, int]:
-    usage = reply.usage
-    if usage is None:
-        return (0, 0, 0, 0)
-    told = usage.model_dump()
-    cached = (told.get("prompt_tokens_details") or {}).get("cached_tokens")
-    reasoning = (told.get("completion_tokens_details") or {}).get("reasoning_tokens")
-    counts = (told["prompt_tokens"], cached, told.get("completion_tokens"), reasoning)
-    asked, cached, said, reasoned = (n if isinstance(n, int) and 0 <= n <= MOST_TOKENS else 0 for n in counts)
-    return asked, cached, said, reasoned
+def tokens(usage: BaseModel | None) -> tuple[int, int, int, int]:
+    """Of a reply: its input, cached, output and reasoning tokens; 0 where a vendor tells none, or nonsense."""
+    told = {} if usage is None else usage.model_dump()
+    asked, said = told.get("prompt_tokens_details"), told.get("completion_tokens_details")
+    return (
+        _count(told, "prompt_tokens"),
+        _count(asked, "cached_tokens"),
+        _count(told, "completion_tokens"),
+        _count(said, "reasoning_tokens"),
+    )
+
+
+def _count(told: Any, name: str) -> int:
+    value = told.get(name) if isinstance(told, dict) else None
+    return value if isinstance(value, int) and 0 <= value <= MOST_TOKENS else 0

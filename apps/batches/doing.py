@@ -68,6 +68,8 @@ class Doing:
             if self.batch.status == Status.validating and not await self._valid():
                 return Status.failed
             await self._answer_lines()
+            if len(self.done) < self.batch.total:
+                raise RuntimeError(f"{self.batch.total - len(self.done)} lines of {self.batch.id} have no answer")
         except Cancelled:
             return Status.cancelled
         except Expired:

@@ -1,5 +1,8 @@
 """The job of a batch."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import Literal
 
 import orjson
@@ -14,6 +17,8 @@ from llamastack.encryption import decrypt
 from llamastack.errors import BadRequest, StackError
 from llamastack.provider_data import ProviderData
 from llamastack.stack import LlamaStack
+
+LOOKS_SECONDS = 1.0  # whether a batch that waits for its place is to be cancelled
 
 
 class Payload(BaseModel):
@@ -39,8 +44,28 @@ async def run(stack: LlamaStack, running: Running) -> None:
     principal = Principal(batch.owner, batch.tenant, frozenset(payload.scopes), payload.key)
     data = orjson.loads(decrypt(batch.provider_data)) if batch.provider_data else {}
     limits = await stack.batches.limits(batch.tenant)
-    async with limits.places:
+    async with _place(limits.places, running):
         _tell(await Doing(stack, running, batch, Call(principal, provider_data=ProviderData(data)), limits).end())
+
+
+@asynccontextmanager
+async def _place(places: asyncio.Semaphore, running: Running) -> AsyncIterator[None]:
+    """One of the places for batches; none for a batch that is to be cancelled, which takes no time."""
+    taken = False
+    try:
+        while not taken:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOKS_SECONDS):
+                    taken = await places.acquire()
+            if not taken:
+                await running.progress(**running.job.progress)
+    except Cancelled:
+        pass  # it is met again by whoever does the batch
+    try:
+        yield
+    finally:
+        if taken:
+            places.release()
 
 
 def _tell(status: Status) -> None:

@@ -8,7 +8,7 @@ import orjson
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from apps.batches.models import BY_JOB, Batch
+from apps.batches.models import BY_JOB, ENDED, Batch, Status
 from apps.batches.protocol import BatchLimits
 from apps.batches.schemas import (
     BatchError,
@@ -141,7 +141,10 @@ def cancelled(principal: Principal, batch_id: str) -> BatchObject:
     batch = found(principal, batch_id)
     if not Job.objects.cancel(batch.job_id) and found(principal, batch_id).shown_status != "cancelled":
         raise Conflict(f"The batch is {batch.shown_status}: there is nothing to cancel.", code="batch_ended")
-    Batch.objects.filter(pk=batch_id, cancelling_at=None).update(cancelling_at=timezone.now())
+    now = timezone.now()
+    Batch.objects.filter(pk=batch_id, cancelling_at=None).update(cancelling_at=now)
+    unbegun = Batch.objects.filter(pk=batch_id, job__status="cancelled").exclude(status__in=ENDED)
+    unbegun.update(status=Status.cancelled, cancelled_at=now, provider_data="")
     return shown(found(principal, batch_id))
 
 

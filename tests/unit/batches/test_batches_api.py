@@ -13,6 +13,8 @@ from django.utils import timezone
 from apps.access.models import ApiKey
 from apps.batches.models import COUNTED, AnswerRecord, Batch, BatchAnswer
 from apps.jobs.models import Job, JobEvent
+from apps.registry import service
+from apps.registry.models import Provider
 from llamastack.db import db
 from llamastack.stack import LlamaStack
 from tests.unit.batches.conftest import add_batches
@@ -336,6 +338,24 @@ async def test_one_that_has_not_begun_is_cancelled_at_once(client: httpx.AsyncCl
     made = await create(client, "file-1")
     told = (await client.post(f"{URL}/{made['id']}/cancel")).json()
     assert (told["status"], told["cancelled_at"] is None) == ("cancelled", False)
+
+
+async def test_one_that_waits_for_its_place_is_cancelled_while_it_waits(
+    client: httpx.AsyncClient, batches: LlamaStack, upstream: Upstream, held: str
+) -> None:
+    await db(
+        lambda: service.edit_provider(Provider.objects.get(api="batches"), {"max_concurrent_batches": 1}, enabled=True)
+    )
+    await batches.live.refresh()
+    first = await under_way(client, upstream, line("a", model=held), line("b"))
+    second = await create(client, await upload(client, jsonl(line("a"))))
+    async with asyncio.timeout(10):
+        while await db(Job.objects.filter(status="queued").exists):
+            await asyncio.sleep(0.05)
+    assert (await client.post(f"{URL}/{second['id']}/cancel")).json()["status"] == "cancelling"
+    second = await ended(client, second["id"])
+    assert (second["status"], second["request_counts"]["total"]) == ("cancelled", 0)
+    assert (await get(client, first["id"]))["status"] == "in_progress"
 
 
 async def test_what_is_not_answered_in_time_expires(client: httpx.AsyncClient, upstream: Upstream, held: str) -> None:
