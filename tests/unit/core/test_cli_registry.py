@@ -78,7 +78,7 @@ def test_a_running_server_sees_what_is_applied(tmp_path: Path) -> None:
         assert done.stdout.splitlines()[-1] == "Applied."
         assert becomes(server, {"sky"})
         back = stack(home, "apply", "remote-only")
-        assert [line.split()[0] for line in back.stdout.splitlines()[1:-1]] == ["enabled", "disabled", "disabled"]
+        assert [line.split()[0] for line in back.stdout.splitlines()[1:-1]] == ["enabled"] * 2 + ["disabled"] * 2
         assert becomes(server, set())
 
 
