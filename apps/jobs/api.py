@@ -82,7 +82,9 @@ async def _encoded(first: service.Event, happening: Any) -> AsyncIterator[bytes]
 
 
 def _event(event: service.Event) -> bytes:
-    """What happened has a number to resume at; how the job is has none."""
+    """What happened has a number to resume at; how the job is has none. A comment where nothing has happened."""
+    if event is None:
+        return b": nothing new\n\n"
     if isinstance(event, JobEventObject):
         return b"id: %d\n" % event.number + sse.encode(sse.dump(event), event.kind)
     return sse.encode(sse.dump(event), "job")

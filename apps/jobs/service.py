@@ -1,7 +1,8 @@
 """Jobs as those see them whose they are: what there is, how each goes, and its end."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from apps.jobs.models import ENDED, Job, JobEvent
@@ -12,9 +13,10 @@ from llamastack.errors import Conflict, NotFound
 from llamastack.pagination import Page
 
 LOOKS_SECONDS = 0.5  # for what has happened in a job that somebody watches
+QUIET_SECONDS = 15.0  # after which whoever watches is told that nothing has happened: proxies cut what is silent
 MOST_EVENTS = 500  # that are read at once
 SHOWN = 100
-Event = JobObject | JobEventObject
+Event = JobObject | JobEventObject | None
 
 
 def found(principal: Principal, job_id: str) -> Job:
@@ -57,12 +59,13 @@ def retried(principal: Principal, job_id: str) -> JobObject:
     return got(principal, job_id)
 
 
-async def events(principal: Principal, job_id: str, after: int) -> AsyncIterator[Event]:
-    """The job; then what happens in it after the event of the number `after`, and it again whenever it has changed.
+async def events(principal: Principal, job_id: str, after: int, quiet: float = QUIET_SECONDS) -> AsyncGenerator[Event]:
+    """What happens in the job after the event of the number `after`, and the job whenever it has changed.
 
-    The last one is the job that has ended.
+    None where nothing has happened for a while. The last one is the job that has ended.
     """
     last: JobObject | None = None
+    told = time.monotonic()
     while True:
         job, happened = await db(_happened, principal, job_id, after)
         for event in happened:
@@ -70,9 +73,10 @@ async def events(principal: Principal, job_id: str, after: int) -> AsyncIterator
             yield event
         if len(happened) == MOST_EVENTS:
             continue
-        if job != last:
+        if happened or job != last or time.monotonic() - told >= quiet:
+            told = time.monotonic()
+            yield job if job != last else None
             last = job
-            yield job
         if job.status in ENDED:
             return
         await asyncio.sleep(LOOKS_SECONDS)

@@ -8,7 +8,10 @@ import httpx
 import pytest
 
 from apps.access.models import ApiKey
+from apps.jobs import service
 from apps.jobs.models import Job, Status
+from apps.jobs.schemas import JobObject
+from llamastack.call import ANONYMOUS_ADMIN
 from llamastack.db import db
 from llamastack.stack import LlamaStack
 from tests.unit.jobs.test_work import queued
@@ -107,3 +110,15 @@ async def test_who_comes_again_misses_none_and_gets_none_twice(client: httpx.Asy
     assert json.loads(events[-1]["data"])["error"] == "No disk."
     wrong = await client.get(f"{URL}/{job.id}/events", headers={"Last-Event-ID": "two"})
     assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "Last-Event-ID")
+
+
+async def test_who_watches_is_told_that_nothing_has_happened(client: httpx.AsyncClient, idle: LlamaStack) -> None:
+    job = await claimed()
+    happening = service.events(ANONYMOUS_ADMIN, job.id, 0, quiet=0)
+    assert await anext(happening) is not None
+    assert [await anext(happening) for _ in range(2)] == [None, None]
+    await db(Job.objects.finish, job, Status.completed)
+    last = await anext(happening)
+    assert isinstance(last, JobObject)
+    assert last.status == "completed"
+    assert [event async for event in happening] == []
