@@ -79,7 +79,7 @@ screenshots: .venv/stamps/dev .venv/stamps/package programs models ## Take the R
 # torch brings CUDA's libraries or none, as the build that is offered here decides: they are not pinned, nor is its local tag.
 .PHONY: lock
 lock: .venv/stamps/dev ## Compile requirements/*.in to *.txt (UPGRADE=1 takes newer versions)
-	for name in base local $(OPTIONAL) dev; do \
+	for name in base local vectors documents $(OPTIONAL) dev; do \
 	    (cd requirements && ../$(BIN)/uv pip compile --quiet --python-version 3.11 --no-annotate --no-header \
 	        --no-emit-index-url --no-emit-find-links $(if $(UPGRADE),--upgrade) $$name.in --output-file $$name.txt); \
 	    sed -i -E '/^(nvidia-|cuda-|triton==)/d; s/^(torch==[0-9.]+)\+.*/\1/' requirements/$$name.txt; \
@@ -106,9 +106,9 @@ clean: ## Remove what the other targets made in this folder
 	$$python -m venv --clear .venv; }
 	@mkdir -p $(@D) && touch $@
 
-.venv/stamps/requirements: .venv/stamps/venv requirements/base.txt requirements/local.txt
+.venv/stamps/requirements: .venv/stamps/venv requirements/base.txt requirements/local.txt requirements/vectors.txt requirements/documents.txt
 	@echo "Installing the server and what runs models: torch is large, so this takes minutes the first time."
-	$(PIP) -r requirements/base.txt -r requirements/local.txt
+	$(PIP) -r requirements/base.txt -r requirements/local.txt -r requirements/vectors.txt -r requirements/documents.txt
 	@touch $@
 
 .venv/stamps/package: .venv/stamps/venv pyproject.toml

@@ -20,21 +20,21 @@ def pinned(name: str) -> dict[str, str]:
     return dict(line.split("==") for line in lines)
 
 
-@pytest.mark.parametrize("name", ["local", "dev"])
+@pytest.mark.parametrize("name", ["local", "vectors", "documents", "dev"])
 def test_uv_and_pip_are_told_the_same(name: str) -> None:
     groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
     assert groups[name] == wanted(name)
 
 
-@pytest.mark.parametrize("name", ["base", "local", "dev"])
+@pytest.mark.parametrize("name", ["base", "local", "vectors", "documents", "dev"])
 def test_everything_wanted_is_pinned(name: str) -> None:
     names = {re.split(r"[\[=]", line)[0].lower() for line in wanted(name)}
     assert names <= pinned(name).keys()
 
 
 def test_no_two_files_pin_different_versions() -> None:
-    files = [pinned(name) for name in ("base", "local", "dev")]
-    together = files[0] | files[1] | files[2]
+    files = [pinned(name) for name in ("base", "local", "vectors", "documents", "dev")]
+    together = {name: pin for file in files for name, pin in file.items()}
     assert all(together | pins == together for pins in files)
 
 
