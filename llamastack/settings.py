@@ -85,6 +85,7 @@ INSTALLED_APPS = [
     "apps.registry",
     "apps.files",
     "apps.inference",
+    "apps.file_processors",
     "apps.batches",
     "apps.console",
 ]

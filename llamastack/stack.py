@@ -32,6 +32,7 @@ class LlamaStack:
 
     def __init__(self, tape: "Tape | None" = None) -> None:
         from apps.batches.service import BatchesService
+        from apps.file_processors.service import FileProcessorsService
         from apps.files.service import FilesService
         from apps.inference.gateway import Gateway
         from apps.inference.service import InferenceService
@@ -47,10 +48,12 @@ class LlamaStack:
         self.live = Live(ProviderPool(services, tape, settings.WORKERS))
         self.flusher = Flusher()
         self.files = FilesService(self.live)
+        self.file_processors = FileProcessorsService(self.live)
         self.inference: Inference = InferenceService(self.live, self.flusher)
         self.worker = Worker(partial(kinds.of, self))
         self.batches = BatchesService(self.live, self.worker.ring)
         services[Api.batches] = self.batches
+        services[Api.file_processors] = self.file_processors
         services[Api.files] = self.files
         services[Api.inference] = self.inference
         self.gateway = Gateway(self.live, self.flusher)
@@ -74,6 +77,7 @@ class LlamaStack:
         await self.worker.stop()
         await self.live.stop()
         await self.files.stop()
+        await self.file_processors.stop()
         await self.live.pool.close()
         await self.flusher.stop()
         with self.held:
