@@ -57,4 +57,5 @@ SERVED: dict[Api, ApiInfo] = {
     Api.inspect: ApiInfo("registry"),
     Api.models: ApiInfo("registry"),
     Api.providers: ApiInfo("registry"),
+    Api.vector_io: ApiInfo("vector_io", has_providers=True),
 }

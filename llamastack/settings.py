@@ -86,6 +86,7 @@ INSTALLED_APPS = [
     "apps.files",
     "apps.inference",
     "apps.file_processors",
+    "apps.vector_io",
     "apps.batches",
     "apps.console",
 ]

@@ -1,0 +1,6 @@
+from django.apps import AppConfig
+
+
+class VectorIOConfig(AppConfig):
+    name = "apps.vector_io"
+    verbose_name = "Vector stores"
