@@ -50,7 +50,7 @@ class LlamaStack:
         self.files = FilesService(self.live)
         self.file_processors = FileProcessorsService(self.live)
         self.inference: Inference = InferenceService(self.live, self.flusher)
-        self.worker = Worker(partial(kinds.of, self))
+        self.worker = Worker(partial(kinds.of, self), periodic=kinds.PERIODIC)
         self.batches = BatchesService(self.live, self.worker.ring)
         services[Api.batches] = self.batches
         services[Api.file_processors] = self.file_processors

@@ -1,20 +1,48 @@
 """The kinds of jobs: names and dotted paths, each imported when the first of its kind is done."""
 
+from collections.abc import Iterable
 from functools import partial
+from typing import NamedTuple
 
 from django.utils.module_loading import import_string
 
 from apps.jobs.work import Run, Unreadable
 from llamastack.stack import LlamaStack
 
-# `async def run(stack: LlamaStack, running: Running) -> None`
+DEFAULT, GPU = "default", "gpu"
+QUEUES = (DEFAULT, GPU)
+
+
+class Kind(NamedTuple):
+    """`run` is the path of an `async def run(stack: LlamaStack, running: Running) -> None`.
+
+    `queue` says which workers do it, where there are workers.
+    """
+
+    run: str
+    queue: str = DEFAULT
+
+
 KINDS = {
-    "batch": "apps.batches.jobs.run",
+    "batch": Kind("apps.batches.jobs.run"),
 }
+# Jobs that nobody asks for: one of the kind in so many seconds, with an empty payload, in the tenant `default`.
+PERIODIC: dict[str, int] = {}
 
 
 def of(stack: LlamaStack, kind: str) -> Run:
     """What does a job of this kind. Raises Unreadable where it is none of ours."""
     if kind not in KINDS:
         raise Unreadable(f"There are no jobs of the kind '{kind}' in this version. There are: {', '.join(KINDS)}.")
-    return partial(import_string(KINDS[kind]), stack)
+    return partial(import_string(KINDS[kind].run), stack)
+
+
+def queue(kind: str) -> str:
+    """Of a kind that there is not: whoever does its job finds that out."""
+    return KINDS[kind].queue if kind in KINDS else DEFAULT
+
+
+def elsewhere(queues: Iterable[str]) -> list[str]:
+    """The kinds that are done by other queues than these."""
+    wanted = set(queues)
+    return [name for name, kind in KINDS.items() if kind.queue not in wanted]

@@ -8,12 +8,16 @@ from typing import Any, ClassVar, Self
 from django.db import models, transaction
 from django.db.models import DateTimeField, ExpressionWrapper, F, Q, Value
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from apps.access.models import ObjectQuerySet, Owned
 
 MOST_ATTEMPTS = 3
 LEASE = timedelta(seconds=15)  # renewed every 5: so long nobody goes on with what a killed server did
 KEY = ("priority", "created_at", "id")
+SYSTEM = "system"  # whose the jobs are that nobody asks for
+PLANNED = uuid.UUID("0e6c9c0e-5d0e-4d0a-9b1c-6f1f5d3a7c11")  # any: the namespace of their ids
+PLANNED_KEPT = timedelta(days=7)
 
 
 class Status(models.TextChoices):
@@ -97,6 +101,17 @@ class JobQuerySet(ObjectQuerySet):
         ended = self.filter(pk=job_id, status__in=[status for status in ENDED if status != Status.completed])
         fresh = {"attempt": 0, "error": "", "cancel_requested": False, "ended_at": None, "lease_until": None}
         return bool(ended.update(status=Status.queued, **fresh))
+
+    def plan(self, kind: str, seconds: int) -> None:
+        """A job that nobody asks for, once in so many seconds, however many processes plan it; none beside another."""
+        ours = self.filter(kind=kind, owner=SYSTEM)
+        if ours.filter(status__in=(Status.queued, Status.running)).exists():
+            return
+        now = timezone.now()
+        turn = uuid.uuid5(PLANNED, f"{kind} {int(now.timestamp()) // seconds}")
+        planned = Job(id=f"job_{turn.hex}", owner=SYSTEM, kind=kind, created_at=now)
+        self.bulk_create([planned], ignore_conflicts=True)
+        ours.filter(status=Status.completed, created_at__lt=now - PLANNED_KEPT).delete()
 
     def tell(self, job: "Job", kind: str, data: dict[str, Any]) -> int | None:
         """Write an event under the next number; None where the job is not ours any more."""

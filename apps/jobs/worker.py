@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from contextlib import suppress
 
 from apps.jobs.models import Job
@@ -10,6 +11,7 @@ from llamastack.db import db
 from llamastack.errors import Unavailable
 
 AT_ONCE = 8
+PLANS_SECONDS = 60.0  # between two looks for what is to be done again
 LOOKS_SECONDS = 1.0  # for jobs of other processes: who adds one here rings
 STOP_SECONDS = 25.0  # whoever stops a server gives it 30
 logger = logging.getLogger(__name__)
@@ -18,19 +20,20 @@ logger = logging.getLogger(__name__)
 class Worker:
     """The rows are the truth: whoever has added a job rings, and one that nobody has rung for is found all the same."""
 
-    def __init__(self, kinds: Kinds, at_once: int = AT_ONCE) -> None:
+    def __init__(self, kinds: Kinds, at_once: int = AT_ONCE, periodic: Mapping[str, int] | None = None) -> None:
         self.kinds = kinds
         self.at_once = at_once
+        self.periodic = periodic or {}
         self._doing: dict[str, asyncio.Task[None]] = {}
         self._bell = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        self._task = asyncio.create_task(self._run())
+        self._tasks = [asyncio.create_task(self._run()), asyncio.create_task(planning(self.periodic))]
 
     async def stop(self) -> None:
         """Take no more, and hand back what is being done: whoever comes next goes on with it at once."""
-        tasks = [self._task, *self._doing.values()] if self._task else []
+        tasks = [*self._tasks, *self._doing.values()]
         for task in tasks:
             task.cancel()
         if tasks:
@@ -73,3 +76,16 @@ class Worker:
             del self._doing[job_id]
             if ended:
                 self.ring()  # there is room for another one
+
+
+async def planning(periodic: Mapping[str, int], every: float = PLANS_SECONDS) -> None:
+    """Have there be, again and again, the jobs that nobody asks for."""
+    while True:
+        await asyncio.sleep(every)
+        for kind, seconds in periodic.items():
+            try:
+                await db(Job.objects.plan, kind, seconds)
+            except Unavailable as error:
+                logger.debug("No %s can be planned: %s", kind, error.message)
+            except Exception:  # whatever it was, the next time may go well
+                logger.exception("No %s can be planned", kind)

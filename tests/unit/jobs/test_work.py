@@ -9,7 +9,7 @@ import pytest
 from django.db import connections
 from django.utils import timezone
 
-from apps.jobs.models import Job, JobEvent, Status
+from apps.jobs.models import PLANNED_KEPT, Job, JobEvent, Status
 from apps.jobs.work import Run, Running, work
 from llamastack.db import db
 from llamastack.errors import BadRequest
@@ -18,6 +18,7 @@ from llamastack.ids import new_id
 pytestmark = pytest.mark.django_db(transaction=True)
 OVER = timedelta(seconds=-1)
 SHORT = timedelta(seconds=0.3)
+LONG = 10**9  # seconds: a turn that does not end while tests run
 
 
 def queued(**fields: Any) -> str:
@@ -79,6 +80,20 @@ def test_one_that_was_left_is_as_due_as_one_that_waits() -> None:
     assert Job.objects.next(9) == [made[1], made[0], made[2]]
     Job.objects.claim(made[0])
     assert Job.objects.next(9) == [made[1], made[2]]
+
+
+def test_what_nobody_asks_for_is_planned_once_in_its_time_and_not_beside_another() -> None:
+    for _ in range(2):
+        Job.objects.plan("test", LONG)
+    job = Job.objects.claim(Job.objects.get().id)
+    assert (job.kind, job.owner, job.tenant, job.payload) == ("test", "system", "default", {})
+    Job.objects.plan("test", 1800)  # another turn: but one is under way
+    Job.objects.finish(job, Status.completed)
+    Job.objects.plan("test", LONG)  # it has been done in this turn
+    assert Job.objects.count() == 1
+    Job.objects.update(created_at=timezone.now() - PLANNED_KEPT - timedelta(hours=1))
+    Job.objects.plan("test", 1800)
+    assert list(Job.objects.values_list("status", flat=True)) == ["queued"]
 
 
 def test_events_are_numbered() -> None:

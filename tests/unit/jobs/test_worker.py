@@ -10,7 +10,7 @@ import pytest
 from apps.jobs import kinds
 from apps.jobs.models import Job, Status
 from apps.jobs.work import Run, Running
-from apps.jobs.worker import Worker
+from apps.jobs.worker import Worker, planning
 from llamastack.db import db
 from llamastack.stack import LlamaStack
 from tests.unit.jobs.test_work import OVER, queued
@@ -100,6 +100,15 @@ async def test_a_job_of_an_unknown_kind_is_set_aside(running: LlamaStack) -> Non
     assert "of the kind 'test'" in (await db(Job.objects.get, pk=job_id)).error
 
 
+async def test_what_nobody_asks_for_is_planned(transactional_db: None) -> None:
+    task = asyncio.create_task(planning({"test": 3600}, every=0.01))
+    try:
+        await until(lambda: all_are("queued", 1))
+    finally:
+        task.cancel()
+
+
 def test_every_kind_has_its_function(transactional_db: None) -> None:
+    assert set(kinds.PERIODIC) <= set(kinds.KINDS)
     for kind in kinds.KINDS:
         assert callable(kinds.of(None, kind).func)  # type: ignore[arg-type, attr-defined]
