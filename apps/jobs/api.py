@@ -1,6 +1,5 @@
 """Jobs over HTTP: parse, call the service, shape the answer."""
 
-import re
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
@@ -14,14 +13,14 @@ from apps.jobs.schemas import JobEventObject, JobFilter, JobObject
 from llamastack import sse
 from llamastack.bodies import refuse_unknown
 from llamastack.db import db
-from llamastack.errors import BadRequest, StackError
+from llamastack.errors import StackError
 from llamastack.pagination import Page
 from llamastack.stack import current
 
-NUMBER = re.compile(r"\d{1,18}", re.ASCII)
+LAST = "Last-Event-ID"
 router = Router(tags=["jobs"])
 EVENTS: dict[str, Any] = {
-    "parameters": [{"in": "header", "name": "Last-Event-ID", "schema": {"type": "string", "pattern": "^[0-9]{0,18}$"}}],
+    "parameters": [{"in": "header", "name": LAST, "schema": {"type": "string", "pattern": "^[0-9]{0,18}$"}}],
     "responses": {
         200: {
             "description": "Events: `job` tells the job, others what happens in it",
@@ -35,24 +34,24 @@ EVENTS: dict[str, Any] = {
 async def list_jobs(request: Request, paging: Query[JobFilter]) -> Any:
     """Those of the caller's tenant, the newest first."""
     refuse_unknown(request.GET, list(JobFilter.model_fields))
-    return await db(service.listed, request.auth.principal, paging)
+    return await db(service.listed, service.of(request.auth.principal), paging)
 
 
 @router.get("/jobs/{job_id}", response=JobObject, summary="Get a job")
 async def get_job(request: Request, job_id: str) -> Any:
-    return await db(service.got, request.auth.principal, job_id)
+    return await db(service.got, service.of(request.auth.principal), job_id)
 
 
 @router.post("/jobs/{job_id}/cancel", response=JobObject, summary="Cancel a job")
 async def cancel_job(request: Request, job_id: str) -> Any:
     """At once where nobody has begun it, or else where it next tells how far it is."""
-    return await db(service.cancelled, request.auth.principal, job_id)
+    return await db(service.cancelled, service.of(request.auth.principal), job_id)
 
 
 @router.post("/jobs/{job_id}/retry", response=JobObject, summary="Try a job again")
 async def retry_job(request: Request, job_id: str) -> Any:
     """One that has failed, was cancelled, or was set aside."""
-    job = await db(service.retried, request.auth.principal, job_id)
+    job = await db(service.retried, service.of(request.auth.principal), job_id)
     current().worker.ring()
     return job
 
@@ -60,10 +59,10 @@ async def retry_job(request: Request, job_id: str) -> Any:
 @router.get("/jobs/{job_id}/events", summary="Watch a job", openapi_extra=EVENTS)
 async def watch_job(request: Request, job_id: str) -> Any:
     """Server-sent events until the job has ended. Whoever comes again with `Last-Event-ID` misses none."""
-    last = request.headers.get("Last-Event-ID", "")
-    if last and not NUMBER.fullmatch(last):
-        raise BadRequest("Last-Event-ID is the number of the last event that has come.", param="Last-Event-ID")
-    happening: Any = service.events(request.auth.principal, job_id, int(last or 0))
+    after = service.number(request.headers.get(LAST, ""), LAST)
+
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    happening: Any = service.events(lambda: service.of_key(headers), job_id, after, LAST)
     first = await anext(happening)  # so that an error keeps its status
     response = StreamingHttpResponse(_encoded(first, happening), content_type="text/event-stream")
     response.headers["Cache-Control"] = "no-cache"

@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Collection
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, ClassVar, Self
 
 from django.db import models, transaction
@@ -14,6 +14,7 @@ from apps.access.models import ObjectQuerySet, Owned
 
 MOST_ATTEMPTS = 3
 LEASE = timedelta(seconds=15)  # renewed every 5: so long nobody goes on with what a killed server did
+FORESEEN_SECONDS = 365 * 86_400
 KEY = ("priority", "created_at", "id")
 SYSTEM = "system"  # whose the jobs are that nobody asks for
 PLANNED = uuid.UUID("0e6c9c0e-5d0e-4d0a-9b1c-6f1f5d3a7c11")  # any: the namespace of their ids
@@ -60,6 +61,7 @@ class JobQuerySet(ObjectQuerySet):
         holder = uuid.uuid4().hex
         due = self.filter(pk=job_id).due()
         changes = {"status": Status.running, "holder": holder, "lease_until": until(lease), "fence": F("fence") + 1}
+        changes |= {"started_at": Now(), "started_from": F("progress"), "progressed_at": None}
         if due.filter(attempt__lt=MOST_ATTEMPTS).update(**changes, attempt=F("attempt") + 1):
             return self.filter(pk=job_id, holder=holder).first()
         reason = f"It was begun {MOST_ATTEMPTS} times, and each time whoever worked on it was gone before its end."
@@ -77,7 +79,7 @@ class JobQuerySet(ObjectQuerySet):
 
     def report(self, job: "Job", progress: dict[str, Any]) -> bool | None:
         """Whether to go on: False where it is to be cancelled, None where it is not ours any more."""
-        if not self.held(job).update(progress=progress):
+        if not self.held(job).update(progress=progress, progressed_at=Now()):
             return None
         return not self.filter(pk=job.pk, cancel_requested=True).exists()
 
@@ -99,8 +101,9 @@ class JobQuerySet(ObjectQuerySet):
     def retry(self, job_id: str) -> bool:
         """Queue again what has ended, but for what was completed."""
         ended = self.filter(pk=job_id, status__in=[status for status in ENDED if status != Status.completed])
-        fresh = {"attempt": 0, "error": "", "cancel_requested": False, "ended_at": None, "lease_until": None}
-        return bool(ended.update(status=Status.queued, **fresh))
+        fresh = {"attempt": 0, "error": "", "cancel_requested": False, "lease_until": None}
+        times = dict.fromkeys(("started_at", "progressed_at", "ended_at"))
+        return bool(ended.update(status=Status.queued, **fresh, **times))
 
     def plan(self, kind: str, seconds: int) -> None:
         """A job that nobody asks for, once in so many seconds, however many processes plan it; none beside another."""
@@ -124,7 +127,10 @@ class JobQuerySet(ObjectQuerySet):
 
 
 class Job(Owned):
-    """`fence` counts the claims: whoever writes to a job says which one was theirs, and an older one writes nothing."""
+    """`fence` counts the claims: whoever writes to a job says which one was theirs, and an older one writes nothing.
+
+    `started_at` is when it was last claimed, and `started_from` its progress then.
+    """
 
     id = models.CharField(primary_key=True, max_length=64)
     created_at = models.DateTimeField()
@@ -134,6 +140,9 @@ class Job(Owned):
     status = models.CharField(max_length=16, choices=Status.choices, default=Status.queued)
     priority = models.IntegerField(default=0)
     progress = models.JSONField(default=dict)
+    started_at = models.DateTimeField(null=True)
+    started_from = models.JSONField(default=dict)
+    progressed_at = models.DateTimeField(null=True)
     attempt = models.IntegerField(default=0)
     holder = models.CharField(max_length=32, blank=True)
     fence = models.BigIntegerField(default=0)
@@ -153,6 +162,28 @@ class Job(Owned):
 
     def __str__(self) -> str:
         return self.id
+
+    @property
+    def done(self) -> tuple[float | None, float | None]:
+        """How much of how much, where its kind tells both as numbers."""
+        return _number(self.progress.get("done")), _number(self.progress.get("total"))
+
+    @property
+    def expected_at(self) -> datetime | None:
+        """When it ends, if it goes on as fast as since it was claimed; None where nothing can be said."""
+        done, total = self.done
+        before = _number(self.started_from.get("done")) or 0
+        if self.status != Status.running or self.started_at is None or self.progressed_at is None:
+            return None
+        if done is None or total is None or not before < done <= total:
+            return None
+        seconds = (self.progressed_at - self.started_at).total_seconds() / (done - before) * (total - done)
+        return self.progressed_at + timedelta(seconds=seconds) if seconds < FORESEEN_SECONDS else None
+
+
+def _number(value: Any) -> float | None:
+    known = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 2**53
+    return value if known else None
 
 
 class JobEvent(models.Model):

@@ -14,21 +14,28 @@ class JobFilter(NewestFirst):
 
 
 class JobObject(BaseModel):
-    """`progress` is the kind's own: a batch tells `done` and `total`."""
+    """`progress` is the kind's own: a batch tells `done` and `total`.
+
+    `started_at` is when it was last begun, and `expected_at` when it will have ended, if it goes on as fast.
+    """
 
     id: str
     object: Literal["job"] = "job"
     kind: str
+    owner: str
     status: Status
     progress: dict[str, Any]
     attempt: int
     error: str | None
     cancel_requested: bool
     created_at: int
+    started_at: int | None
+    expected_at: int | None
     ended_at: int | None
 
 
 class JobEventObject(BaseModel):
+    object: Literal["job.event"] = "job.event"
     number: int
     kind: str
     data: dict[str, Any]

@@ -1,37 +1,54 @@
 """Jobs as those see them whose they are: what there is, how each goes, and its end."""
 
 import asyncio
+import re
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from datetime import datetime
 from typing import Any
 
-from apps.jobs.models import ENDED, Job, JobEvent
+from django.conf import settings
+
+from apps.jobs.models import ENDED, Job, JobEvent, JobQuerySet, Status
 from apps.jobs.schemas import JobEventObject, JobFilter, JobObject
 from llamastack.call import Principal
 from llamastack.db import db
-from llamastack.errors import Conflict, NotFound
+from llamastack.errors import BadRequest, Conflict, NotFound
 from llamastack.pagination import Page
+from llamastack.stack import current
 
 LOOKS_SECONDS = 0.5  # for what has happened in a job that somebody watches
 QUIET_SECONDS = 15.0  # after which whoever watches is told that nothing has happened: proxies cut what is silent
 MOST_EVENTS = 500  # that are read at once
 SHOWN = 100
+NUMBER = re.compile(r"\d{1,18}", re.ASCII)
 Event = JobObject | JobEventObject | None
+Seen = Callable[[], Awaitable[JobQuerySet]]
 
 
-def found(principal: Principal, job_id: str) -> Job:
-    job: Job | None = Job.objects.visible_to(principal).filter(pk=job_id).first()
+def of(principal: Principal) -> JobQuerySet:
+    rows: JobQuerySet = Job.objects.visible_to(principal)
+    return rows
+
+
+async def of_key(headers: dict[str, str]) -> JobQuerySet:
+    """Those of whoever sends these headers, by names in lower case."""
+    return of(await current().live.principal(headers, required=settings.AUTH_REQUIRED))
+
+
+def found(rows: JobQuerySet, job_id: str) -> Job:
+    """The job of that id among those that somebody may see."""
+    job: Job | None = None if "\0" in job_id else rows.filter(pk=job_id).first()
     if job is None:
         raise NotFound(f"There is no job '{job_id[:SHOWN]}'. GET /v1alpha/jobs lists them.", param="job_id")
     return job
 
 
-def got(principal: Principal, job_id: str) -> JobObject:
-    return shown(found(principal, job_id))
+def got(rows: JobQuerySet, job_id: str) -> JobObject:
+    return shown(found(rows, job_id))
 
 
-def listed(principal: Principal, paging: JobFilter) -> Page[JobObject]:
-    known = Job.objects.visible_to(principal)
+def listed(known: JobQuerySet, paging: JobFilter) -> Page[JobObject]:
     wanted: dict[str, Any] = paging.model_dump(include={"kind", "status"}, exclude_none=True)
     rows = known.filter(**wanted).after(paging.after, paging.order, known)
     jobs = [shown(job) for job in rows[: paging.limit + 1]]
@@ -40,52 +57,73 @@ def listed(principal: Principal, paging: JobFilter) -> Page[JobObject]:
     return Page(data=data, first_id=first, last_id=last, has_more=len(jobs) > len(data))
 
 
-def cancelled(principal: Principal, job_id: str) -> JobObject:
+def cancelled(rows: JobQuerySet, job_id: str) -> JobObject:
     """The job, which has been cancelled, or will be when whoever does it looks."""
-    found(principal, job_id)
-    done = Job.objects.cancel(job_id)
-    job = found(principal, job_id)
-    if not done and job.status != "cancelled":
+    found(rows, job_id)
+    done = rows.cancel(job_id)
+    job = found(rows, job_id)
+    if not done and job.status != Status.cancelled:
         raise Conflict(f"The job is {job.status}: there is nothing to cancel.", code="job_ended")
     return shown(job)
 
 
-def retried(principal: Principal, job_id: str) -> JobObject:
-    job = found(principal, job_id)
-    if not Job.objects.retry(job_id):
+def retried(rows: JobQuerySet, job_id: str) -> JobObject:
+    """The job, queued again. Whoever calls this rings the worker."""
+    job = found(rows, job_id)
+    if not rows.retry(job_id):
         raise Conflict(
-            f"The job is {job.status}: what can be tried again has failed or was cancelled.", code="job_state"
+            f"The job is {job.status}: what can be tried again has failed, was cancelled, or was set aside.",
+            code="job_state",
         )
-    return got(principal, job_id)
+    return got(rows, job_id)
 
 
-async def events(principal: Principal, job_id: str, after: int, quiet: float = QUIET_SECONDS) -> AsyncGenerator[Event]:
+def number(text: str, param: str) -> int:
+    """The number of the last event that somebody has, as the field `param` tells it; 0 where it tells none."""
+    if text and not NUMBER.fullmatch(text):
+        raise BadRequest(f"'{param}' is the number of the last event that has come.", param=param)
+    return int(text or 0)
+
+
+async def events(
+    seen: Seen, job_id: str, after: int = 0, param: str = "after", quiet: float = QUIET_SECONDS
+) -> AsyncGenerator[Event]:
     """What happens in the job after the event of the number `after`, and the job whenever it has changed.
 
-    None where nothing has happened for a while. The last one is the job that has ended.
+    None where nothing has happened for a while. The last one is the job that has ended. What may be `seen` is asked for
+    at each look, since keys are revoked. `param` is the field that has told `after`.
     """
     last: JobObject | None = None
     told = time.monotonic()
     while True:
-        job, happened = await db(_happened, principal, job_id, after)
+        job, happened = await db(_happened, await seen(), job_id, after, param)
         for event in happened:
             after = event.number
             yield event
         if len(happened) == MOST_EVENTS:
             continue
-        if happened or job != last or time.monotonic() - told >= quiet:
+        if job != last:
+            yield job
+        if happened or job != last:
+            last, told = job, time.monotonic()
+        elif time.monotonic() - told >= quiet:
             told = time.monotonic()
-            yield job if job != last else None
-            last = job
+            yield None
         if job.status in ENDED:
             return
         await asyncio.sleep(LOOKS_SECONDS)
 
 
-def _happened(principal: Principal, job_id: str, after: int) -> tuple[JobObject, list[JobEventObject]]:
-    job = got(principal, job_id)  # before its events: those of one that has ended are all there
-    rows = JobEvent.objects.filter(job=job_id, number__gt=after).order_by("number")[:MOST_EVENTS]
-    return job, [
+def _happened(rows: JobQuerySet, job_id: str, after: int, param: str) -> tuple[JobObject, list[JobEventObject]]:
+    row = found(rows, job_id)  # before its events: those of one that has ended are all there
+    if after > row.events:
+        raise BadRequest(f"'{param}' is {after}, but the last event of this job is {row.events}.", param=param)
+    return shown(row), events_after(row, after)
+
+
+def events_after(job: Job, after: int) -> list[JobEventObject]:
+    rows = JobEvent.objects.filter(job=job, number__gt=after).order_by("number")[:MOST_EVENTS]
+    return [
         JobEventObject(number=row.number, kind=row.kind, data=row.data, created_at=row.created_at.timestamp())
         for row in rows
     ]
@@ -95,11 +133,18 @@ def shown(job: Job) -> JobObject:
     return JobObject(
         id=job.id,
         kind=job.kind,
+        owner=job.owner,
         status=job.status,
         progress=job.progress,
         attempt=job.attempt,
         error=job.error or None,
         cancel_requested=job.cancel_requested,
         created_at=int(job.created_at.timestamp()),
-        ended_at=None if job.ended_at is None else int(job.ended_at.timestamp()),
+        started_at=epoch(job.started_at),
+        expected_at=epoch(job.expected_at),
+        ended_at=epoch(job.ended_at),
     )
+
+
+def epoch(time: datetime | None) -> int | None:
+    return None if time is None else int(time.timestamp())

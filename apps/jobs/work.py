@@ -44,7 +44,14 @@ class Running:
             raise Cancelled
 
     async def log(self, message: str) -> None:
-        if await db(Job.objects.tell, self.job, "log", {"message": message}) is None:
+        await self._tell("log", {"message": message})
+
+    async def metric(self, **values: float) -> None:
+        """Numbers by their names, each of which the job's page draws as a line."""
+        await self._tell("metric", values)
+
+    async def _tell(self, kind: str, data: dict[str, Any]) -> None:
+        if await db(Job.objects.tell, self.job, kind, data) is None:
             raise Lost
 
 

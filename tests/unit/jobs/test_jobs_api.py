@@ -2,17 +2,21 @@
 
 import asyncio
 import json
+import time
+from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import httpx
 import pytest
+from django.utils import timezone
 
 from apps.access.models import ApiKey
 from apps.jobs import service
-from apps.jobs.models import Job, Status
+from apps.jobs.models import Job, JobEvent, Status
 from apps.jobs.schemas import JobObject
-from llamastack.call import ANONYMOUS_ADMIN
 from llamastack.db import db
+from llamastack.errors import AuthenticationError
 from llamastack.stack import LlamaStack
 from tests.unit.jobs.test_work import queued
 
@@ -114,7 +118,7 @@ async def test_who_comes_again_misses_none_and_gets_none_twice(client: httpx.Asy
 
 async def test_who_watches_is_told_that_nothing_has_happened(client: httpx.AsyncClient, idle: LlamaStack) -> None:
     job = await claimed()
-    happening = service.events(ANONYMOUS_ADMIN, job.id, 0, quiet=0)
+    happening = service.events(partial(service.of_key, {}), job.id, quiet=0)
     assert await anext(happening) is not None
     assert [await anext(happening) for _ in range(2)] == [None, None]
     await db(Job.objects.finish, job, Status.completed)
@@ -122,3 +126,78 @@ async def test_who_watches_is_told_that_nothing_has_happened(client: httpx.Async
     assert isinstance(last, JobObject)
     assert last.status == "completed"
     assert [event async for event in happening] == []
+
+
+async def test_an_event_that_has_not_happened_is_nothing_to_go_on_after(
+    client: httpx.AsyncClient, idle: LlamaStack
+) -> None:
+    job = await claimed()
+    await db(Job.objects.tell, job, "log", {"message": "one"})
+    for last in ("2", "9" * 18, "9" * 19, "-1", "1.0", "٣"):
+        answer = await client.get(f"{URL}/{job.id}/events", headers={"Last-Event-ID": last.encode()})
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, "Last-Event-ID"), last
+    await db(Job.objects.finish, job, Status.completed)
+    assert [event.get("id") for event in await watched(client, job.id, **{"Last-Event-ID": "1"})] == [None]
+    assert [event.get("id") for event in await watched(client, job.id, **{"Last-Event-ID": ""})] == ["1", None]
+
+
+async def test_who_watches_while_things_happen_is_not_told_that_nothing_has(
+    client: httpx.AsyncClient, idle: LlamaStack
+) -> None:
+    job = await claimed()
+    happening = service.events(partial(service.of_key, {}), job.id, quiet=60)
+    await anext(happening)
+    await db(Job.objects.tell, job, "log", {"message": "one"})
+    assert (await anext(happening)).number == 1  # type: ignore[union-attr]
+    await db(Job.objects.finish, job, Status.completed)
+    assert [event.status for event in [event async for event in happening]] == ["completed"]  # type: ignore[union-attr]
+
+
+async def test_who_loses_the_key_sees_no_more(client: httpx.AsyncClient, idle: LlamaStack, settings: Any) -> None:
+    settings.AUTH_REQUIRED = True
+    key, secret = await db(ApiKey.issue, "mine", "ada")
+    await idle.live.refresh()
+    job = await claimed()
+    client.headers["Authorization"] = f"Bearer {secret}"
+    happening = service.events(partial(service.of_key, {"authorization": f"Bearer {secret}"}), job.id)
+    await anext(happening)
+    await db(key.revoke)
+    await idle.live.refresh()
+    with pytest.raises(AuthenticationError):
+        await anext(happening)
+
+
+async def test_thousands_of_events_come_in_their_order(client: httpx.AsyncClient, idle: LlamaStack) -> None:
+    job = await claimed()
+    count = 2 * service.MOST_EVENTS
+    await db(many_events, job, count)
+    await db(Job.objects.finish, job, Status.completed)
+    numbers = [event["id"] for event in await watched(client, job.id) if "id" in event]
+    assert numbers == [str(number) for number in range(1, count + 1)]
+
+
+def many_events(job: Job, count: int) -> None:
+    now = timezone.now()
+    JobEvent.objects.bulk_create(
+        JobEvent(job=job, number=number, kind="log", data={}, created_at=now) for number in range(1, count + 1)
+    )
+    Job.objects.filter(pk=job.id).update(events=count)
+
+
+async def test_a_name_that_no_database_holds_is_no_job(client: httpx.AsyncClient, idle: LlamaStack) -> None:
+    for method, path in [("GET", ""), ("GET", "/events"), ("POST", "/cancel"), ("POST", "/retry")]:
+        answer = await client.request(method, f"{URL}/job_%00{path}")
+        assert (answer.status_code, answer.json()["error"]["param"]) == (404, "job_id")
+
+
+async def test_a_job_tells_when_it_is_expected_to_end(client: httpx.AsyncClient, idle: LlamaStack) -> None:
+    job = await claimed(progress={"done": 50, "total": 100})
+    started = timezone.now() - timedelta(seconds=100)
+    await db(Job.objects.report, job, {"done": 60, "total": 100})
+    await db(lambda: Job.objects.filter(pk=job.id).update(started_at=started, progressed_at=timezone.now()))
+    told = (await client.get(f"{URL}/{job.id}")).json()
+    assert told["started_at"] == int(started.timestamp())
+    assert abs(told["expected_at"] - (time.time() + 400)) < 5  # 10 in 100 s since it was begun, and 40 left
+    for odd in ({"done": True, "total": 2}, {"done": 70}, {"done": 60, "total": 10**30}, {"done": "6", "total": []}):
+        await db(lambda odd=odd: Job.objects.filter(pk=job.id).update(progress=odd))
+        assert (await client.get(f"{URL}/{job.id}")).json()["expected_at"] is None

@@ -112,9 +112,12 @@ async def test_what_runs_to_its_end_is_completed() -> None:
     async def run(running: Running) -> None:
         await running.progress(done=1, total=2)
         await running.log("half")
+        await running.metric(loss=0.5)
 
     ours, job = await done(run)
-    assert (ours, job.status, job.progress, job.events) == (True, "completed", {"done": 1, "total": 2}, 1)
+    assert (ours, job.status, job.progress, job.events) == (True, "completed", {"done": 1, "total": 2}, 2)
+    told = await db(lambda: list(JobEvent.objects.order_by("number").values_list("kind", "data")))
+    assert told == [("log", {"message": "half"}), ("metric", {"loss": 0.5})]
 
 
 @pytest.mark.parametrize(
