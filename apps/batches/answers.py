@@ -6,11 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
 import orjson
 from pydantic import BaseModel, ValidationError
 
 from apps.batches.lines import Line
-from apps.inference.protocol import Inference
+from apps.inference.protocol import Elsewhere, FastLane, Inference
 from apps.inference.schemas import (
     ChatCompletion,
     ChatCompletionRequest,
@@ -20,7 +21,7 @@ from apps.inference.schemas import (
     EmbeddingResponse,
 )
 from llamastack import bodies, sse
-from llamastack.call import Call, Served
+from llamastack.call import Call, Outcome, Served
 from llamastack.errors import StackError, render
 from llamastack.ids import new_id
 
@@ -33,8 +34,19 @@ OPERATIONS: dict[str, tuple[type[BaseModel], Callable[[Inference], Any]]] = {
     "/v1/completions": (CompletionRequest, lambda inference: inference.post_completion),
     "/v1/embeddings": (EmbeddingRequest, lambda inference: inference.post_embedding),
 }
+Counted = tuple[int, int, int, int]
 Reply = ChatCompletion | Completion | EmbeddingResponse
 logger = logging.getLogger(__name__)
+
+
+class Request(msgspec.Struct):
+    """What a line asks for, its body as it stands there."""
+
+    custom_id: str
+    body: msgspec.Raw
+
+
+requests = msgspec.json.Decoder(Request)
 
 
 @dataclass(slots=True)
@@ -44,17 +56,16 @@ class Answer:
     line: int
     succeeded: bool
     text: bytes
-    tokens: tuple[int, int, int, int] = (0, 0, 0, 0)
+    tokens: Counted = (0, 0, 0, 0)
 
 
-async def answer(inference: Inference, call: Call, endpoint: str, line: Line) -> Answer:
+async def answer(inference: Inference, lane: FastLane, call: Call, endpoint: str, line: Line) -> Answer:
     """What comes of a line, which never raises: it has an answer, or an error of its own."""
-    request = orjson.loads(line.text)
+    request = requests.decode(line.text)
     call = replace(call, request_id=new_id("req_"), served=Served())
     try:
-        reply = await _tried(inference, call, endpoint, request["body"])
-        text = written(request["custom_id"], call, 200, sse.dump(reply))
-        return Answer(line.number, True, text, tokens(reply.usage))
+        data, counted = await _tried(inference, lane, call, endpoint, bytes(request.body))
+        return Answer(line.number, True, written(request.custom_id, call, 200, data), counted)
     except StackError as error:
         return _failed(line, request, call, error)
     except Exception:  # a provider may fail in any way; the other lines go on
@@ -63,34 +74,46 @@ async def answer(inference: Inference, call: Call, endpoint: str, line: Line) ->
 
 
 def unanswered(line: Line, code: str, message: str) -> Answer:
-    told = {"id": new_id("batch_req_"), "custom_id": orjson.loads(line.text)["custom_id"], "response": None}
+    told = {"id": new_id("batch_req_"), "custom_id": requests.decode(line.text).custom_id, "response": None}
     return Answer(line.number, False, orjson.dumps(told | {"error": {"code": code, "message": message}}))
 
 
-async def _tried(inference: Inference, call: Call, endpoint: str, body: dict[str, Any]) -> Reply:
+async def _tried(inference: Inference, lane: FastLane, call: Call, endpoint: str, body: bytes) -> tuple[bytes, Counted]:
+    """The answer and what it counts, once there is room for it upstream."""
+    for pause in PAUSES:
+        try:
+            return await _asked(inference, lane, call, endpoint, body)
+        except StackError as error:
+            if error.status not in NO_ROOM:
+                raise
+            await asyncio.sleep(min(max(pause, error.retry_after or 0), LONGEST_PAUSE))
+    return await _asked(inference, lane, call, endpoint, body)
+
+
+async def _asked(inference: Inference, lane: FastLane, call: Call, endpoint: str, body: bytes) -> tuple[bytes, Counted]:
+    try:
+        data, outcome = await lane.answer(call, endpoint, body)
+    except Elsewhere as elsewhere:
+        reply = await _answered(inference, replace(call, tried=elsewhere.tried), endpoint, orjson.loads(body))
+        return sse.dump(reply), tokens(reply.usage)
+    return data, counted(outcome)
+
+
+async def _answered(inference: Inference, call: Call, endpoint: str, body: dict[str, Any]) -> Reply:
     kind, method = OPERATIONS[endpoint]
-    bodies.refuse_deep(body)
     try:
         request = kind.model_validate(body)
     except ValidationError as error:
         raise bodies.invalid(error.errors(), body) from error
     if isinstance(request, ChatCompletionRequest) and request.store is None:
         request.store = False  # the output file is where its answer is kept
-    for pause in PAUSES:
-        try:
-            reply: Reply = await method(inference)(call, request)
-            return reply
-        except StackError as error:
-            if error.status not in NO_ROOM:
-                raise
-            await asyncio.sleep(min(max(pause, error.retry_after or 0), LONGEST_PAUSE))
-    last: Reply = await method(inference)(call, request)
-    return last
+    reply: Reply = await method(inference)(call, request)
+    return reply
 
 
-def _failed(line: Line, request: dict[str, Any], call: Call, error: StackError) -> Answer:
+def _failed(line: Line, request: Request, call: Call, error: StackError) -> Answer:
     status, body = render(error)
-    return Answer(line.number, False, written(request["custom_id"], call, status, orjson.dumps(body)))
+    return Answer(line.number, False, written(request.custom_id, call, status, orjson.dumps(body)))
 
 
 def written(custom_id: str, call: Call, status: int, body: bytes) -> bytes:
@@ -100,7 +123,13 @@ def written(custom_id: str, call: Call, status: int, body: bytes) -> bytes:
     return begun + b',"body":' + body + b'},"error":null}'
 
 
-def tokens(usage: BaseModel | None) -> tuple[int, int, int, int]:
+def counted(outcome: Outcome) -> Counted:
+    told = outcome.input_tokens, outcome.cached_tokens, outcome.output_tokens, outcome.reasoning_tokens
+    asked, cached, said, reasoned = (value if value is not None and 0 <= value <= MOST_TOKENS else 0 for value in told)
+    return asked, cached, said, reasoned
+
+
+def tokens(usage: BaseModel | None) -> Counted:
     """Of a reply: its input, cached, output and reasoning tokens; 0 where a vendor tells none, or nonsense."""
     told = {} if usage is None else usage.model_dump()
     asked, said = told.get("prompt_tokens_details"), told.get("completion_tokens_details")

@@ -156,7 +156,7 @@ class Doing:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _ask_one(self, line: Line) -> None:
-        answered = await answer(self.stack.inference, self.call, self.batch.endpoint, line)
+        answered = await answer(self.stack.inference, self.stack.gateway, self.call, self.batch.endpoint, line)
         self.answers.append(answered)  # a step of its own: the list is another one by now
 
     async def _expire_lines(self) -> None:

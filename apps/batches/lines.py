@@ -8,6 +8,7 @@ import orjson
 
 from apps.batches.schemas import BatchError
 from llamastack import sse
+from llamastack.bodies import MAX_DEPTH, depth
 
 MOST_LINES = 50_000
 MOST_ERRORS = 100  # that are told of one file
@@ -58,6 +59,8 @@ class Checked:
             return
         if not isinstance(request, dict):
             self.wrong("invalid_json_line", "This line is not a JSON object.", line=line.number)
+        elif depth(request) > MAX_DEPTH + 1:  # its body is one level of it
+            self.wrong("invalid_json_line", f"'body' is nested more than {MAX_DEPTH} deep.", "body", line.number)
         elif self._has_its_fields(line.number, request):
             self._check(line.number, request)
 

@@ -21,6 +21,7 @@ from apps.inference.lane.passage import Passage
 from apps.inference.lane.replies import conforming, renamed
 from apps.inference.lane.requests import Chat, Embedded, Refused, Request, decoded, encode
 from apps.inference.lane.tally import tally
+from apps.inference.protocol import Elsewhere
 from apps.inference.providers.remote.openai_compatible import OpenAICompatible
 from apps.inference.schemas import completion_id
 from apps.inference.settling import ended_by, estimate
@@ -32,12 +33,18 @@ from llamastack.egress.forward import Forward
 from llamastack.egress.reading import EVENT_STREAM
 from llamastack.errors import StackError
 from llamastack.flusher import Flusher
+from llamastack.guards import DISCONNECT
 from llamastack.provider_data import HEADERS, ProviderData, from_headers
 from llamastack.sse import DONE, dump, encode_error
 
 DATA_HEADERS, NOTHING = {name.decode() for name in HEADERS}, ProviderData()
 UNEXPECTED = "The server failed to answer this request; its log says more."
 logger = logging.getLogger(__name__)
+
+
+async def nobody() -> Any:
+    """What a client tells that has no connection."""
+    return DISCONNECT
 
 
 class Gateway:
@@ -66,13 +73,15 @@ class Gateway:
     async def _admitted(self, operation: Operation, scope: Any, told: dict[str, str], client: Client) -> Passage:
         """Raises Refused, or the StackError that the other lane would find too."""
         body = await client.body()  # which may take a while: who asks, and for what, is looked at after it
-        snapshot = self.live.snapshot
-        principal = authenticate(told, snapshot, required=settings.AUTH_REQUIRED)
+        principal = authenticate(told, self.live.snapshot, required=settings.AUTH_REQUIRED)
         data = NOTHING if DATA_HEADERS.isdisjoint(told) else from_headers(scope["headers"])
+        return self._passage(operation, Call(principal, provider_data=data), body, client)
+
+    def _passage(self, operation: Operation, call: Call, body: bytes, client: Client) -> Passage:
+        """Raises as `_admitted` does."""
         request: Request = decoded(operation.request, body)
-        call = Call(principal, provider_data=data)
-        route = admit(call, snapshot, request.model, operation.model_type)
-        place = route.only or route.in_order(principal.tenant, affinity(route.model, request))[0]
+        route = admit(call, self.live.snapshot, request.model, operation.model_type)
+        place = route.only or route.in_order(call.principal.tenant, affinity(route.model, request))[0]
         running = self.live.pool.live(place.provider.key)
         if running is None or not isinstance(running.provider, OpenAICompatible):
             raise Refused
@@ -83,6 +92,39 @@ class Gateway:
         if isinstance(request, Chat) and request.store is not False:
             passage.own_id = completion_id()
         return passage
+
+    async def answer(self, call: Call, path: str, body: bytes) -> tuple[bytes, Outcome]:
+        """The whole answer to a request that came by no connection of its own, such as a line of a batch.
+
+        It is stored only where it asks for that. Raises Elsewhere where the service has to be asked instead.
+        """
+        task = asyncio.current_task()
+        assert task is not None
+        try:
+            passage = self._passage(OPERATIONS[path], call, body, Client(nobody, task))
+        except (Refused, StackError) as error:
+            raise Elsewhere({}) from error
+        request, outcome = passage.request, passage.outcome
+        if not settings.FAST_LANE or (not isinstance(request, Embedded) and request.stream):
+            raise Elsewhere({})
+        if isinstance(request, Chat) and not request.store:
+            passage.own_id = None
+        passage.running.taken()
+        try:
+            if self.flusher.full:
+                await self.flusher.room()
+            data = await self._reply(passage)
+            self._record(passage, whole=True)
+        except BaseException as error:
+            outcome.status, outcome.error = ended_by(error)
+            if isinstance(error, StackError) and await passage.hands_over(error):
+                passage.settled = True  # by whoever answers instead
+                raise Elsewhere({passage.place.name: error}) from error
+            raise
+        finally:
+            self._record(passage)
+            passage.running.given_back()
+        return data, outcome
 
     async def _carried(self, passage: Passage, scope: Any, send: Any) -> bool:
         outcome = passage.outcome
@@ -109,6 +151,12 @@ class Gateway:
         return True
 
     async def _whole(self, passage: Passage, send: Any) -> None:
+        data = await self._reply(passage)
+        self._settle(passage, whole=True)
+        await answers.whole(passage, data, send)
+
+    async def _reply(self, passage: Passage) -> bytes:
+        """A whole answer, as it is told and stored."""
         provider, request, own_id = passage.provider, passage.request, passage.own_id
         async with await self._asked(passage) as forward:
             data = await forward.whole()
@@ -124,8 +172,7 @@ class Gateway:
             data = renamed(data, request.model, own_id, passage.home)
         if own_id is not None:
             await self._store(passage, data)
-        self._settle(passage, whole=True)
-        await answers.whole(passage, data, send)
+        return data
 
     async def _stream(self, passage: Passage, send: Any) -> None:
         async with await self._asked(passage) as forward:
@@ -192,9 +239,14 @@ class Gateway:
         """Record the call, once: before the last byte of its answer leaves."""
         if passage.settled:
             return
-        outcome, now = passage.outcome, time.perf_counter()
-        passage.settled, outcome.whole, outcome.seconds = True, whole, now - passage.began
+        self._record(passage, whole=whole)
+        outcome, seconds = passage.outcome, passage.sent - passage.began if passage.sent else passage.outcome.seconds
+        metrics.answered("fast", outcome.operation, 200 if passage.sent else outcome.status, seconds)
+
+    def _record(self, passage: Passage, *, whole: bool = False) -> None:
+        if passage.settled:
+            return
+        outcome = passage.outcome
+        passage.settled, outcome.whole, outcome.seconds = True, whole, time.perf_counter() - passage.began
         estimate(outcome, passage.parts)
-        status = 200 if passage.sent else outcome.status
-        metrics.answered("fast", outcome.operation, status, (passage.sent or now) - passage.began)
         self.flusher.note(settle(passage.call, outcome))

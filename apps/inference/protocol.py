@@ -1,6 +1,6 @@
 """What an inference provider must do; the service that routes to providers does the same."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Protocol
 
 from apps.inference.schemas import (
@@ -16,7 +16,8 @@ from apps.inference.schemas import (
     RerankRequest,
     RerankResponse,
 )
-from llamastack.call import Call
+from llamastack.call import Call, Outcome
+from llamastack.errors import StackError
 
 ChatReply = ChatCompletion | AsyncIterator[ChatCompletionChunk]
 CompletionReply = Completion | AsyncIterator[CompletionChunk]
@@ -54,4 +55,23 @@ class Inference(Protocol):
 
     async def get_models(self, call: Call) -> list[ProviderModel]:
         """What the provider serves now, asked of it afresh."""
+        ...
+
+
+class Elsewhere(Exception):
+    """The fast lane does not answer a request. `tried` are the homes that it has asked, as a Call has them."""
+
+    def __init__(self, tried: Mapping[str, StackError]) -> None:
+        self.tried = tried
+
+
+class FastLane(Protocol):
+    """Requests and answers as bytes, where nothing of them needs changing."""
+
+    async def answer(self, call: Call, path: str, body: bytes) -> tuple[bytes, Outcome]:
+        """The whole answer to a request that came by no connection of its own, such as a line of a batch.
+
+        A chat is stored where it asks for that, and not where it says nothing. Raises Elsewhere where the service has
+        to be asked instead.
+        """
         ...

@@ -15,9 +15,11 @@ from apps.batches.models import COUNTED, AnswerRecord, Batch, BatchAnswer
 from apps.jobs.models import Job, JobEvent
 from apps.registry import service
 from apps.registry.models import Provider
+from llamastack import settings
 from llamastack.db import db
 from llamastack.stack import LlamaStack
 from tests.unit.batches.conftest import add_batches
+from tests.unit.inference.test_gateway import recorded
 from tests.upstream import Upstream
 
 URL = "/v1/batches"
@@ -124,6 +126,21 @@ async def embedding_model(client: httpx.AsyncClient) -> None:
     assert response.status_code == 200, response.text
 
 
+@pytest.mark.parametrize("url", [CHAT, "/v1/completions", "/v1/embeddings"])
+async def test_a_line_has_one_answer_by_whichever_lane_it_goes(
+    client: httpx.AsyncClient, batches: LlamaStack, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    await embedding_model(client)
+    told = []
+    for fast in (True, False):
+        monkeypatch.setattr(settings, "FAST_LANE", fast)
+        batch = await done(client, line("a", url, "embedder" if "emb" in url else "sky/sky-1"), endpoint=url)
+        (answer,) = await written(client, batch["output_file_id"])
+        told.append((batch["usage"], batch["request_counts"], answer["response"]["body"]))
+    assert told[0] == told[1]
+    assert [lane for lane, _ in await recorded(batches)] == ["fast", "django"]
+
+
 async def test_a_line_that_fails_stands_in_the_error_file(client: httpx.AsyncClient, batches: LlamaStack) -> None:
     lines = [line("good"), line("none", model="no such"), line("bad", temperature=9), line("more")]
     batch = await done(client, *lines)
@@ -186,6 +203,7 @@ async def test_no_file_is_written_twice(client: httpx.AsyncClient, batches: Llam
         (jsonl(line("a") | {"custom_id": 7}), ("invalid_type", 1, "custom_id")),
         (jsonl(line("a") | {"priority": 7}), ("unknown_parameter", 1, None)),
         (jsonl(line("a", stream=True)), ("invalid_value", 1, "body.stream")),
+        (b'{"a":' * 70 + b"1" + b"}" * 70 + b"\n", ("invalid_json_line", 1, "body")),
         (jsonl(line("a") | {"body": {}}), ("missing_required_parameter", 1, "body.model")),
         (jsonl({"custom_id": "a", "method": "POST", "url": CHAT}), ("missing_required_parameter", 1, "body")),
         (jsonl(*(line(str(n)) for n in range(50_001))), ("too_many_tasks", 50_001, None)),
