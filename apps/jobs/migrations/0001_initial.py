@@ -29,7 +29,6 @@ class Migration(migrations.Migration):
                 ('started_from', models.JSONField(default=dict)),
                 ('progressed_at', models.DateTimeField(null=True)),
                 ('attempt', models.IntegerField(default=0)),
-                ('holder', models.CharField(blank=True, max_length=32)),
                 ('fence', models.BigIntegerField(default=0)),
                 ('lease_until', models.DateTimeField(null=True)),
                 ('cancel_requested', models.BooleanField(default=False)),
@@ -37,7 +36,7 @@ class Migration(migrations.Migration):
                 ('error', models.TextField(blank=True)),
             ],
             options={
-                'indexes': [models.Index(fields=['tenant', 'created_at', 'id'], name='job_cursor'), models.Index(fields=['status', '-priority', 'created_at', 'id'], name='job_due'), models.Index(fields=['status', 'lease_until'], name='job_lease')],
+                'indexes': [models.Index(fields=['tenant', 'created_at', 'id'], name='job_cursor'), models.Index(condition=models.Q(('status', 'queued')), fields=['-priority', 'created_at', 'id'], name='job_due'), models.Index(condition=models.Q(('status', 'running')), fields=['lease_until'], name='job_lease')],
             },
         ),
         migrations.CreateModel(
