@@ -20,13 +20,14 @@ from apps.console.static import static  # noqa: E402
 from apps.inference.consumers import ChatConsumer  # noqa: E402
 from apps.inference.lane.clients import Client  # noqa: E402
 from apps.inference.lane.operations import OPERATIONS  # noqa: E402
+from apps.jobs.consumers import JobConsumer  # noqa: E402
 from llamastack import collector, guards, metrics, settings, stack, uploads  # noqa: E402
 from llamastack.errors import NotFound, StackError  # noqa: E402
 from llamastack.middleware import is_api  # noqa: E402
 from llamastack.threads import Threads  # noqa: E402
 
-WEBSOCKET = "/ws/chat"
-websockets = URLRouter([path(WEBSOCKET[1:], ChatConsumer.as_asgi())])
+WEBSOCKETS = [path("ws/chat", ChatConsumer.as_asgi()), path("ws/jobs/<str:job_id>", JobConsumer.as_asgi())]
+websockets = URLRouter(WEBSOCKETS)
 threads = Threads()
 logger = logging.getLogger(__name__)
 # A request's connections are closed when it ends (CONN_MAX_AGE is 0). To look for old ones when it begins, too, would
@@ -87,8 +88,8 @@ async def answer(scope: Any, counted: guards.Counted, send: Any) -> None:
 async def websocket(scope: Any, receive: Any, send: Any) -> None:
     try:
         guards.check_head(scope)
-        if scope["path"] != WEBSOCKET:
-            raise NotFound(f"There is no WebSocket at {scope['path'][:200]}, but at {WEBSOCKET}.")
+        if not any(route.resolve(scope["path"][1:]) for route in WEBSOCKETS):
+            raise NotFound(f"There is no WebSocket at {scope['path'][:200]}, but at /ws/chat and /ws/jobs/{{id}}.")
         await stack.start()
     except StackError as error:
         logger.info("A WebSocket was refused: %s", error.message)

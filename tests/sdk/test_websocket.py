@@ -1,10 +1,10 @@
-"""/ws/chat on a real uvicorn and a real daphne, with a key required."""
+"""/ws/chat and /ws/jobs on a real uvicorn and a real daphne, with a key required."""
 
 import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
-from contextlib import ExitStack
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +148,55 @@ async def test_too_large_a_message_does_no_harm(server: Server) -> None:
     async with with_key(server) as chat:
         await ask(chat, "openai/sky-1")
         assert await answer(chat) == "The sky is blue."
+
+
+@asynccontextmanager
+async def held_batch(server: Server) -> AsyncIterator[str]:
+    """The job of a batch whose one line is not answered, ended at last."""
+    line = {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions"}
+    text = json.dumps({**line, "body": {"model": "openai/held", "messages": HELLO}}).encode()
+    headers = {"Authorization": f"Bearer {server.first_key}"}
+    async with httpx.AsyncClient(base_url=server.url, headers=headers) as client:
+        form = {"files": {"file": ("lines.jsonl", text)}, "data": {"purpose": "batch"}}
+        file = (await client.post("/v1/files", **form)).json()["id"]  # type: ignore[arg-type]
+        asked = {"input_file_id": file, "endpoint": line["url"], "completion_window": "24h"}
+        assert (await client.post("/v1/batches", json=asked)).status_code == 200
+        job_id = (await client.get("/v1alpha/jobs", params={"limit": 1})).json()["data"][0]["id"]
+        yield job_id
+        await client.post(f"/v1alpha/jobs/{job_id}/cancel")
+
+
+def of_job(server: Server, job_id: str, **headers: str) -> connect:
+    return connect(f"{server.url.replace('http', 'ws')}/ws/jobs/{job_id}", additional_headers=headers, proxy=None)
+
+
+async def test_a_job_is_watched_until_it_is_cancelled(server: Server) -> None:
+    key = {"Authorization": f"Bearer {server.first_key}"}
+    async with held_batch(server) as job_id, of_job(server, job_id, **key) as watch:
+        while (job := await received(watch)).get("progress") != {"done": 0, "total": 1}:
+            pass
+        assert (job["kind"], job["status"]) == ("batch", "running")
+        async with httpx.AsyncClient(base_url=server.url, headers=key) as client:
+            assert (await client.post(f"/v1alpha/jobs/{job_id}/cancel")).status_code == 200
+        while (told := await received(watch)).get("status") != "cancelled":
+            pass
+        assert told["id"] == job_id
+        with pytest.raises(ConnectionClosed):
+            await received(watch)
+    assert watch.close_code == 1000
+
+
+async def test_whose_job_it_is_not_is_told_nothing(server: Server) -> None:
+    async with held_batch(server) as job_id, of_job(server, job_id, Authorization="Bearer lls-wrong") as stranger:
+        assert await refusal(stranger) == "invalid_api_key"
+        await stranger.wait_closed()
+    async with of_job(server, "job_none", Authorization=f"Bearer {server.first_key}") as lost:
+        assert (await received(lost))["error"]["param"] == "job_id"
+        await lost.wait_closed()
+    assert (stranger.close_code, lost.close_code) == (4401, 4404)
+    with pytest.raises(InvalidStatus) as refused:
+        await of_job(server, job_id, Origin="https://elsewhere.example")
+    assert refused.value.response.status_code == 403
 
 
 async def test_a_server_that_stops_ends_its_sockets_and_what_runs_on_them(server: Server, upstream: Upstream) -> None:
