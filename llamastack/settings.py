@@ -193,7 +193,7 @@ REST_FRAMEWORK = {
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Llama Stack: management",
-    "DESCRIPTION": "Providers, models, API keys and usage, for operators' scripts.",
+    "DESCRIPTION": "Providers, models, API keys, usage and jobs, for operators' scripts.",
     "VERSION": __version__,
     "SERVE_URLCONF": "apps.registry.rest.urls",
     "SERVE_INCLUDE_SCHEMA": False,

@@ -8,8 +8,10 @@ from datetime import datetime
 from typing import Any
 
 from django.conf import settings
+from django.db.models import QuerySet
 
 from apps.access.models import User
+from apps.jobs import kinds
 from apps.jobs.models import ENDED, Job, JobEvent, JobQuerySet, Status
 from apps.jobs.schemas import JobEventObject, JobFilter, JobObject
 from llamastack.call import Principal
@@ -41,6 +43,13 @@ def of_person(person: User) -> JobQuerySet:
 async def of_key(headers: dict[str, str]) -> JobQuerySet:
     """Those of whoever sends these headers, by names in lower case."""
     return of(await current().live.principal(headers, required=settings.AUTH_REQUIRED))
+
+
+def of_queue(rows: QuerySet[Any], queue: str) -> QuerySet[Any]:
+    """Those that the workers of a queue do, which with the default one are also those of kinds that there are not."""
+    if queue == kinds.DEFAULT:
+        return rows.exclude(kind__in=kinds.elsewhere([queue]))
+    return rows.filter(kind__in=kinds.elsewhere({*kinds.QUEUES} - {queue}))
 
 
 def found(rows: JobQuerySet, job_id: str) -> Job:
@@ -75,7 +84,7 @@ def cancelled(rows: JobQuerySet, job_id: str) -> JobObject:
 
 
 def retried(rows: JobQuerySet, job_id: str) -> JobObject:
-    """The job, queued again. Whoever calls this rings the worker."""
+    """The job, queued again. Whoever calls this rings."""
     job = found(rows, job_id)
     if not rows.retry(job_id):
         raise Conflict(
@@ -90,6 +99,12 @@ def number(text: str, param: str) -> int:
     if text and not NUMBER.fullmatch(text):
         raise BadRequest(f"'{param}' is the number of the last event that has come.", param=param)
     return int(text or 0)
+
+
+def ring() -> None:
+    """From a thread: there is a job, or one to be cancelled."""
+    running = current()
+    running.loop.call_soon_threadsafe(running.worker.ring)
 
 
 async def events(

@@ -181,9 +181,9 @@ class Managed(Shown, GenericViewSet[Any]):
         known = [*self.filterset_class.base_filters, *(() if self.detail else self.of_lists)]
         for name in self.request.query_params:
             if name not in known:
-                raise BadRequest(
-                    f"There is no parameter '{name[:SHOWN]}'{did_you_mean(name, known) or '.'}", param=name
-                )
+                near = did_you_mean(name, known) or "."
+                told = f" There are: {', '.join(known)}." if known else " There are none here."
+                raise BadRequest(f"There is no parameter '{name[:SHOWN]}'{near}{told}", param=name[:SHOWN])
         return super().filter_queryset(queryset)
 
     def row(self, **named: str) -> Any:

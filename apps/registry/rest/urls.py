@@ -11,13 +11,14 @@ from rest_framework.response import Response
 from apps.registry.rest.access import IsOperator
 from apps.registry.rest.base import Shown
 from apps.registry.rest.description import DescriptionJSON
+from apps.registry.rest.jobs import JobViewSet
 from apps.registry.rest.keys import KeyViewSet
 from apps.registry.rest.models import ModelViewSet
 from apps.registry.rest.providers import ProviderViewSet
 from apps.registry.rest.usage import SummaryViewSet, UsageViewSet
 from llamastack.errors import NotFound
 
-LISTS = ("providers", "models", "keys", "usage")
+LISTS = ("providers", "models", "keys", "usage", "jobs")
 
 
 @extend_schema(exclude=True)
@@ -68,6 +69,7 @@ def row(viewset: Any, name: str, **methods: str) -> Any:
 CHANGED = {"get": "retrieve", "put": "update", "patch": "partial_update", "delete": "destroy"}
 PROVIDER = "manage/providers/<str:api>/<str:provider_id>"
 KEY = "manage/keys/<str:prefix>"
+JOB = "manage/jobs/<str:job_id>"
 
 urlpatterns = [
     path("manage/", Root.as_view()),
@@ -85,5 +87,9 @@ urlpatterns = [
     path(f"{KEY}/revoke", row(KeyViewSet, "Revoke an API key", post="revoke")),
     *rows(UsageViewSet, "usage", "Usage"),
     *rows(SummaryViewSet, "usage/summary", "Summary of usage"),
+    *rows(JobViewSet, "jobs", "Jobs"),
+    path(JOB, row(JobViewSet, "Job", get="retrieve")),
+    path(f"{JOB}/cancel", row(JobViewSet, "Cancel a job", post="cancel")),
+    path(f"{JOB}/retry", row(JobViewSet, "Try a job again", post="retry")),
     path("manage/<path:rest>", Missing.as_view()),
 ]

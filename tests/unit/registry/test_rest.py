@@ -253,6 +253,7 @@ def test_the_description_is_valid_and_complete() -> None:
         ("/manage/providers/{api}/{provider_id}/discover", "post"),
         ("/manage/models/{model_id}", "delete"),
         ("/manage/keys/{prefix}/revoke", "post"),
+        ("/manage/jobs/{job_id}/cancel", "post"),
     } <= operations
     for _, methods in schema["paths"].items():
         for operation in methods.values():
