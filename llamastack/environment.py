@@ -13,6 +13,8 @@ from llamastack.recording import Tape
 
 AUTHENTICATION = ("", "required")
 SWITCH = ("", "0", "1")
+JOBS = ("", "here", "workers", "worker")
+REDIS_SCHEMES = ("redis", "rediss", "unix")
 DATABASE_SCHEMES = ("sqlite", "postgres", "postgresql")
 SETTINGS = "llamastack.settings"
 
@@ -66,6 +68,7 @@ def pass_on(config: StackConfig) -> None:
         raise EnvironmentFault("LLAMA_STACK_AUTH is 'required', or it is not set.")
     if os.environ.get("LLAMA_STACK_FAST_LANE", "") not in SWITCH:
         raise EnvironmentFault("LLAMA_STACK_FAST_LANE is '0' or '1', or it is not set.")
+    _check_redis()
     Tape.of(os.environ)  # a fault in it is told before anything starts
     url = database_url(config)
     if urlsplit(url).scheme not in DATABASE_SCHEMES:
@@ -77,6 +80,16 @@ def pass_on(config: StackConfig) -> None:
         os.environ.setdefault("LLAMA_STACK_FAST_LANE", "0")
     if config.server.cors is not None:
         os.environ.setdefault("LLAMA_STACK_ALLOWED_ORIGINS", ",".join(config.server.cors.allow_origins))
+
+
+def _check_redis() -> None:
+    jobs, url = os.environ.get("LLAMA_STACK_JOBS", ""), os.environ.get("REDIS_URL", "")
+    if jobs not in JOBS:
+        raise EnvironmentFault("LLAMA_STACK_JOBS is 'here' or 'workers', or it is not set.")
+    if jobs == "workers" and not url:
+        raise EnvironmentFault("LLAMA_STACK_JOBS=workers: workers are told of jobs by Redis. Set REDIS_URL.")
+    if url and urlsplit(url).scheme not in REDIS_SCHEMES:
+        raise EnvironmentFault("REDIS_URL must begin with redis://, rediss:// or unix://.")
 
 
 def _set_up(logs: bool) -> None:

@@ -118,7 +118,8 @@ def _parts(
     if spec is None:
         raise ProviderUnavailable(f"Provider type '{record.provider_type}' is not built yet.")
     if spec.exclusive and workers > 1:
-        raise ProviderUnavailable(f"It keeps its state in one process, and there are {workers}: use --workers 1.")
+        remedy = "use --workers 1, and no `llama worker`"
+        raise ProviderUnavailable(f"It keeps its state in one process, and there are {workers}: {remedy}.")
     kind = load(spec)
     needed = {str(api): services[api] for api in spec.needs}
     return kind, kind.config_class.model_validate(dict(record.config)), needed

@@ -156,6 +156,8 @@ DATABASE_URL = os.environ.get("DATABASE_URL") or f"sqlite:///{home() / 'llamasta
 DATABASES = {"default": database(DATABASE_URL)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 REDIS_URL = os.environ.get("REDIS_URL", "")
+# Who does the jobs: this process (`here`), or `llama worker` (`workers`), which is `worker` itself.
+JOBS = os.environ.get("LLAMA_STACK_JOBS") or ("workers" if REDIS_URL else "here")
 CHANNEL_LAYERS: dict[str, dict[str, Any]] = {
     # redis-py's own time-out would break the layer's blocking reads.
     "default": {

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from apps.inference.protocol import Inference
     from llamastack.recording import Tape
 
+HERE, WORKERS, WORKER = "here", "workers", "worker"  # settings.JOBS: who does them; `worker` is one of the workers
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ class LlamaStack:
         from apps.inference.gateway import Gateway
         from apps.inference.service import InferenceService
         from apps.jobs import kinds
+        from apps.jobs.bell import Bell
         from apps.jobs.worker import Worker
         from apps.registry.live import Live
         from llamastack import settings
@@ -45,12 +47,14 @@ class LlamaStack:
         from llamastack.watch import Watch
 
         services: dict[Api, object] = {}
-        self.live = Live(ProviderPool(services, tape, settings.WORKERS))
+        others = 1 if settings.JOBS == WORKER else 0  # there is a server too
+        self.live = Live(ProviderPool(services, tape, settings.WORKERS + others))
         self.flusher = Flusher()
         self.files = FilesService(self.live)
         self.file_processors = FileProcessorsService(self.live)
         self.inference: Inference = InferenceService(self.live, self.flusher)
         self.worker = Worker(partial(kinds.of, self), periodic=kinds.PERIODIC)
+        self.bell = None if settings.JOBS == HERE else Bell(_send)
         self.batches = BatchesService(self.live, self.worker.ring)
         services[Api.batches] = self.batches
         services[Api.file_processors] = self.file_processors
@@ -68,13 +72,16 @@ class LlamaStack:
         self.flusher.start()
         self.files.start()
         self.held = await db(held_open)
-        self.worker.start()
+        if self.bell is None:
+            self.worker.start()
 
     async def stop(self) -> None:
         from llamastack.db import settled
 
         self.watch.stop()
         await self.worker.stop()
+        if self.bell is not None:
+            await asyncio.to_thread(self.bell.close)
         await self.live.stop()
         await self.files.stop()
         await self.file_processors.stop()
@@ -82,6 +89,13 @@ class LlamaStack:
         await self.flusher.stop()
         with self.held:
             await settled()
+
+    def ring(self, job_id: str, kind: str, priority: int) -> None:
+        """There is a job, as from now on everybody can read. From whatever thread."""
+        if self.bell is None:
+            self.loop.call_soon_threadsafe(self.worker.ring)
+        else:
+            self.bell.ring(job_id, kind, priority)
 
     @classmethod
     @asynccontextmanager
@@ -117,7 +131,7 @@ def is_running() -> bool:
     return _running is not None
 
 
-def run(work: Callable[[LlamaStack], Coroutine[Any, Any, T]], timeout: float = 10) -> T:
+def run(work: Callable[[LlamaStack], Coroutine[Any, Any, T]], timeout: float | None = 10) -> T:
     """From a thread (a page's view): have the Stack do something on its own loop, and wait for it."""
     stack = current()
     future = asyncio.run_coroutine_threadsafe(work(stack), stack.loop)
@@ -147,6 +161,13 @@ async def start(tape: "Tape | None" = None) -> LlamaStack:
                 _running = stack
                 collector.settle()
     return _running
+
+
+def _send(job_id: str, kind: str, priority: int) -> None:
+    from apps.jobs import kinds
+    from llamastack import celery
+
+    celery.send(job_id, kinds.queue(kind), celery.step(priority))
 
 
 def _tape() -> "Tape | None":

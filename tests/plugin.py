@@ -44,6 +44,7 @@ def _services() -> Running | None:
     running = start(durable=False)
     os.environ["DATABASE_URL"] = running.services.database_url
     os.environ["REDIS_URL"] = running.services.redis_url
+    os.environ["LLAMA_STACK_JOBS"] = "here"  # but where a test has workers
     return running
 
 

@@ -12,6 +12,7 @@ from django.db.models.sql import UpdateQuery
 from django.utils import timezone
 
 from apps.access.models import ObjectQuerySet, Owned
+from llamastack import stack
 
 MOST_ATTEMPTS = 3
 LEASE = timedelta(seconds=15)  # renewed every 5: so long nobody goes on with what a killed server did
@@ -38,9 +39,26 @@ def until(lease: timedelta) -> Any:
     return ExpressionWrapper(Now() + Value(lease), output_field=DateTimeField())
 
 
+def ring(job_id: str, kind: str, priority: int) -> None:
+    """Have it known that there is a job, once it is committed. Who is not told finds it a little later."""
+
+    def told() -> None:
+        if stack.is_running():
+            stack.current().ring(job_id, kind, priority)
+
+    transaction.on_commit(told)
+
+
 class JobQuerySet(ObjectQuerySet):
+    def queued(self) -> Self:
+        return self.filter(status=Status.queued)
+
+    def left(self) -> Self:
+        """Those whose lease has expired: whoever worked on them is gone."""
+        return self.filter(status=Status.running, lease_until__lt=Now())
+
     def due(self) -> Self:
-        """Those that nobody works on: queued, or running under a lease that has expired."""
+        """Those that nobody works on."""
         return self.filter(Q(status=Status.queued) | Q(status=Status.running, lease_until__lt=Now()))
 
     def next(self, limit: int, under_way: Collection[str] = ()) -> list[str]:
@@ -50,8 +68,8 @@ class JobQuerySet(ObjectQuerySet):
         """
         order = ("-priority", "created_at", "id")
         others = self.exclude(pk__in=under_way) if under_way else self
-        queued, left = others.filter(status=Status.queued), others.filter(status=Status.running, lease_until__lt=Now())
-        found = [*queued.order_by(*order).values_list(*KEY)[:limit], *left.order_by(*order).values_list(*KEY)[:limit]]
+        queued, left = others.queued().order_by(*order), others.left().order_by(*order)
+        found = [*queued.values_list(*KEY)[:limit], *left.values_list(*KEY)[:limit]]
         return [job_id for _, _, job_id in sorted(found, key=lambda row: (-row[0], *row[1:]))[:limit]]
 
     def claim(self, job_id: str, lease: timedelta = LEASE) -> "Job | None":
@@ -98,7 +116,10 @@ class JobQuerySet(ObjectQuerySet):
 
     def hand_back(self, job: "Job") -> bool:
         """To be begun again by whoever comes next; this attempt does not count."""
-        return bool(self.held(job).update(status=Status.queued, lease_until=None, attempt=F("attempt") - 1))
+        ours = bool(self.held(job).update(status=Status.queued, lease_until=None, attempt=F("attempt") - 1))
+        if ours:
+            ring(job.pk, job.kind, job.priority)
+        return ours
 
     def cancel(self, job_id: str) -> bool:
         """Whether it is cancelled now, or will be when whoever works on it looks."""
@@ -112,7 +133,10 @@ class JobQuerySet(ObjectQuerySet):
         ended = self.filter(pk=job_id, status__in=[status for status in ENDED if status != Status.completed])
         fresh = {"attempt": 0, "error": "", "cancel_requested": False, "lease_until": None}
         times = dict.fromkeys(("started_at", "progressed_at", "ended_at"))
-        return bool(ended.update(status=Status.queued, **fresh, **times))
+        again = bool(ended.update(status=Status.queued, **fresh, **times))
+        if again:
+            ring(*self.values_list("pk", "kind", "priority").get(pk=job_id))
+        return again
 
     def plan(self, kind: str, seconds: int) -> None:
         """A job that nobody asks for, once in so many seconds, however many processes plan it; none beside another."""
@@ -123,6 +147,7 @@ class JobQuerySet(ObjectQuerySet):
         turn = uuid.uuid5(PLANNED, f"{kind} {int(now.timestamp()) // seconds}")
         planned = Job(id=f"job_{turn.hex}", owner=SYSTEM, kind=kind, created_at=now)
         self.bulk_create([planned], ignore_conflicts=True)
+        ring(planned.pk, kind, planned.priority)
         ours.filter(status=Status.completed, created_at__lt=now - PLANNED_KEPT).delete()
 
     def tell(self, job: "Job", kind: str, data: dict[str, Any]) -> int | None:
@@ -171,6 +196,12 @@ class Job(Owned):
 
     def __str__(self) -> str:
         return self.id
+
+    def save(self, *args: Any, **options: Any) -> None:
+        new = self._state.adding
+        super().save(*args, **options)
+        if new and self.status == Status.queued:
+            ring(self.pk, self.kind, self.priority)
 
     @property
     def done(self) -> tuple[float | None, float | None]:

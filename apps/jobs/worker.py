@@ -26,6 +26,8 @@ class Worker:
         self.periodic = periodic or {}
         self._doing: dict[str, asyncio.Task[None]] = {}
         self._bell = asyncio.Event()
+        self._stopping = False
+        self._stopped = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -33,11 +35,22 @@ class Worker:
 
     async def stop(self) -> None:
         """Take no more, and hand back what is being done: whoever comes next goes on with it at once."""
+        self._stopping = True
         tasks = [*self._tasks, *self._doing.values()]
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=STOP_SECONDS)
+        self._stopped.set()
+
+    async def do(self, job_id: str) -> None:
+        """Do this one, for whoever has been told of it; it has ended or was left when this returns."""
+        if self._stopping or job_id in self._doing:
+            return
+        doing = self._take(job_id)
+        stopped = asyncio.create_task(self._stopped.wait())
+        await asyncio.wait([doing, stopped], return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
 
     def ring(self) -> None:
         """There is a job."""
@@ -62,7 +75,11 @@ class Worker:
             logger.exception("No jobs can be looked for")
             return
         for job_id in due:
-            self._doing[job_id] = asyncio.create_task(self._do(job_id), name=job_id)
+            self._take(job_id)
+
+    def _take(self, job_id: str) -> asyncio.Task[None]:
+        task = self._doing[job_id] = asyncio.create_task(self._do(job_id), name=job_id)
+        return task
 
     async def _do(self, job_id: str) -> None:
         ended = False

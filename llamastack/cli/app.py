@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from llamastack import __version__
-from llamastack.cli import chat, deps, key, listing, model, registry, run
+from llamastack.cli import chat, deps, key, listing, model, registry, run, work
 
 
 def show_version(wanted: bool) -> None:
@@ -28,6 +28,7 @@ def group(help: str, *, completion: bool = False) -> typer.Typer:
 app = group("Llama Stack on Django: one API for every AI capability.", completion=True)
 app.callback()(versioned)
 app.command("chat")(chat.chat)
+app.command("worker")(work.worker)
 
 stack = group("Run the stack, and see what it is made of.")
 stack.callback()(versioned)

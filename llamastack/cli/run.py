@@ -88,12 +88,16 @@ def refuse_workers(config: StackConfig, workers: int, server: ServerName) -> Non
         return
     if server is not ServerName.uvicorn:
         raise EnvironmentFault(f"--server {server} serves in one process: leave it out, or --workers {workers}.")
-    exclusive = [provider.provider_id for provider in _enabled(config) if _is_exclusive(provider)]
-    if exclusive:
+    if names := exclusive(config):
         raise EnvironmentFault(
-            f"--workers {workers}: {', '.join(exclusive)} keep their state in one process. Serve with --workers 1, or "
+            f"--workers {workers}: {', '.join(names)} keep their state in one process. Serve with --workers 1, or "
             "leave them out, as the distribution remote-only does, and reach models on a server of their own."
         )
+
+
+def exclusive(config: StackConfig) -> list[str]:
+    """The providers whose state lives in one process."""
+    return [provider.provider_id for provider in _enabled(config) if _is_exclusive(provider)]
 
 
 def _enabled(config: StackConfig) -> list[ProviderEntry]:
