@@ -1,16 +1,22 @@
 """What every provider refuses alike, and the length it gives to vectors."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
+from apps.vector_io.filters import Attributes, kind, storable
 from apps.vector_io.protocol import Chunk, Query, Store, Vector
 from llamastack.errors import BadRequest
 
 
 def vectors(store: Store, chunks: Sequence[Chunk]) -> Vector:
-    """The chunks' embeddings, one a row, each of length 1. Raises BadRequest for one that the store cannot hold."""
+    """The chunks' embeddings, one a row, each of length 1. Raises BadRequest for a chunk that nothing could hold."""
     import numpy
 
+    for place, chunk in enumerate(chunks):
+        for name, text in (("id", chunk.id), ("content", chunk.content), ("filename", chunk.filename)):
+            storable(text, f"chunks[{place}].{name}")
+        attributes(chunk.attributes, f"chunks[{place}].attributes")
     rows = [_checked(store, chunk.embedding, f"chunks[{place}].embedding") for place, chunk in enumerate(chunks)]
     matrix = numpy.asarray(rows, dtype=numpy.float32).reshape(len(rows), store.dimension)
     return unit(matrix)
@@ -23,6 +29,16 @@ def query(store: Store, query: Query) -> Vector | None:
     if query.mode != "vector" and query.text is None:
         raise BadRequest("A search by keywords needs a text.", param="query")
     return None if query.mode == "keyword" else unit(_checked(store, query.vector, "query"))
+
+
+def attributes(given: Attributes, param: str = "attributes") -> None:
+    """Raises BadRequest for what no filter could compare."""
+    for key, value in given.items():
+        storable(key, param)
+        if kind(value) == "other" or (kind(value) == "number" and not abs(float(value)) < math.inf):
+            raise BadRequest(f"The attribute '{key}' is no text, number or boolean.", param=param)
+        if isinstance(value, str):
+            storable(value, param)
 
 
 def unit(vector: Vector) -> Vector:

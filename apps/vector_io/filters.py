@@ -140,7 +140,7 @@ def _only(given: Mapping[str, object], known: Sequence[str], param: str) -> None
 def _key(given: object, param: str) -> str:
     if not isinstance(given, str) or not given or len(given) > LONGEST_KEY:
         raise BadRequest(f"The key is a text of 1 to {LONGEST_KEY} characters.", param=param)
-    return _storable(given, param)
+    return storable(given, param)
 
 
 def _value(given: Mapping[str, object], operator: Operator, param: str) -> Scalar | tuple[Scalar, ...]:
@@ -157,7 +157,7 @@ def _value(given: Mapping[str, object], operator: Operator, param: str) -> Scala
 
 def _scalar(value: object, param: str) -> Scalar:
     if isinstance(value, str):
-        return _storable(value, param)
+        return storable(value, param)
     if isinstance(value, bool):
         return value
     if isinstance(value, int | float) and abs(value) < 2**1023 and math.isfinite(value):
@@ -165,7 +165,7 @@ def _scalar(value: object, param: str) -> Scalar:
     raise BadRequest("The value is a text, a finite number or a boolean; `in` and `nin` take a list.", param=param)
 
 
-def _storable(text: str, param: str) -> str:
+def storable(text: str, param: str) -> str:
     """No NUL, and no half of a character: no index could hold them."""
     if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
         raise BadRequest("This text has a character that nothing can hold.", param=param)

@@ -15,7 +15,9 @@ from llamastack.call import Call
 if TYPE_CHECKING:
     import numpy
 
-Vector: TypeAlias = "numpy.ndarray[Any, numpy.dtype[numpy.float32]]"
+    Vector: TypeAlias = numpy.ndarray[Any, numpy.dtype[numpy.float32]]
+else:
+    Vector = object  # what lists the providers needs no numpy
 Metric = Literal["cosine"]
 Mode = Literal["vector", "keyword", "hybrid"]
 Place = tuple[int, str]  # of a chunk in its file: its position, then its id
@@ -36,8 +38,8 @@ class Chunk:
     """A piece of a file, or of no file (`file_id` is then what the caller groups by, which may be empty).
 
     `page` counts from 1, None where the file has none. `attributes` are the file's, which filters read; `metadata`
-    is any JSON, which nothing reads. `embedding` has one dimension, and any length: None in what is read back, unless
-    it was asked for.
+    is any JSON, which nothing reads. `embedding` has one dimension, and any length: it is kept at length 1, and None in
+    what is read back, unless it was asked for.
     """
 
     id: str

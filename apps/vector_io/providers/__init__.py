@@ -2,4 +2,13 @@
 
 from llamastack.provider_specs import ProviderSpec
 
-PROVIDERS: dict[str, ProviderSpec] = {}
+INLINE = "apps.vector_io.providers.inline"
+VECTORS = "requirements/vectors.txt"
+
+FAISS = ProviderSpec(
+    f"{INLINE}.faiss.provider.Faiss", pip_packages=("faiss-cpu", "numpy"), requirements=VECTORS, exclusive=True
+)
+PROVIDERS = {
+    "inline::faiss": FAISS,
+    "inline::meta-reference": FAISS,  # its old name
+}

@@ -1,0 +1,1 @@
+"""Stores that are SQLite files of this machine: what `inline::faiss` and `inline::sqlite-vec` share."""

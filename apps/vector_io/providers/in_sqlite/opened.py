@@ -1,0 +1,142 @@
+"""The open files of a provider's stores: who reads waits for no writer, and what nobody has used for long is closed."""
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from apps.vector_io.filters import Filter
+from apps.vector_io.protocol import Store, Vector
+from apps.vector_io.providers.in_sqlite.file import Scored, StoreFile
+from llamastack.errors import BadRequest, NotFound
+
+MOST_OPEN = 100
+JOURNALS = ("-wal", "-shm")
+
+
+class OpenStore:
+    """A store's file, twice: to read and to write. Each is used under its own lock."""
+
+    def __init__(self, reader: StoreFile, writer: StoreFile, store: Store) -> None:
+        self.store = store
+        self.users = 0
+        self.dropped = False
+        self._reader, self._writer = reader, writer
+        self._reads, self._writes = threading.Lock(), threading.Lock()
+
+    @contextmanager
+    def reading(self) -> Iterator[StoreFile]:
+        with self._reads:
+            yield self._reader
+
+    @contextmanager
+    def writing(self) -> Iterator[StoreFile]:
+        with self._writes:
+            yield self._writer
+
+    def nearest(self, vector: Vector, limit: int, filter: Filter | None) -> Scored:
+        """The chunks whose vectors are nearest, each with the cosine, of those that the filter keeps."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        self._reader.close()
+        self._writer.close()
+
+
+Opened = TypeVar("Opened", bound=OpenStore)
+
+
+class OpenStores(Generic[Opened]):
+    """A folder of stores. `file` opens one of its files, and `opens` makes of two of them what a provider uses."""
+
+    def __init__(
+        self, folder: Path, file: Callable[[Path], StoreFile], opens: Callable[[StoreFile, StoreFile, Store], Opened]
+    ) -> None:
+        self.folder = folder
+        self._file, self._opens = file, opens
+        self._open: OrderedDict[Path, Opened] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def create(self, store: Store) -> None:
+        path = self._path(store)
+        with self._lock:
+            if not path.exists():
+                remove_journals(path)  # of a store that was being dropped
+            file = self._file(path)
+            try:
+                file.create(store)
+            finally:
+                file.close()
+
+    def drop(self, store: Store) -> None:
+        path = self._path(store)
+        with self._lock:
+            if opened := self._open.pop(path, None):
+                opened.dropped = True
+                self._close_unused(opened)
+            path.unlink(missing_ok=True)
+            remove_journals(path)
+
+    @contextmanager
+    def using(self, store: Store) -> Iterator[Opened]:
+        with self._lock:
+            opened = self._found(store)
+            opened.users += 1
+        try:
+            yield opened
+        finally:
+            with self._lock:
+                opened.users -= 1
+                if opened.dropped:
+                    self._close_unused(opened)
+
+    def close(self) -> None:
+        with self._lock:
+            while self._open:
+                _, opened = self._open.popitem()
+                opened.dropped = True
+                self._close_unused(opened)
+
+    def _found(self, store: Store) -> Opened:
+        path = self._path(store)
+        opened = self._open.get(path)
+        if opened is None:
+            opened = self._open[path] = self._opened(path, store)
+            self._close_idle()
+        self._open.move_to_end(path)
+        if opened.store.dimension != store.dimension:
+            raise BadRequest(f"This vector store has vectors of {opened.store.dimension} numbers.", param="dimension")
+        return opened
+
+    def _opened(self, path: Path, store: Store) -> Opened:
+        if not path.exists():
+            raise NotFound(f"There is no vector store '{store.key}' here.", param="vector_store_id")
+        reader = self._file(path)
+        try:
+            reader.check(store)
+            return self._opens(reader, self._file(path), store)
+        except BaseException:
+            reader.close()
+            raise
+
+    def _close_idle(self) -> None:
+        idle = [path for path, opened in self._open.items() if not opened.users]
+        for path in idle[: max(0, len(self._open) - MOST_OPEN)]:
+            self._open.pop(path).close()
+
+    def _close_unused(self, opened: Opened) -> None:
+        if not opened.users:
+            opened.close()
+
+    def _path(self, store: Store) -> Path:
+        """A name of a tenant may hold anything, and be long."""
+        name = hashlib.sha256(f"{store.tenant}\0{store.key}".encode()).hexdigest()[:40]
+        return self.folder / f"{name}.db"
+
+
+def remove_journals(path: Path) -> None:
+    for ending in JOURNALS:
+        path.with_name(path.name + ending).unlink(missing_ok=True)
