@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from llamastack import environment
-from llamastack.config import StackConfig, database_url
+from llamastack.config import StackConfig
 from llamastack.config.lookup import find
-from llamastack.environment import SETTINGS, EnvironmentFault
+from llamastack.environment import SETTINGS, EnvironmentFault, reachable_url
 from llamastack.errors import StackError
 from llamastack.exchange import Exchange, Inbox
 
@@ -61,7 +61,7 @@ def _refuse_other_settings() -> None:
 def _refuse_other_database(config: StackConfig) -> None:
     from django.conf import settings
 
-    if settings.configured and database_url(config) != settings.DATABASE_URL:
+    if settings.configured and reachable_url(config) != settings.DATABASE_URL:
         raise EnvironmentFault(
             f"Django is already set up on another database in this process than '{config.image_name}' uses. Set "
             f"DATABASE_URL before the first use, take a process for each, or {SERVE_INSTEAD}."

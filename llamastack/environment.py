@@ -8,6 +8,7 @@ from llamastack.config import Problem, StackConfig, database_url, load_config
 from llamastack.config.lookup import find
 from llamastack.config.sections import Cors
 from llamastack.config.source import Source
+from llamastack.config.storage import PRIVATE
 from llamastack.errors import StackError
 from llamastack.recording import Tape
 
@@ -70,7 +71,7 @@ def pass_on(config: StackConfig) -> None:
         raise EnvironmentFault("LLAMA_STACK_FAST_LANE is '0' or '1', or it is not set.")
     _check_redis()
     Tape.of(os.environ)  # a fault in it is told before anything starts
-    url = database_url(config)
+    url = reachable_url(config)
     if urlsplit(url).scheme not in DATABASE_SCHEMES:
         raise EnvironmentFault("DATABASE_URL must begin with sqlite:/// or postgresql://.")
     os.environ["DATABASE_URL"] = url
@@ -90,6 +91,16 @@ def _check_redis() -> None:
         raise EnvironmentFault("LLAMA_STACK_JOBS=workers: workers are told of jobs by Redis. Set REDIS_URL.")
     if url and urlsplit(url).scheme not in REDIS_SCHEMES:
         raise EnvironmentFault("REDIS_URL must begin with redis://, rediss:// or unix://.")
+
+
+def reachable_url(config: StackConfig) -> str:
+    """The address of the configuration's database; where that is a private one, it runs from now on."""
+    url = database_url(config)
+    if not url.startswith(PRIVATE):
+        return url
+    from llamastack import private
+
+    return private.postgres(Path(url.removeprefix(PRIVATE)))
 
 
 def _set_up(logs: bool) -> None:

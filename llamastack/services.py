@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -46,7 +46,7 @@ class ServicesError(Exception):
 
 @dataclass(frozen=True)
 class Services:
-    """Where the private servers answer: URLs with their password."""
+    """Where the private servers answer: URLs with their password. The Redis that was not wanted has none."""
 
     database_url: str
     redis_url: str
@@ -71,12 +71,15 @@ class Running:
         self.close()
 
 
-def start(directory: Path | None = None, *, durable: bool = True) -> Running:
-    """Start both servers; data lives in `directory`, else in a temporary one that goes with them.
+def start(
+    directory: Path | None = None, *, durable: bool = True, redis: bool = True, held: Sequence[int] = ()
+) -> Running:
+    """Start both servers, or PostgreSQL alone; data lives in `directory`, else in a temporary one that goes with them.
 
-    Not `durable`: nothing waits for the disk and a crash loses data, which suits tests.
+    Not `durable`: nothing waits for the disk and a crash loses data, which suits tests. The descriptors `held` stay
+    open until both have ended, and with them a lock.
     """
-    options = ["--until-eof"] + ([] if durable else ["--not-durable"])
+    options = ["--until-eof"] + ([] if durable else ["--not-durable"]) + ([] if redis else ["--no-redis"])
     if directory is not None:
         options += ["--directory", str(directory)]
     supervisor = subprocess.Popen(
@@ -85,25 +88,27 @@ def start(directory: Path | None = None, *, durable: bool = True) -> Running:
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        pass_fds=held,
     )
     assert supervisor.stdout is not None
     values = [supervisor.stdout.readline().strip().partition("=")[2] for _ in range(2)]
-    if not all(values):
+    if not values[0]:
         supervisor.communicate()
-        raise ServicesError("The private PostgreSQL and Redis did not start; the reason stands above.")
+        raise ServicesError("The private servers did not start; the reason stands above.")
     return Running(Services(*values), supervisor)
 
 
 @contextmanager
-def serving(directory: Path, durable: bool) -> Iterator[Services]:
-    """Both servers as children of this process, which must have one thread only."""
+def serving(directory: Path, durable: bool, redis: bool = True) -> Iterator[Services]:
+    """The servers as children of this process, which must have one thread only."""
     owner = _owner()
     if owner and not _reachable(directory):
         raise ServicesError(
             f"as root the servers run as '{owner.pw_name}', who cannot reach {directory}: choose another"
         )
     password = _password(directory)
-    with _postgres(directory, password, durable) as database_url, _redis(directory, password, durable) as redis_url:
+    second = _redis(directory, password, durable) if redis else nullcontext("")
+    with _postgres(directory, password, durable) as database_url, second as redis_url:
         yield Services(database_url, redis_url)
 
 
@@ -289,16 +294,20 @@ def _leave(*_: object) -> NoReturn:
 
 
 def main() -> None:
-    """Run both servers, print their URLs, and wait for SIGINT, SIGTERM or the end of the input."""
+    """Run the servers, print their URLs, and wait for SIGINT, SIGTERM or the end of the input."""
     parser = argparse.ArgumentParser(prog="python -m llamastack.services", description=main.__doc__)
     parser.add_argument("--directory", type=Path, help="keep the data here (default: a temporary folder)")
     parser.add_argument("--not-durable", action="store_true", help="faster; a crash loses data")
+    parser.add_argument("--no-redis", action="store_true", help="PostgreSQL alone")
     parser.add_argument("--until-eof", action="store_true", help="stop when the standard input ends")
     options = parser.parse_args()
     for number in STOP_SIGNALS:
         signal.signal(number, _leave)
     try:
-        with _folder(options.directory) as directory, serving(directory, not options.not_durable) as services:
+        with (
+            _folder(options.directory) as directory,
+            serving(directory, not options.not_durable, not options.no_redis) as services,
+        ):
             print(f"DATABASE_URL={services.database_url}\nREDIS_URL={services.redis_url}", flush=True)
             sys.stdin.read() if options.until_eof else signal.pause()
     except (ServicesError, OSError) as error:

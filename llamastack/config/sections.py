@@ -87,7 +87,10 @@ class SqliteBackend(Section):
 
 
 class PostgresBackend(Section):
-    """OGX has a `connection_string` in place of the parts of an address, and the settings of its pool."""
+    """OGX has a `connection_string` in place of the parts of an address, and the settings of its pool.
+
+    `private` is ours: where no host is named, a PostgreSQL of our own comes and goes with the server, for demos.
+    """
 
     type: Literal["kv_postgres", "sql_postgres"]
     connection_string: str | None = Field(default=None, pattern=r"^postgres(ql)?://")
@@ -95,6 +98,7 @@ class PostgresBackend(Section):
     max_overflow: int | None = None
     pool_recycle: int | None = None
     pool_pre_ping: bool | None = None
+    private: bool = False
     host: str = "localhost"
     port: int = 5432
     db: str = "llamastack"

@@ -24,18 +24,23 @@ from llamastack.home import home
 from llamastack.near import did_you_mean
 
 DATABASE_FILE = "llamastack.db"
+PRIVATE = "private:"  # the folder of a distribution's private PostgreSQL follows
 POOL = {"pool_size", "max_overflow", "pool_recycle", "pool_pre_ping"}
 
 
 def database_url(config: StackConfig, env: Environment | None = None) -> str:
-    """DATABASE_URL where it is set, else where the metadata store's backend says, else a file in the home folder."""
+    """DATABASE_URL where it is set, else where the metadata store's backend says, else a file in the home folder.
+
+    It begins with PRIVATE where the backend is a private PostgreSQL.
+    """
     explicit = (os.environ if env is None else env).get("DATABASE_URL")
     if explicit:
         return explicit
     backend = deciding_backend(config.storage)
-    if isinstance(backend, PostgresBackend):
-        return _postgres_url(backend)
     folder = home() / "distributions" / config.image_name
+    if isinstance(backend, PostgresBackend):
+        named = {"connection_string", "host"} & backend.model_fields_set
+        return _postgres_url(backend) if named or not backend.private else f"{PRIVATE}{folder}"
     if backend is not None and backend.db_path:
         folder = Path(backend.db_path).expanduser().absolute().parent
     return f"sqlite:///{quote(str(folder / DATABASE_FILE))}"

@@ -497,7 +497,7 @@ def test_an_empty_list_and_an_unknown_key_are_told_apart_when_both_are_null(load
 # Distributions
 
 
-@pytest.mark.parametrize("name", ["starter", "remote-only"])
+@pytest.mark.parametrize("name", ["starter", "remote-only", "postgres-demo"])
 def test_a_distribution_that_comes_with_the_server_loads_and_notes_nothing(name: str) -> None:
     assert name in distributions()
     config = load_config(name, env={})

@@ -4,9 +4,8 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -54,14 +53,6 @@ def ask(services: Services, query: str) -> object:
         cursor = connection.execute(query.encode())
         row = cursor.fetchone() if cursor.description else None
         return row[0] if row else None
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A folder that any user can reach, unlike tmp_path: as root the servers run as somebody else."""
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
-        Path(name).chmod(0o711)
-        yield Path(name)
 
 
 def test_postgresql_18_speaks_utf8_and_knows_vectors(services: Services) -> None:
