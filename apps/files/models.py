@@ -15,9 +15,9 @@ class FileQuerySet(ObjectQuerySet):
         """Those that have been uploaded whole and have not expired."""
         return self.filter(Q(expires_at=None) | Q(expires_at__gt=timezone.now()), uploaded=True)
 
-    def overdue(self) -> Self:
-        """Those that have expired, or whose upload never ended."""
-        return self.filter(expires_at__lte=timezone.now())
+    def overdue(self, after: str = "") -> Self:
+        """Those that have expired, or whose upload never ended, by their ids from `after` on."""
+        return self.filter(expires_at__lte=timezone.now(), id__gt=after).order_by("id")
 
     def finish(self, file_id: str, **fields: Any) -> bool:
         """Whether the file was still being uploaded, and is there now."""
@@ -37,6 +37,7 @@ class File(Owned):
     bytes = models.BigIntegerField(default=0)
     expires_at = models.DateTimeField(null=True, db_index=True)
     provider_id = models.CharField(max_length=255)
+    kept_as = models.CharField(max_length=255, blank=True)  # by its provider; empty: under its id
     uploaded = models.BooleanField(default=False)
 
     objects: ClassVar[Any] = FileQuerySet.as_manager()
@@ -46,3 +47,8 @@ class File(Owned):
 
     def __str__(self) -> str:
         return self.filename or self.id
+
+    @property
+    def kept_name(self) -> str:
+        """By which its provider finds it."""
+        return self.kept_as or self.id

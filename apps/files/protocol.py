@@ -39,25 +39,39 @@ class Files(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Kept:
+    """What a provider has kept: so many bytes, by the name under which it finds them again."""
+
+    bytes: int
+    name: str
+
+
 class FileStore(Protocol):
-    """A provider: bytes under ids that are unique and hold no more than letters, digits and dashes."""
+    """A provider: bytes under ids that are unique and hold no more than letters, digits and dashes, or under names of
+    its own."""
 
     @property
     def lifetime_seconds(self) -> int | None:
         """After which a file expires that nobody gave a time. None: it is kept."""
         ...
 
-    async def write(self, file_id: str, content: AsyncIterator[bytes]) -> int:
-        """Keep these bytes and return their number, once they would survive a crash.
+    async def write(self, file_id: str, new: NewFile) -> Kept:
+        """Keep its content, and return once that would survive a crash.
 
-        Where this raises nothing is kept: DiskFull, or whatever `content` raises.
+        Where this raises nothing is kept: DiskFull, or whatever `content` or `described` raises.
         """
         ...
 
-    def read(self, file_id: str, start: int, end: int) -> AsyncIterator[bytes]:
+    def read(self, name: str, start: int, end: int) -> AsyncIterator[bytes]:
         """The bytes from `start` up to `end`, in pieces. Raises Unavailable where they are gone."""
         ...
 
-    async def delete(self, file_id: str) -> None:
-        """Harmless to repeat, and where there is only a part of it, or nothing."""
+    async def delete(self, name: str) -> None:
+        """Harmless to repeat, and where there is only a part of it, or nothing. A file that was never kept whole has
+        its id for a name."""
+        ...
+
+    async def sweep(self) -> None:
+        """Remove what uploads have left that were broken off long ago: those of a process that was killed."""
         ...

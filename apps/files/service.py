@@ -23,7 +23,8 @@ from llamastack.snapshot import ProviderRecord
 
 UPLOAD_LASTS = timedelta(days=1)
 BATCH_LASTS = 30 * 24 * 3600  # seconds, as OpenAI's do
-SWEPT = 1000
+SWEPT = 500  # rows that are read at once
+AT_ONCE = 8
 SHOWN = 100
 logger = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ class FilesService:
 
     def __init__(self, live: Live) -> None:
         self.live = live
-        self._removals: set[asyncio.Task[None]] = set()
+        self._removals: set[asyncio.Task[bool]] = set()
 
     def start(self) -> None:
         """Remove what has expired while nobody looked."""
@@ -58,14 +59,15 @@ class FilesService:
             raise
 
     async def _uploaded(self, file: File, store: FileStore, new: NewFile) -> FileObject:
-        file.bytes = await store.write(file.id, new.content)
+        kept = await store.write(file.id, new)
+        file.bytes, file.kept_as = kept.bytes, "" if kept.name == file.id else kept.name
         described = new.described()
         if not file.bytes:
             raise BadRequest("The file is empty.", param="file", code="empty_file")
         file.filename, file.purpose = described.filename, described.purpose
         seconds = lifetime(described, store)
         file.expires_at = None if seconds is None else file.created_at + timedelta(seconds=seconds)
-        fields = {name: getattr(file, name) for name in ("bytes", "filename", "purpose", "expires_at")}
+        fields = {name: getattr(file, name) for name in ("bytes", "kept_as", "filename", "purpose", "expires_at")}
         if not await db(File.objects.finish, file.id, **fields):
             raise Conflict("The upload took too long, and was given up.")
         return shown(file)
@@ -86,7 +88,7 @@ class FilesService:
     async def content(self, call: Call, file_id: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         file = await self._found(call.principal, file_id)
         async with self.live.pool.use(self._keeper(file)) as store:
-            pieces = store.read(file.id, start, file.bytes if end is None else end)
+            pieces = store.read(file.kept_name, start, file.bytes if end is None else end)
             async with aclosing(pieces):
                 async for piece in pieces:
                     yield piece
@@ -96,10 +98,7 @@ class FilesService:
     async def _found(self, principal: Principal, file_id: str) -> File:
         rows = File.objects.visible_to(principal).filter(pk=file_id, uploaded=True)
         file: File | None = await db(rows.first)
-        if file is None:
-            raise not_found(file_id)
-        if file.expires_at is not None and file.expires_at <= timezone.now():
-            self._in_background(self._remove(file))
+        if file is None or (file.expires_at is not None and file.expires_at <= timezone.now()):
             raise not_found(file_id)
         return file
 
@@ -119,15 +118,44 @@ class FilesService:
 
     # --- what has expired ---
 
+    async def swept(self) -> AsyncIterator[int]:
+        """Remove what has expired, and what broken uploads have left; yields how many files are gone, again and again.
+
+        Harmless to repeat, and to do twice at once. A provider that fails is left alone until the next time.
+        """
+        removed, last = 0, ""
+        failing: set[str] = set()
+        while files := await db(lambda after: list(File.objects.overdue(after)[:SWEPT]), last):
+            last = files[-1].id
+            room = asyncio.Semaphore(AT_ONCE)
+            removed += sum(await asyncio.gather(*(self._swept(file, room, failing) for file in files)))
+            yield removed
+        for record in self.live.snapshot.providers.values():
+            if record.api == Api.files and record.provider_id not in failing:
+                await _quietly(self._tidied(record))
+
+    async def _swept(self, file: File, room: asyncio.Semaphore, failing: set[str]) -> bool:
+        async with room:
+            if file.provider_id in failing:
+                return False
+            gone = await _quietly(self._remove(file))
+            if not gone:
+                failing.add(file.provider_id)
+            return gone
+
+    async def _tidied(self, record: ProviderRecord) -> None:
+        async with self.live.pool.use(record) as store:
+            await store.sweep()
+
     async def _sweep(self) -> None:
-        for file in await db(lambda: list(File.objects.overdue()[:SWEPT])):
-            await _quietly(self._remove(file))  # one whose provider is gone holds up no other
+        async for _ in self.swept():
+            pass
 
     async def _remove(self, file: File) -> None:
-        """Where it fails, the row stays, and it is tried again at the next start."""
+        """Where it fails, the row stays, and it is tried again by the next sweep."""
         async with self.live.pool.use(self._keeper(file)) as store:
-            await store.delete(file.id)
-        await db(lambda: File.objects.filter(pk=file.id).delete())
+            await store.delete(file.kept_name)
+        await db(lambda: File.objects.filter(pk=file.pk).delete())
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(_quietly(work))
@@ -135,13 +163,17 @@ class FilesService:
         task.add_done_callback(self._removals.discard)
 
 
-async def _quietly(work: Coroutine[Any, Any, None]) -> None:
+async def _quietly(work: Coroutine[Any, Any, None]) -> bool:
+    """Whether it went well; the log says why not."""
     try:
         await work
     except StackError as error:
         logger.warning("Files that have expired could not be removed: %s", error.message)
-    except Exception:  # nobody waits for this task
+        return False
+    except Exception:  # nobody waits for this
         logger.exception("Files that have expired could not be removed")
+        return False
+    return True
 
 
 def begun(principal: Principal, provider_id: str) -> File:

@@ -25,9 +25,10 @@ class Kind(NamedTuple):
 
 KINDS = {
     "batch": Kind("apps.batches.jobs.run"),
+    "files.sweep": Kind("apps.files.jobs.sweep"),
 }
 # Jobs that nobody asks for: one of the kind in so many seconds, with an empty payload, in the tenant `default`.
-PERIODIC: dict[str, int] = {}
+PERIODIC = {"files.sweep": 600}
 
 
 def of(stack: LlamaStack, kind: str) -> Run:

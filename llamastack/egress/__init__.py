@@ -11,6 +11,7 @@ Connected    connection.py  a connection: what has come for whom, what waits to 
 Incoming     incoming.py    a reply as its bytes come
 Unpacking    unpacking.py   a body that is packed
 Signing      signing.py     headers that depend on what is sent
+Credentials  aws.py         those of AWS, and signatures made with them
 Recorder     recorder.py    stands in for it, and records or replays (llamastack/recording)
 parse        addresses.py   a URL that a caller names, read strictly; and which addresses it may lead to
 events       frames.py      Amazon's binary event streams

@@ -4,7 +4,14 @@ import asyncio
 import itertools
 from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager, nullcontext
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    aclosing,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+)
 from dataclasses import replace
 from typing import Any
 
@@ -120,6 +127,17 @@ class Egress:
             async for line in values:
                 if line:
                     yield reading.parsed(line, reply)
+
+    async def whole(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
+    ) -> tuple[Reply, bytes]:
+        """A reply that is no refusal, and its whole body, which may be of any type."""
+        async with self._exchange(method, path, body, headers) as reply:
+            return reply, bytes(await self._read(reply))
+
+    def download(self, path: str, headers: Mapping[str, str]) -> AbstractAsyncContextManager[Reply]:
+        """The reply to a GET that is no refusal, and whose pieces are a file's: there may be any number of them."""
+        return self._exchange("GET", path, None, headers, streamed=True)
 
     async def exchange(
         self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]

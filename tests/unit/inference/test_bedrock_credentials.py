@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 from apps.inference.providers.remote.bedrock import Bedrock
 from apps.inference.providers.remote.bedrock.answer import Converse
 from apps.inference.providers.remote.bedrock.config import BedrockConfig
-from apps.inference.providers.remote.bedrock.credentials import Credentials, Signer, searching, signature
+from apps.inference.providers.remote.bedrock.credentials import searching
 from llamastack.egress import Egress
+from llamastack.egress.aws import Credentials, Signer, signature
 from llamastack.egress.transport import Outgoing
 from llamastack.errors import AuthenticationError, UpstreamError
 from llamastack.providers import ProviderUnavailable
@@ -74,7 +75,7 @@ def test_a_signature_is_that_of_awss_own_client(model: str, body: bytes) -> None
     path = Converse(chat(model=model), "b", BedrockConfig()).path
     headers = {"Content-Type": "application/json", "X-Team": "blue"}
     outgoing = Outgoing("POST", f"https://bedrock-runtime.{REGION}.amazonaws.com/{path}", headers, body)
-    sent = signature(outgoing, KEYS, REGION)
+    sent = signature(outgoing, KEYS, "bedrock", REGION)
     assert sent["Authorization"].endswith(f"Signature={theirs(outgoing, sent)}")
     assert f"/{REGION}/bedrock/aws4_request" in sent["Authorization"]
     assert sent.keys() == {"Authorization", "X-Amz-Date", "X-Amz-Security-Token"}
@@ -111,7 +112,7 @@ async def test_what_is_sent_is_what_was_signed() -> None:
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", answer)
     async with on_loopback(app) as url:
-        egress = Egress(url, "Provider 'b'", signer=Signer(credentials, REGION, AssertionError))  # type: ignore[arg-type]
+        egress = Egress(url, "Provider 'b'", signer=Signer(credentials, "bedrock", REGION, AssertionError))  # type: ignore[arg-type]
         path = Converse(chat(model="arn:aws:bedrock:a/b.c:0"), "b", BedrockConfig()).path
         await egress.post(path, {"messages": ["ä"]})
         await egress.get("inference-profiles?maxResults=1000&nextToken=a%2Fb%3D%3D")
@@ -127,13 +128,13 @@ async def test_a_request_with_a_key_is_not_signed() -> None:
     def never() -> Any:
         raise AssertionError
 
-    signer = Signer(Credentials(never), REGION, AssertionError)  # type: ignore[arg-type]
+    signer = Signer(Credentials(never), "bedrock", REGION, AssertionError)  # type: ignore[arg-type]
     assert await signer(Outgoing("POST", "https://a.example", {"authorization": "Bearer k"})) == {}
 
 
 async def test_a_long_body_is_signed_too() -> None:
     outgoing = Outgoing("POST", "https://a.example/x", {}, b"x" * 2**19)
-    signer = Signer(Credentials(lambda: KEYS), REGION, AssertionError)  # type: ignore[arg-type]
+    signer = Signer(Credentials(lambda: KEYS), "bedrock", REGION, AssertionError)  # type: ignore[arg-type]
     assert "Authorization" in await signer(outgoing)
 
 
@@ -145,7 +146,7 @@ async def test_where_there_are_none_they_are_looked_for_again_later_and_not_at_e
         return KEYS if len(searches) > 1 else None
 
     credentials = Credentials(search, lambda: now[0])
-    signer = Signer(credentials, REGION, lambda: AuthenticationError("none"))
+    signer = Signer(credentials, "bedrock", REGION, lambda: AuthenticationError("none"))
     assert not credentials.missing
     for _ in range(3):
         with pytest.raises(AuthenticationError):

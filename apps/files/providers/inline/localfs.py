@@ -4,12 +4,14 @@ import asyncio
 import errno
 import os
 import threading
+import time
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
+from apps.files.protocol import Kept, NewFile
 from llamastack.errors import DiskFull, Unavailable
 from llamastack.home import home
 from llamastack.providers import Health, Provider, ProviderConfig, ProviderUnavailable
@@ -18,6 +20,8 @@ WRITE_BYTES = 1024 * 1024
 READ_BYTES = 256 * 1024
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 ONLY_OURS = 0o600
+PART = ".part"
+LEFT_SECONDS = 3600
 
 
 class LocalFilesConfig(ProviderConfig):
@@ -65,11 +69,11 @@ class LocalFiles(Provider):
         usable = await asyncio.to_thread(os.access, self.folder, os.R_OK | os.W_OK | os.X_OK)
         return Health(usable, "" if usable else f"The folder {self.folder} cannot be used.")
 
-    async def write(self, file_id: str, content: AsyncIterator[bytes]) -> int:
+    async def write(self, file_id: str, new: NewFile) -> Kept:
         writing = Writing(self.folder / file_id)
         try:
             await asyncio.to_thread(writing.open)
-            async for pieces in gathered(content, WRITE_BYTES):
+            async for pieces in gathered(new.content, WRITE_BYTES):
                 await asyncio.to_thread(writing.add, pieces)
             await asyncio.to_thread(writing.finish)
         except OSError as error:
@@ -80,11 +84,11 @@ class LocalFiles(Provider):
         except BaseException:  # the client has gone, or what it sends is wrong
             await asyncio.to_thread(writing.discard)
             raise
-        return writing.bytes
+        return Kept(writing.bytes, file_id)
 
-    async def read(self, file_id: str, start: int, end: int) -> AsyncIterator[bytes]:
+    async def read(self, name: str, start: int, end: int) -> AsyncIterator[bytes]:
         try:
-            file = await asyncio.to_thread(opened, self.folder / file_id)
+            file = await asyncio.to_thread(opened, self.folder / name)
         except OSError as error:
             raise Unavailable(f"The content of this file cannot be read: {error.strerror}.") from error
         try:
@@ -97,8 +101,11 @@ class LocalFiles(Provider):
         finally:
             os.close(file)
 
-    async def delete(self, file_id: str) -> None:
-        await asyncio.to_thread(removed, self.folder / file_id)
+    async def delete(self, name: str) -> None:
+        await asyncio.to_thread(removed, self.folder / name)
+
+    async def sweep(self) -> None:
+        await asyncio.to_thread(swept, self.folder)
 
 
 class Writing:
@@ -164,7 +171,16 @@ async def gathered(content: AsyncIterator[bytes], size: int) -> AsyncIterator[li
 
 
 def part(path: Path) -> Path:
-    return path.with_name(f"{path.name}.part")
+    return path.with_name(f"{path.name}{PART}")
+
+
+def swept(folder: Path) -> None:
+    """Parts of files that nothing has been added to for an hour."""
+    long_ago = time.time() - LEFT_SECONDS
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.endswith(PART) and entry.stat(follow_symlinks=False).st_mtime < long_ago:
+                Path(entry.path).unlink(missing_ok=True)
 
 
 def opened(path: Path) -> int:

@@ -18,7 +18,7 @@ from apps.inference.providers import reranking, vectors
 from apps.inference.providers.remote.bedrock import invoked
 from apps.inference.providers.remote.bedrock.answer import Converse
 from apps.inference.providers.remote.bedrock.config import BedrockConfig
-from apps.inference.providers.remote.bedrock.credentials import Credentials, Signer, searching
+from apps.inference.providers.remote.bedrock.credentials import searching
 from apps.inference.providers.remote.translation import JSON, Translation, parsed
 from apps.inference.providers.remote.vendor import Vendor
 from apps.inference.schemas import (
@@ -30,12 +30,14 @@ from apps.inference.schemas import (
 )
 from apps.registry.schemas import ProviderModel
 from llamastack.call import Call
+from llamastack.egress.aws import Credentials, Signer
 from llamastack.egress.network import NetworkConfig, sent
 from llamastack.errors import AuthenticationError, UpstreamError, UpstreamRejected
 from llamastack.provider_data import HEADER, ApiKey
 
 logger = logging.getLogger(__name__)
 OPENAI = "openai/v1"
+SERVICE = "bedrock"  # as signatures name it, whichever of its hosts is asked
 AT_ONCE = 8  # texts that Titan is asked for at a time, of one request
 PAGE_SIZE = 1000
 MOST_PAGES = 20
@@ -88,7 +90,7 @@ class Bedrock(Vendor):
         return SecretStr(found) if found else None
 
     def signer(self) -> Signer | None:
-        return Signer(self.credentials, self.config.region, self.keyless) if self.credentials else None
+        return Signer(self.credentials, SERVICE, self.config.region, self.keyless) if self.credentials else None
 
     @property
     def lacks_key(self) -> bool:
