@@ -70,7 +70,6 @@ class LlamaStack:
 
         await self.live.start()
         self.flusher.start()
-        self.files.start()
         self.held = await db(held_open)
         if self.bell is None:
             self.worker.start()

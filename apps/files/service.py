@@ -36,10 +36,6 @@ class FilesService:
         self.live = live
         self._removals: set[asyncio.Task[bool]] = set()
 
-    def start(self) -> None:
-        """Remove what has expired while nobody looked."""
-        self._in_background(self._sweep())
-
     async def stop(self) -> None:
         for task in self._removals:
             task.cancel()
@@ -146,10 +142,6 @@ class FilesService:
     async def _tidied(self, record: ProviderRecord) -> None:
         async with self.live.pool.use(record) as store:
             await store.sweep()
-
-    async def _sweep(self) -> None:
-        async for _ in self.swept():
-            pass
 
     async def _remove(self, file: File) -> None:
         """Where it fails, the row stays, and it is tried again by the next sweep."""

@@ -15,10 +15,8 @@ from django.utils import timezone
 
 from apps.access.models import ApiKey
 from apps.files.models import File
-from apps.files.service import FilesService
 from llamastack import settings, stack
 from llamastack.db import db
-from llamastack.ids import new_id
 from llamastack.stack import LlamaStack
 from tests.unit.files.conftest import add_files
 
@@ -51,12 +49,6 @@ async def refused(client: httpx.AsyncClient, folder: Path, **request: Any) -> tu
 
 async def age(file_id: str, seconds: float) -> None:
     await db(lambda: File.objects.filter(pk=file_id).update(expires_at=timezone.now() - timedelta(seconds=seconds)))
-
-
-async def until_gone(path: Path, file_id: str) -> None:
-    async with asyncio.timeout(5):
-        while path.exists() or await db(File.objects.filter(pk=file_id).exists):
-            await asyncio.sleep(0.01)
 
 
 # --- what is uploaded ---
@@ -384,25 +376,6 @@ async def test_the_others_expire_as_their_provider_says(
     await running.live.refresh()
     made = await upload(client)
     assert made["expires_at"] == made["created_at"] + 60
-
-
-async def test_what_has_expired_and_what_never_ended_goes_at_the_start(
-    client: httpx.AsyncClient, running: LlamaStack, folder: Path
-) -> None:
-    expired, kept = await upload(client), await upload(client)
-    await age(expired["id"], 1)
-    broken = new_id("file-")
-    now = timezone.now()
-    row = {"owner": "o", "created_at": now, "expires_at": now}
-    await db(File.objects.create, id="file-0", provider_id="gone", **row)
-    await db(File.objects.create, id=broken, provider_id="local", **row)
-    (folder / f"{broken}.part").write_bytes(b"half")
-    files = FilesService(running.live)
-    files.start()
-    await until_gone(folder / f"{broken}.part", broken)
-    await until_gone(folder / expired["id"], expired["id"])
-    await files.stop()
-    assert [path.name for path in folder.iterdir()] == [kept["id"]]
 
 
 # --- whose a file is ---
