@@ -55,8 +55,8 @@ class Call:
     """One request on its way through the stack.
 
     `deadline` is a `time.monotonic()` value or None; `provider_data` holds the caller's own vendor keys and never
-    carries identity. `served` is for whoever shapes the answer; `tried` are the homes that the fast lane has asked, by
-    their names, and what became of it.
+    carries identity. `served` is for whoever shapes the answer; `background` says that nobody waits for it. `tried` are
+    the homes that the fast lane has asked, by their names, and what became of it.
     """
 
     principal: Principal
@@ -64,6 +64,7 @@ class Call:
     provider_data: ProviderData = field(default_factory=ProviderData, repr=False)
     deadline: float | None = None
     served: Served = field(default_factory=Served, compare=False)
+    background: bool = False
     tried: Mapping[str, "StackError"] = field(default_factory=dict, compare=False, repr=False)
 
 

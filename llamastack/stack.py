@@ -36,6 +36,7 @@ class LlamaStack:
         from apps.file_processors.service import FileProcessorsService
         from apps.files.service import FilesService
         from apps.inference.gateway import Gateway
+        from apps.inference.pace import Pace
         from apps.inference.service import InferenceService
         from apps.jobs import kinds
         from apps.jobs.bell import Bell
@@ -52,7 +53,8 @@ class LlamaStack:
         self.flusher = Flusher()
         self.files = FilesService(self.live)
         self.file_processors = FileProcessorsService(self.live)
-        self.inference: Inference = InferenceService(self.live, self.flusher)
+        pace = Pace()
+        self.inference: Inference = InferenceService(self.live, self.flusher, pace)
         self.worker = Worker(partial(kinds.of, self), periodic=kinds.PERIODIC)
         self.bell = None if settings.JOBS == HERE else Bell(_send)
         self.batches = BatchesService(self.live, self.worker.ring)
@@ -60,7 +62,7 @@ class LlamaStack:
         services[Api.file_processors] = self.file_processors
         services[Api.files] = self.files
         services[Api.inference] = self.inference
-        self.gateway = Gateway(self.live, self.flusher)
+        self.gateway = Gateway(self.live, self.flusher, pace)
         self.loop = asyncio.get_running_loop()
         self.watch = Watch(self)
         self.held: AbstractContextManager[object] = nullcontext()

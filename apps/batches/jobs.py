@@ -45,7 +45,8 @@ async def run(stack: LlamaStack, running: Running) -> None:
     data = orjson.loads(decrypt(batch.provider_data)) if batch.provider_data else {}
     limits = await stack.batches.limits(batch.tenant)
     async with _place(limits.places, running):
-        _tell(await Doing(stack, running, batch, Call(principal, provider_data=ProviderData(data)), limits).end())
+        call = Call(principal, provider_data=ProviderData(data), background=True)
+        _tell(await Doing(stack, running, batch, call, limits).end())
 
 
 @asynccontextmanager

@@ -21,6 +21,7 @@ from apps.inference.lane.passage import Passage
 from apps.inference.lane.replies import conforming, renamed
 from apps.inference.lane.requests import Chat, Embedded, Refused, Request, decoded, encode
 from apps.inference.lane.tally import tally
+from apps.inference.pace import Pace
 from apps.inference.protocol import Elsewhere
 from apps.inference.providers.remote.openai_compatible import OpenAICompatible
 from apps.inference.schemas import completion_id
@@ -48,9 +49,10 @@ async def nobody() -> Any:
 
 
 class Gateway:
-    def __init__(self, live: Live, flusher: Flusher) -> None:
+    def __init__(self, live: Live, flusher: Flusher, pace: Pace | None = None) -> None:
         self.live = live
         self.flusher = flusher
+        self.pace = pace or Pace()
         self.clients = Clients()
 
     async def carries(self, scope: Any, told: dict[str, str], client: Client, send: Any) -> bool:
@@ -59,6 +61,7 @@ class Gateway:
             passage = await self._admitted(OPERATIONS[scope["path"]], scope, told, client)
         except (Refused, StackError):
             return False
+        self.pace.live()
         passage.done = b"" if scope["path"].startswith(ALIASES) else DONE
         passage.running.taken()
         try:
@@ -111,6 +114,7 @@ class Gateway:
             passage.own_id = None
         passage.running.taken()
         try:
+            await self.pace.turn()
             if self.flusher.full:
                 await self.flusher.room()
             data = await self._reply(passage)

@@ -10,6 +10,7 @@ from apps.access.service import Route
 from apps.inference import homes, stored
 from apps.inference.assembler import Assembler
 from apps.inference.homes import Homes
+from apps.inference.pace import Pace
 from apps.inference.protocol import ChatReply, CompletionReply
 from apps.inference.schemas import (
     ChatCompletion,
@@ -41,9 +42,10 @@ A = TypeVar("A", bound=ChatCompletion | ChatCompletionChunk | Completion | Embed
 class InferenceService:
     """Satisfies `Inference`. The model named in replies is the name the client asked for."""
 
-    def __init__(self, live: Live, flusher: Flusher) -> None:
+    def __init__(self, live: Live, flusher: Flusher, pace: Pace | None = None) -> None:
         self.live = live
         self.flusher = flusher
+        self.pace = pace or Pace()
 
     async def post_chat_completion(self, call: Call, request: ChatCompletionRequest) -> ChatReply:
         """The completion is stored unless `store` is false: before its last byte leaves where it is true.
@@ -100,8 +102,12 @@ class InferenceService:
             return await self._homes(call, route, request).answer(ask)
 
     async def _admitted(self, call: Call, model: str, model_type: str) -> Route:
-        """The route of a call, once there is room for the record of one more."""
+        """The route of a call, once it is its turn, and there is room for the record of one more."""
         route = await self.live.admitted(call, model, model_type)
+        if call.background:
+            await self.pace.turn()
+        else:
+            self.pace.live()
         if self.flusher.full:
             await self.flusher.room()
         return route
