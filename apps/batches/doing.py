@@ -13,10 +13,11 @@ from apps.batches.lines import Checked, Line, checked, lines
 from apps.batches.models import WRITTEN, AnswerRecord, Batch, BatchAnswer, Status
 from apps.batches.output import written
 from apps.batches.protocol import BatchLimits
+from apps.batches.schemas import BatchError
 from apps.jobs.work import Cancelled, Lost, Running
 from llamastack.call import Call
 from llamastack.db import db
-from llamastack.errors import NotFound
+from llamastack.errors import NotFound, StackError, Unavailable
 from llamastack.stack import LlamaStack
 
 KEEPS_SECONDS = 0.5
@@ -40,6 +41,7 @@ class Doing:
     def __post_init__(self) -> None:
         self.done: set[int] = set()
         self.answers: list[Answer] = []
+        self.errors: list[Any] = self.batch.errors
 
     async def end(self) -> Status:
         self.done = await db(_done, self.batch.id)
@@ -48,9 +50,10 @@ class Doing:
             status = self._as_it_was_left()
         else:
             status = await self._answered()
-            if status == Status.failed:
+            if status == Status.failed and not self.done:
+                await self._end(status, errors=self.errors, total=self.batch.total)
                 return status
-            await self._write(status=Status.finalizing, finalizing_at=timezone.now())
+            await self._write(status=Status.finalizing, finalizing_at=timezone.now(), errors=self.errors)
             await self.running.log(f"{len(self.done)} of {self.batch.total} lines have been answered.")
         await self._end(status, **await written(self.stack.files, self.call, self.batch, left=resumed))
         return status
@@ -59,6 +62,8 @@ class Doing:
         """Whoever wrote the files before is gone; no line has been answered since."""
         if len(self.done) == self.batch.total and self.batch.total:
             return Status.completed
+        if self.errors and timezone.now() < self.batch.expires_at:
+            return Status.failed
         asked = self.running.job.cancel_requested or self.batch.cancelling_at is not None
         return Status.cancelled if asked or timezone.now() < self.batch.expires_at else Status.expired
 
@@ -75,17 +80,23 @@ class Doing:
         except Expired:
             await self._expire_lines()
             return Status.expired
+        except NotFound as gone:  # a line's own errors are its answers: this is the input file
+            self._tell_of_input(gone)
+            return Status.failed
         return Status.completed
+
+    def _tell_of_input(self, error: StackError) -> None:
+        told = f"The input file cannot be read any more: {error.message} What had been answered by then is kept."
+        self.errors = [BatchError(code=error.code or "", message=told, param="input_file_id").model_dump()]
 
     # --- the input file ---
 
     async def _valid(self) -> bool:
         found = await self._checked()
-        if found.errors:
-            told = [error.model_dump() for error in found.errors]
-            await self._end(Status.failed, errors=told, total=found.total)
-            return False
         self.batch.total = found.total
+        if found.errors:
+            self.errors = [error.model_dump() for error in found.errors]
+            return False
         began = {"status": Status.in_progress, "in_progress_at": timezone.now()}
         await self._write(total=found.total, model=found.model, **began)
         await self.running.log(f"The input file is valid: {found.total} lines.")
@@ -118,7 +129,9 @@ class Doing:
     # --- its lines ---
 
     async def _answer_lines(self) -> None:
-        """Raises Cancelled and Expired, with all kept that has been answered by then."""
+        """Raises Cancelled, Expired and, of the input file, NotFound, with all kept that has been answered by then."""
+        if timezone.now() >= self.batch.expires_at and self.done:
+            raise Expired
         asking = asyncio.create_task(self._ask())
         try:
             while not asking.done():
@@ -160,11 +173,15 @@ class Doing:
         self.answers.append(answered)  # a step of its own: the list is another one by now
 
     async def _expire_lines(self) -> None:
-        async with aclosing(self._lines_left()) as left:
-            async for line in left:
-                self.answers.append(unanswered(line, *EXPIRED))
-                if len(self.answers) >= WRITTEN:
-                    await self._keep()
+        """Where the input file is gone, nobody knows any more what its lines were called."""
+        try:
+            async with aclosing(self._lines_left()) as left:
+                async for line in left:
+                    self.answers.append(unanswered(line, *EXPIRED))
+                    if len(self.answers) >= WRITTEN:
+                        await self._keep()
+        except (NotFound, Unavailable) as gone:
+            self._tell_of_input(gone)
         await self._keep()
 
     async def _keep(self) -> None:

@@ -49,6 +49,16 @@ async def run(stack: LlamaStack, running: Running) -> None:
         _tell(await Doing(stack, running, batch, call, limits).end())
 
 
+async def sweep(stack: LlamaStack, running: Running) -> None:
+    """Batches that have not ended, though their jobs have: those that failed and were not tried again."""
+    ended, last = 0, ""
+    while batch_ids := await db(Batch.objects.left, last):
+        for batch_id in batch_ids:
+            ended += await db(Batch.objects.settle, batch_id)
+        last = batch_ids[-1]
+        await running.progress(ended=ended)
+
+
 @asynccontextmanager
 async def _place(places: asyncio.Semaphore, running: Running) -> AsyncIterator[None]:
     """One of the places for batches; none for a batch that is to be cancelled, which takes no time."""
@@ -74,6 +84,6 @@ def _tell(status: Status) -> None:
     if status == Status.cancelled:
         raise Cancelled
     if status == Status.failed:
-        raise BadRequest("The input file is not valid: the batch's 'errors' say why.")
+        raise BadRequest("The batch has failed: its 'errors' say why.")
     if status == Status.expired:
         raise StackError("The batch was not done within its completion window.", code="batch_expired")

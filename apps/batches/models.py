@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from django.db import models, transaction
-from django.db.models import F
+from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from apps.access.models import ObjectQuerySet, Owned
@@ -59,6 +59,31 @@ class BatchQuerySet(ObjectQuerySet):
                 return False
             AnswerRecord.table.insert(answers)
             return bool(self.filter(pk=batch_id).update(**{name: F(name) + counts[name] for name in COUNTED}))
+
+    def left(self, after: str = "") -> list[str]:
+        """The ids, from `after` on, of some that have not ended though their jobs have, and whose time is over."""
+        over = Q(job__status=JobStatus.cancelled) | Q(job__status__in=list(BY_JOB), expires_at__lte=Now())
+        rows = self.filter(over, pk__gt=after).exclude(status__in=ENDED).order_by("pk")
+        return list(rows.values_list("pk", flat=True)[:WRITTEN])
+
+    def settle(self, batch_id: str) -> bool:
+        """Have one of those end. What it was answered is written to its files first, by its job, which is tried once
+        more for that; where that fails too, or there is nothing to write, it is over: what it took is removed."""
+        with transaction.atomic():
+            batch = self.select_for_update(of=("self",)).select_related("job").filter(pk=batch_id).first()
+            if batch is None or batch.ended or batch.job.status not in BY_JOB:
+                return False
+            answered = BatchAnswer.objects.filter(batch=batch_id)
+            if batch.finalizing_at is None and answered.exists():
+                self.filter(pk=batch_id).update(finalizing_at=Now())
+                cancelled = batch.job.status == JobStatus.cancelled
+                Job.objects.retry(batch.job_id)
+                Job.objects.filter(pk=batch.job_id).update(cancel_requested=cancelled)
+                return False
+            status = BY_JOB[JobStatus(batch.job.status)]
+            self.filter(pk=batch_id).update(status=status, provider_data="", **{f"{status}_at": batch.job.ended_at})
+            answered.delete()
+            return True
 
 
 def _held(job: Job) -> bool:

@@ -8,7 +8,7 @@ import orjson
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from apps.batches.models import BY_JOB, ENDED, Batch, Status
+from apps.batches.models import BY_JOB, Batch
 from apps.batches.protocol import BatchLimits
 from apps.batches.schemas import (
     BatchError,
@@ -143,8 +143,7 @@ def cancelled(principal: Principal, batch_id: str) -> BatchObject:
         raise Conflict(f"The batch is {batch.shown_status}: there is nothing to cancel.", code="batch_ended")
     now = timezone.now()
     Batch.objects.filter(pk=batch_id, cancelling_at=None).update(cancelling_at=now)
-    unbegun = Batch.objects.filter(pk=batch_id, job__status="cancelled").exclude(status__in=ENDED)
-    unbegun.update(status=Status.cancelled, cancelled_at=now, provider_data="")
+    Batch.objects.settle(batch_id)  # where nobody works on it
     return shown(found(principal, batch_id))
 
 

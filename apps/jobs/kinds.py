@@ -25,10 +25,11 @@ class Kind(NamedTuple):
 
 KINDS = {
     "batch": Kind("apps.batches.jobs.run"),
+    "batches.sweep": Kind("apps.batches.jobs.sweep"),
     "files.sweep": Kind("apps.files.jobs.sweep"),
 }
 # Jobs that nobody asks for: one of the kind in so many seconds, with an empty payload, in the tenant `default`.
-PERIODIC = {"files.sweep": 600}
+PERIODIC = {"batches.sweep": 600, "files.sweep": 600}
 
 
 def of(stack: LlamaStack, kind: str) -> Run:
