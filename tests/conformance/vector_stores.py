@@ -13,6 +13,7 @@ from llamastack.apis import Api
 from llamastack.call import ANONYMOUS_ADMIN, Call
 from llamastack.ids import new_id
 from llamastack.providers import Provider, load, specs
+from tests.plugin import ON_SQLITE
 
 CALL = Call(ANONYMOUS_ADMIN)
 DIMENSION = 16
@@ -22,7 +23,13 @@ def in_folder(folder: Path) -> dict[str, Any]:
     return {"storage_dir": str(folder)}
 
 
+def in_the_database(folder: Path) -> dict[str, Any]:
+    return {}
+
+
 CONFIGS: dict[str, Callable[[Path], dict[str, Any]]] = {"inline::faiss": in_folder}
+if not ON_SQLITE:
+    CONFIGS["remote::pgvector"] = in_the_database
 
 
 @dataclass

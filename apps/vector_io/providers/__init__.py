@@ -8,7 +8,11 @@ VECTORS = "requirements/vectors.txt"
 FAISS = ProviderSpec(
     f"{INLINE}.faiss.provider.Faiss", pip_packages=("faiss-cpu", "numpy"), requirements=VECTORS, exclusive=True
 )
+PGVECTOR = ProviderSpec(
+    "apps.vector_io.providers.remote.pgvector.provider.PGVector", pip_packages=("numpy",), requirements=VECTORS
+)
 PROVIDERS = {
     "inline::faiss": FAISS,
     "inline::meta-reference": FAISS,  # its old name
+    "remote::pgvector": PGVECTOR,
 }

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from apps.vector_io.filters import Attributes, Filter
 from apps.vector_io.protocol import Chunk, Place, Size, Store, Vector
-from apps.vector_io.providers.in_sqlite import words
+from apps.vector_io.providers import words
 from apps.vector_io.providers.in_sqlite.schema import SCHEMA
 from apps.vector_io.providers.in_sqlite.where import condition
 from apps.vector_io.ranking import squashed

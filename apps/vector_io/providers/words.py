@@ -1,4 +1,4 @@
-"""A text as a query of FTS5: any of its words, of which BM25 then counts the rare ones most."""
+"""A text as a search for any of its words, in the words of FTS5 and of PostgreSQL's websearch_to_tsquery alike."""
 
 import re
 
@@ -7,6 +7,6 @@ WORD = re.compile(r"\w+")
 
 
 def any_of(text: str) -> str:
-    """Each word once and quoted: what FTS5 reads as an operator is a word here. Empty where there is none."""
+    """Each word once and quoted: what would be an operator is a word here. Empty where there is none."""
     words = dict.fromkeys(word.lower() for word in WORD.findall(text))
     return " OR ".join(f'"{word}"' for word in list(words)[:MOST_WORDS])
