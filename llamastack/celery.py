@@ -34,6 +34,7 @@ app.conf.update(
     accept_content=["json"],
     task_serializer="json",
     task_ignore_result=True,
+    result_expires=None,  # else beat has a row of its own that clears results away
     task_default_queue=QUEUES[0],
     task_queues=[Queue(name, Exchange(name), routing_key=name) for name in QUEUES],
     task_create_missing_queues=False,

@@ -79,6 +79,7 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "axes",
+    "django_celery_beat",
     "ninja",
     "apps.access",
     "apps.jobs",
@@ -279,6 +280,7 @@ UNFOLD = {
                 "items": [
                     _page("Jobs", "work_history", "jobs_job"),
                     _page("Batches", "batch_prediction", "batches_batch"),
+                    _page("Schedules", "schedule", "jobs_schedule"),
                 ],
             },
             {

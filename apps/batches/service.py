@@ -80,6 +80,15 @@ class BatchesService:
         return min(usable, key=lambda record: (record.tenant != tenant, record.key))
 
 
+class ScheduledBatch(BatchRequest):
+    """A batch that is created again and again: the same file, each time anew."""
+
+    idempotency_key: None = None
+
+    def make(self, principal: Principal) -> None:
+        saved(Call(principal), self)
+
+
 def saved(call: Call, request: BatchRequest) -> BatchObject:
     """A batch with its job, or the one of the same idempotency key."""
     if (former := _former(call.principal, request)) is not None:

@@ -16,15 +16,17 @@ QUEUES = (DEFAULT, GPU)
 class Kind(NamedTuple):
     """`run` is the path of an `async def run(stack: LlamaStack, running: Running) -> None`.
 
-    `queue` says which workers do it, where there are workers.
+    `queue` says which workers do it, where there are workers. `scheduled` is the path of what a schedule may ask for: a
+    pydantic model, with a `make(self, principal: Principal) -> None` that makes the job of one turn.
     """
 
     run: str
     queue: str = DEFAULT
+    scheduled: str = ""
 
 
 KINDS = {
-    "batch": Kind("apps.batches.jobs.run"),
+    "batch": Kind("apps.batches.jobs.run", scheduled="apps.batches.service.ScheduledBatch"),
     "batches.sweep": Kind("apps.batches.jobs.sweep"),
     "files.sweep": Kind("apps.files.jobs.sweep"),
 }

@@ -10,6 +10,7 @@ from django.db.models import DateTimeField, ExpressionWrapper, F, Q, Value
 from django.db.models.functions import Now
 from django.db.models.sql import UpdateQuery
 from django.utils import timezone
+from django_celery_beat.models import PeriodicTask
 
 from apps.access.models import ObjectQuerySet, Owned
 from llamastack import stack
@@ -237,3 +238,14 @@ class JobEvent(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=("job", "number"), name="job_event_number")]
+
+
+class Schedule(PeriodicTask):
+    """When a job is to be made, again and again: a row of django-celery-beat's, whose `task` is a kind of job.
+
+    `kwargs` holds the JSON of a `Turn` (schedules.py).
+    """
+
+    class Meta:
+        proxy = True
+        ordering = ("name",)

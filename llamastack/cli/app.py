@@ -29,6 +29,7 @@ app = group("Llama Stack on Django: one API for every AI capability.", completio
 app.callback()(versioned)
 app.command("chat")(chat.chat)
 app.command("worker")(work.worker)
+app.command("beat")(work.beat)
 
 stack = group("Run the stack, and see what it is made of.")
 stack.callback()(versioned)

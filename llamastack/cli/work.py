@@ -38,7 +38,12 @@ Config = Annotated[
 
 def worker(queue: Queues = None, concurrency: Concurrency = CONCURRENCY, config: Config = DEFAULT_CONFIG) -> None:
     """Do the jobs of a server: those of one queue, several at once."""
-    stack = _ready("worker", config)
+    stack = _read(config)
+    if not os.environ.get("REDIS_URL"):
+        raise EnvironmentFault(
+            "`llama worker` needs Redis: start one and set REDIS_URL, here and for the server. "
+            "Without it the server does its jobs itself, and there is nothing to start."
+        )
     refuse_exclusive(stack)
     os.environ["LLAMA_STACK_JOBS"] = "worker"
     database.open_tables(stack)
@@ -46,17 +51,16 @@ def worker(queue: Queues = None, concurrency: Concurrency = CONCURRENCY, config:
     import_module("llamastack.cli.on_celery").work([name.value for name in queues], concurrency)
 
 
-def _ready(command: str, config: str) -> StackConfig:
-    """The configuration, where there is a Redis."""
+def beat(config: Config = DEFAULT_CONFIG) -> None:
+    """Make the jobs of the schedules that stand in the admin, each at its time. One of it is enough."""
+    database.open_tables(_read(config))
+    import_module("llamastack.cli.on_beat").work()
+
+
+def _read(config: str) -> StackConfig:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, leave)
-    stack = environment.read(config)
-    if not os.environ.get("REDIS_URL"):
-        raise EnvironmentFault(
-            f"`llama {command}` needs Redis: start one and set REDIS_URL, here and for the server. "
-            "Without it the server does its jobs itself, and there is nothing to start."
-        )
-    return stack
+    return environment.read(config)
 
 
 def refuse_exclusive(config: StackConfig) -> None:

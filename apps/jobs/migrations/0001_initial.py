@@ -9,6 +9,7 @@ class Migration(migrations.Migration):
     initial = True
 
     dependencies = [
+        ('django_celery_beat', '0019_alter_periodictasks_options'),
     ]
 
     operations = [
@@ -52,5 +53,17 @@ class Migration(migrations.Migration):
             options={
                 'constraints': [models.UniqueConstraint(fields=('job', 'number'), name='job_event_number')],
             },
+        ),
+        migrations.CreateModel(
+            name='Schedule',
+            fields=[
+            ],
+            options={
+                'ordering': ('name',),
+                'proxy': True,
+                'indexes': [],
+                'constraints': [],
+            },
+            bases=('django_celery_beat.periodictask',),
         ),
     ]

@@ -1,4 +1,4 @@
-"""`llama worker`: what it refuses, and how it ends."""
+"""`llama worker` and `llama beat`: what they refuse, and how they end."""
 
 import subprocess
 import sys
@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from llamastack.services import Services
-from tests.servers import ROOT, environment
-from tests.workers import working
+from tests.servers import ROOT, environment, starting
+from tests.workers import wait_for, working
 
 pytestmark = pytest.mark.slow
 
@@ -51,3 +51,11 @@ def test_it_says_what_it_does_and_ends_cleanly(services: Services, tmp_path: Pat
         assert worker.stop() == 0
     assert "Warning" not in worker.output
     assert "Traceback" not in worker.output
+
+
+def test_beat_needs_no_redis_and_ends_cleanly(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "llamastack.cli", "beat", "--config", "remote-only"]
+    with starting(command, environment(tmp_path), 0) as beat:
+        wait_for(beat, "Beat makes the jobs of the schedules")
+        assert beat.stop() == 0
+    assert "Traceback" not in beat.output

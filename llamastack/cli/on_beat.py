@@ -1,0 +1,60 @@
+"""Beat until SIGINT or SIGTERM: Celery's on django-celery-beat's rows, but it makes jobs where others send messages."""
+
+import logging
+import threading
+from typing import Any
+
+from django.db import DatabaseError, InterfaceError, close_old_connections, transaction
+from django_celery_beat.schedulers import DatabaseScheduler
+
+from apps.jobs import schedules
+from llamastack import celery
+from llamastack.cli.console import say
+from llamastack.cli.signals import Signals
+from llamastack.errors import StackError
+
+LOOKS_SECONDS = 5.0  # for schedules that were changed, and for a database that was gone
+logger = logging.getLogger(__name__)
+
+
+class Scheduler(DatabaseScheduler):
+    """A turn and its job are written together."""
+
+    producer = None  # no broker is asked
+
+    def apply_entry(self, entry: Any, producer: Any = None) -> None:
+        self._dirty.discard(entry.name)
+        with transaction.atomic():
+            self._schedule[entry.name].save()
+            try:
+                with transaction.atomic():
+                    schedules.make(entry.model)
+            except (StackError, ValueError) as error:
+                logger.error("Schedule '%s' made no job: %s", entry.name, error)
+
+    def begin_anew(self) -> None:
+        """Read what was written: what has failed is due again."""
+        self._dirty.clear()
+        self._initial_read = True
+        self._heap = None
+
+
+def run(scheduler: Scheduler, over: threading.Event) -> None:
+    """Make jobs as they are due, until it is over. Without a database it waits for one."""
+    wait = 0.0
+    while not over.wait(wait):
+        try:
+            wait = min(scheduler.tick() or 0.0, LOOKS_SECONDS)
+        except (DatabaseError, InterfaceError) as error:
+            logger.warning("The database cannot be used, and no job is made: %s", error)
+            close_old_connections()
+            scheduler.begin_anew()
+            wait = LOOKS_SECONDS
+
+
+def work() -> None:
+    over = threading.Event()
+    with Signals(lambda _: over.set()).caught():
+        scheduler = Scheduler(app=celery.app)
+        say("[green]Beat makes the jobs of the schedules[/green] that stand in the admin. Ctrl-C stops it.")
+        run(scheduler, over)

@@ -1,0 +1,117 @@
+"""Schedules: what their form takes, and the jobs that beat makes of them."""
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+from django_celery_beat.models import CrontabSchedule
+
+from apps.access.models import User
+from apps.batches.models import Batch
+from apps.jobs import schedules
+from apps.jobs.models import Job, Schedule
+from llamastack import celery
+from llamastack.cli.on_beat import Scheduler
+from llamastack.db import db
+from tests.unit.conftest import session_of
+from tests.unit.pages import Browser
+
+URL = "/admin/jobs/schedule/"
+PAYLOAD = {"input_file_id": "file-1", "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+
+
+async def added(browser: Browser, **fields: Any) -> str:
+    """The page that follows."""
+    given = {"name": "nightly", "task": "batch", "payload": json.dumps(PAYLOAD), **fields}
+    return (await browser.submit(f"{URL}add/", **given)).text
+
+
+async def test_a_schedule_is_added_changed_and_deleted(browser: Browser) -> None:
+    await added(browser, timezone="Europe/Berlin")
+    row = await db(lambda: Schedule.objects.select_related("crontab").get())
+    assert (row.task, row.enabled, str(row.crontab.timezone)) == ("batch", True, "Europe/Berlin")
+    assert schedules.Turn.model_validate_json(row.kwargs).model_dump() == {
+        "tenant": "default",
+        "owner": "ada",
+        "payload": PAYLOAD,
+    }
+    assert "At 03:00" in (await browser.open(URL)).text
+    await browser.submit(f"{URL}{row.pk}/change/", cron="*/15 * * * 1-5", owner="ben", enabled=None)
+    row = await db(lambda: Schedule.objects.select_related("crontab").get())
+    assert (row.crontab.minute, row.crontab.day_of_week, row.enabled) == ("*/15", "1-5", False)
+    assert json.loads(row.kwargs)["owner"] == "ben"
+    await browser.submit(f"{URL}{row.pk}/delete/", post="yes")
+    assert not await db(Schedule.objects.exists)
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"payload": "{"}, "Enter a valid JSON"),
+        ({"payload": "[1]"}, "Write a JSON object"),
+        ({"payload": "{}"}, "input_file_id: Field required"),
+        ({"payload": json.dumps(PAYLOAD | {"endpoint": "/v1/files"})}, "endpoint: Input should be"),
+        ({"payload": json.dumps(PAYLOAD | {"idempotency_key": "a"})}, "idempotency_key: Input should be None"),
+        ({"task": "os.system"}, "Select a valid choice"),
+        ({"cron": "0 3 * *"}, "Write five parts"),
+        ({"cron": "0 25 * * *"}, "This is no time"),
+        ({"timezone": "Mars"}, "Select a valid choice"),
+    ],
+)
+async def test_what_is_wrong_is_told_and_nothing_is_saved(browser: Browser, fields: dict[str, str], told: str) -> None:
+    assert told in await added(browser, **fields)
+    assert not await db(Schedule.objects.exists)
+
+
+async def test_its_job_is_made_now_where_a_person_wants_it(browser: Browser) -> None:
+    await added(browser)
+    row = await db(Schedule.objects.get)
+    await browser.submit(URL, action="run_now", _selected_action=str(row.pk))
+    batch = await db(lambda: Batch.objects.select_related("job").get())
+    assert (batch.owner, batch.tenant, batch.input_file_id, batch.job.kind) == ("ada", "default", "file-1", "batch")
+
+
+async def test_schedules_are_a_superusers(browser: Browser) -> None:
+    await added(browser)
+    staff = await db(User.objects.create, username="eve", is_staff=True)
+    browser.http.cookies.set("llamastack_session", await db(session_of, staff))
+    assert (await browser.open(URL)).status_code == 403
+    assert (await browser.open(f"{URL}add/")).status_code == 403
+    assert (await browser.open("/admin/django_celery_beat/periodictask/")).status_code == 404
+
+
+def due(payload: dict[str, Any] = PAYLOAD) -> Schedule:
+    """A schedule of each minute that was made yesterday."""
+    turn = schedules.Turn(tenant="blue", owner="ada", payload=payload)
+    when, _ = CrontabSchedule.objects.get_or_create(minute="*")
+    row = Schedule(name="minutely", task="batch", kwargs=turn.model_dump_json(), crontab=when)
+    row.last_run_at = timezone.now() - timedelta(days=1)
+    row.save()
+    return row
+
+
+@pytest.mark.django_db(transaction=True)
+def test_beat_makes_the_job_of_a_turn_once() -> None:
+    due()
+    for _ in range(2):  # one beat, and another one that follows it
+        scheduler = Scheduler(app=celery.app)
+        for _ in range(3):
+            scheduler.tick()
+        connection.close()
+    batch = Batch.objects.select_related("job").get()
+    assert (batch.owner, batch.tenant, batch.job.status) == ("ada", "blue", "queued")
+    assert Schedule.objects.get().total_run_count == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_schedule_that_nobody_can_read_harms_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    due({"endpoint": "none"})
+    scheduler = Scheduler(app=celery.app)
+    for _ in range(3):
+        scheduler.tick()
+    assert "Schedule 'minutely' made no job" in caplog.text
+    assert not Job.objects.exists()
+    assert Schedule.objects.get().total_run_count == 1
