@@ -187,6 +187,20 @@ class ApiKey(Owned, Versioned):
         return Principal(self.owner, self.tenant, frozenset({"admin"} if self.admin else ()), self.prefix)
 
 
+def may_act(tenant: str, owner: str, prefix: str) -> bool:
+    """Whether what somebody began may go on: they are an active user, or have a key that is not revoked.
+
+    `prefix` is that of the key they began it with. One that has expired since has done no wrong. Whoever is known here
+    by neither a user nor a key was let in without.
+    """
+    user = User.objects.filter(tenant=tenant, username=owner).first()
+    if user is not None and user.is_active:
+        return True
+    if ApiKey.objects.filter(tenant=tenant, owner=owner, revoked_at=None).exists():
+        return True
+    return user is None and not prefix
+
+
 def digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 

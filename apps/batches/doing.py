@@ -1,6 +1,8 @@
 """A batch that is being done. Answers are kept as they come: after a crash none of them is asked for once more."""
 
 import asyncio
+import math
+import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -8,6 +10,7 @@ from typing import Any
 
 from django.utils import timezone
 
+from apps.access.models import may_act
 from apps.batches.answers import Answer, answer, unanswered
 from apps.batches.lines import Checked, Line, checked, lines
 from apps.batches.models import WRITTEN, AnswerRecord, Batch, BatchAnswer, Status
@@ -21,11 +24,20 @@ from llamastack.errors import NotFound, StackError, Unavailable
 from llamastack.stack import LlamaStack
 
 KEEPS_SECONDS = 0.5
+LOOKS_SECONDS = 15.0  # whether its owner may still act
+GONE = BatchError(
+    code="owner_disabled",
+    message="Whoever created this batch has no API key and no active user any more: it was stopped.",
+)
 EXPIRED = "batch_expired", "This request could not be executed before the completion window expired."
 
 
 class Expired(Exception):
     """The completion window is over."""
+
+
+class Gone(Exception):
+    """Whoever has created the batch may do so no more: nothing more is spent for them."""
 
 
 @dataclass
@@ -42,6 +54,7 @@ class Doing:
         self.done: set[int] = set()
         self.answers: list[Answer] = []
         self.errors: list[Any] = self.batch.errors
+        self.looked = -math.inf  # when it was looked whether the owner may still act
 
     async def end(self) -> Status:
         self.done = await db(_done, self.batch.id)
@@ -69,7 +82,7 @@ class Doing:
 
     async def _answered(self) -> Status:
         try:
-            await self._tell_progress()
+            await self._go_on()
             if self.batch.status == Status.validating and not await self._valid():
                 return Status.failed
             await self._answer_lines()
@@ -77,6 +90,9 @@ class Doing:
                 raise RuntimeError(f"{self.batch.total - len(self.done)} lines of {self.batch.id} have no answer")
         except Cancelled:
             return Status.cancelled
+        except Gone:
+            self.errors = [GONE.model_dump()]
+            return Status.failed
         except Expired:
             await self._expire_lines()
             return Status.expired
@@ -129,7 +145,8 @@ class Doing:
     # --- its lines ---
 
     async def _answer_lines(self) -> None:
-        """Raises Cancelled, Expired and, of the input file, NotFound, with all kept that has been answered by then."""
+        """Keeps all that is answered. Raises Cancelled, Expired, Gone and, of the input file, NotFound."""
+        await self._go_on()  # the file may have taken a while
         if timezone.now() >= self.batch.expires_at and self.done:
             raise Expired
         asking = asyncio.create_task(self._ask())
@@ -137,7 +154,7 @@ class Doing:
             while not asking.done():
                 await asyncio.wait([asking], timeout=KEEPS_SECONDS)
                 await self._keep()
-                await self._tell_progress()
+                await self._go_on()
                 if timezone.now() >= self.batch.expires_at and not asking.done():
                     raise Expired
             asking.result()
@@ -195,8 +212,13 @@ class Doing:
 
     # --- its row ---
 
-    async def _tell_progress(self) -> None:
+    async def _go_on(self) -> None:
+        """Tell how far it is. Raises Cancelled, and Gone within a quarter of a minute."""
         await self.running.progress(done=len(self.done), total=self.batch.total)
+        if time.monotonic() - self.looked >= LOOKS_SECONDS:
+            if not await db(may_act, self.batch.tenant, self.batch.owner, self.call.principal.key):
+                raise Gone
+            self.looked = time.monotonic()
 
     async def _write(self, **fields: Any) -> None:
         if not await db(Batch.objects.write, self.running.job, self.batch.id, **fields):

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Literal
+from typing import Any, Literal
 
 import orjson
 from pydantic import BaseModel, Field, ValidationError
@@ -39,14 +39,15 @@ async def run(stack: LlamaStack, running: Running) -> None:
     if batch is None:
         raise Unreadable(f"There is no batch '{payload.batch_id}' any more.")
     if batch.ended:
-        _tell(Status(batch.status))
+        _tell(Status(batch.status), batch.errors)
         return
     principal = Principal(batch.owner, batch.tenant, frozenset(payload.scopes), payload.key)
     data = orjson.loads(decrypt(batch.provider_data)) if batch.provider_data else {}
     limits = await stack.batches.limits(batch.tenant)
     async with _place(limits.places, running):
         call = Call(principal, provider_data=ProviderData(data), background=True)
-        _tell(await Doing(stack, running, batch, call, limits).end())
+        doing = Doing(stack, running, batch, call, limits)
+        _tell(await doing.end(), doing.errors)
 
 
 async def sweep(stack: LlamaStack, running: Running) -> None:
@@ -79,11 +80,11 @@ async def _place(places: asyncio.Semaphore, running: Running) -> AsyncIterator[N
             places.release()
 
 
-def _tell(status: Status) -> None:
+def _tell(status: Status, errors: list[Any]) -> None:
     """How the job has ended whose batch has ended so."""
     if status == Status.cancelled:
         raise Cancelled
     if status == Status.failed:
-        raise BadRequest("The batch has failed: its 'errors' say why.")
+        raise BadRequest(f"The batch failed: {errors[0]['message']}")
     if status == Status.expired:
         raise StackError("The batch was not done within its completion window.", code="batch_expired")

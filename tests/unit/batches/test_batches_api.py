@@ -12,10 +12,14 @@ from django.utils import timezone
 
 from apps.access.models import ApiKey
 from apps.batches.models import COUNTED, AnswerRecord, Batch, BatchAnswer
+from apps.files.schemas import FileObject
+from apps.files.service import FilesService
 from apps.jobs.models import Job, JobEvent
 from apps.registry import service
+from apps.registry.live import Live
 from apps.registry.models import Provider
 from llamastack import settings
+from llamastack.call import Call
 from llamastack.db import db
 from llamastack.stack import LlamaStack
 from tests.unit.batches.conftest import add_batches
@@ -376,16 +380,107 @@ async def test_one_that_waits_for_its_place_is_cancelled_while_it_waits(
     assert (await get(client, first["id"]))["status"] == "in_progress"
 
 
+async def begun_again() -> None:
+    """The one job, as if whoever did it were gone."""
+    await db(lambda: Job.objects.update(fence=99))
+    await db(lambda: Job.objects.update(status="queued"))
+
+
 async def test_what_is_not_answered_in_time_expires(client: httpx.AsyncClient, upstream: Upstream, held: str) -> None:
     batch = await under_way(client, upstream, line("a"), line("b", model=held))
-    await db(lambda: Job.objects.update(fence=99))  # so that it is begun again
     await db(lambda: Batch.objects.update(expires_at=timezone.now()))
-    await db(lambda: Job.objects.update(status="queued"))
+    await begun_again()
     batch = await ended(client, batch["id"])
     assert (batch["status"], batch["request_counts"]) == ("expired", {"total": 2, "completed": 1, "failed": 1})
     assert [one["custom_id"] for one in await written(client, batch["output_file_id"])] == ["a"]
     (expired,) = await written(client, batch["error_file_id"])
     assert (expired["custom_id"], expired["error"]["code"]) == ("b", "batch_expired")
+
+
+async def test_a_batch_whose_owner_may_act_no_more_is_stopped_with_what_was_answered(
+    client: httpx.AsyncClient, batches: LlamaStack, upstream: Upstream, held: str
+) -> None:
+    key, secret = await db(ApiKey.issue, "ada's", "ada")
+    await batches.live.refresh()
+    client.headers["Authorization"] = f"Bearer {secret}"
+    batch = await under_way(client, upstream, line("a"), line("b", model=held))
+    del client.headers["Authorization"]
+    await db(key.revoke)
+    await begun_again()
+    batch = await ended(client, batch["id"])
+    assert [(error["code"], error["line"]) for error in batch["errors"]["data"]] == [("owner_disabled", None)]
+    assert (batch["status"], batch["request_counts"]["completed"], batch["error_file_id"]) == ("failed", 1, None)
+    assert [one["custom_id"] for one in await written(client, batch["output_file_id"])] == ["a"]
+    assert "no API key" in await db(lambda: Job.objects.get().error)
+    assert upstream.closed.is_set()
+
+
+async def test_one_whose_owner_has_another_key_goes_on(
+    client: httpx.AsyncClient, batches: LlamaStack, upstream: Upstream
+) -> None:
+    key, secret = await db(ApiKey.issue, "ada's", "ada")
+    await db(ApiKey.issue, "ada's other", "ada")
+    await batches.live.refresh()
+    await batches.worker.stop()
+    client.headers["Authorization"] = f"Bearer {secret}"
+    made = await create(client, await upload(client, jsonl(line("a"))))
+    del client.headers["Authorization"]
+    await db(key.revoke)
+    batches.worker.start()
+    assert (await ended(client, made["id"]))["status"] == "completed"
+
+
+class SlowFiles(FilesService):
+    """Answers when it is told to."""
+
+    def __init__(self, live: Live) -> None:
+        super().__init__(live)
+        self.asked, self.answers = asyncio.Event(), asyncio.Event()
+
+    async def get(self, call: Call, file_id: str) -> FileObject:
+        self.asked.set()
+        await self.answers.wait()
+        return await super().get(call, file_id)
+
+
+async def test_one_that_is_cancelled_while_its_file_is_read_asks_for_nothing(
+    client: httpx.AsyncClient, batches: LlamaStack, upstream: Upstream
+) -> None:
+    file_id = await upload(client, jsonl(line("a")))
+    batches.files = slow = SlowFiles(batches.live)
+    made = await create(client, file_id)
+    await slow.asked.wait()
+    assert (await client.post(f"{URL}/{made['id']}/cancel")).json()["status"] == "cancelling"
+    slow.answers.set()
+    batch = await ended(client, made["id"])
+    assert (batch["status"], batch["request_counts"]["total"], batch["output_file_id"]) == ("cancelled", 1, None)
+    assert upstream.requests == []
+
+
+async def test_of_several_at_once_an_idempotency_key_makes_one_batch(
+    client: httpx.AsyncClient, batches: LlamaStack
+) -> None:
+    await batches.worker.stop()
+    made = await asyncio.gather(*(create(client, "file-1", idempotency_key="k") for _ in range(5)))
+    assert len({one["id"] for one in made}) == 1
+    assert await db(lambda: (Batch.objects.count(), Job.objects.count())) == (1, 1)
+
+
+async def test_provider_data_that_no_key_opens_any_more_ends_its_batch_with_the_reason(
+    client: httpx.AsyncClient, batches: LlamaStack, upstream: Upstream
+) -> None:
+    await batches.worker.stop()
+    made = await create(client, await upload(client, jsonl(line("a"))))
+    await db(lambda: Batch.objects.update(provider_data="enc:v1:of-another-key"))
+    batches.worker.start()
+    batch = await ended(client, made["id"])
+    (error,) = batch["errors"]["data"]
+    assert (batch["status"], error["code"], "LLAMA_STACK_SECRET_KEYS" in error["message"]) == (
+        "failed",
+        "job_failed",
+        True,
+    )
+    assert upstream.requests == []
 
 
 async def test_an_idempotency_key_makes_one_batch(client: httpx.AsyncClient, batches: LlamaStack) -> None:
