@@ -54,12 +54,15 @@ def _inside(schema: dict[str, Any], defs: dict[str, Any], before: str) -> Iterat
 def _api(api: Api) -> list[str]:
     found = specs(api)
     overview = ["| type | kind | packages |", "|---|---|---|"]
-    overview += [f"| [`{name}`](#{_anchor(name)}) | {spec.kind} | {_packages(spec)} |" for name, spec in found.items()]
+    overview += [f"| [`{name}`](#{_anchor(name, api)}) | {spec.kind} | {_packages(spec)} |" for name, spec in found.items()]
     return [f"## {api}\n", *overview, "", *(section for spec in found.values() for section in _provider(spec))]
 
 
-def _anchor(provider_type: str) -> str:
-    return provider_type.replace(":", "")
+def _anchor(provider_type: str, api: Api) -> str:
+    """As GitHub names it: a type that an API before this one has too is a heading of the same text."""
+    apis = [other for other, info in SERVED.items() if info.has_providers]
+    before = sum(provider_type in specs(other) for other in apis[: apis.index(api)])
+    return provider_type.replace(":", "") + (f"-{before}" if before else "")
 
 
 def _packages(spec: ProviderSpec) -> str:

@@ -40,8 +40,7 @@ async def started(url: str, **others: Any) -> S3:
 
 def at_once(store: S3) -> S3:
     """It does not wait before it asks again."""
-    assert store.egress is not None
-    store.egress.retries = Retries(first_pause=0)
+    store.bucket.egress.retries = Retries(first_pause=0)
     store.bucket.pauses = (0, 0, 0)
     return store
 

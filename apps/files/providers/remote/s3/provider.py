@@ -14,12 +14,11 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from apps.files.protocol import Kept, NewFile
 from apps.files.providers.remote.s3.bucket import Bucket
 from apps.files.providers.remote.s3.refusals import Refused
-from llamastack.egress import Egress
+from apps.files.providers.remote.upstream import RemoteFiles
 from llamastack.egress.aws import Credentials, Signer
-from llamastack.egress.guard import confine
-from llamastack.egress.network import RemoteConfig, opened, sent
+from llamastack.egress.network import RemoteConfig
 from llamastack.errors import AuthenticationError, StackError
-from llamastack.providers import Health, Provider
+from llamastack.providers import Health
 
 PART_BYTES = 8 * 1024 * 1024  # S3 takes none of fewer than 5 MiB but the last
 LEFT = timedelta(days=1)  # after which an upload is given up here, too
@@ -88,38 +87,23 @@ class S3Config(RemoteConfig):
         }
 
 
-class S3(Provider):
+class S3(RemoteFiles):
     """Keeps each file as an object of its id. One of more than 8 MiB is sent in parts, which become one object at its
     end, or none."""
 
     config_class = S3Config
     config: S3Config
-    lifetime_seconds: int | None = None
-    egress: Egress | None = None
     bucket: Bucket
 
-    @property
-    def refuses(self) -> bool:
-        return self.egress is not None and self.egress.breaker.refuses
-
     async def start(self) -> None:
-        name = f"Provider '{self.provider_id}'"
-        network = await opened(self.config.network)
         signer = Signer(Credentials(searching(self.config)), "s3", self.config.region, self._keyless)
-        timeouts = self.config.network.timeouts() if self.config.network else None
-        self.egress = Egress(self.config.url, name, sent(network, {}), timeouts, network, signer)
-        if self.confined:
-            confine(self.egress, network, signer)
-        self.bucket = Bucket(self.egress, self.config.bucket_name, self.config.region)
+        egress = await self.open(self.config.url, {}, signer)
+        self.bucket = Bucket(egress, self.config.bucket_name, self.config.region)
         if self.config.auto_create_bucket:
             try:
                 await self._check()
             except StackError as error:  # its health says it too, and makes the bucket once that can be done
                 logger.warning("%s", error.message)
-
-    async def stop(self) -> None:
-        if self.egress is not None:
-            await self.egress.close()
 
     async def health(self) -> Health:
         try:
@@ -162,8 +146,7 @@ class S3(Provider):
 
     def _keyless(self) -> AuthenticationError:
         return AuthenticationError(
-            f"Provider '{self.provider_id}' has no AWS credentials. Set aws_access_key_id and aws_secret_access_key in "
-            "its config.",
+            f"{self.upstream} has no AWS credentials. Set aws_access_key_id and aws_secret_access_key in its config.",
             code="no_provider_key",
         )
 
