@@ -54,7 +54,8 @@ def _inside(schema: dict[str, Any], defs: dict[str, Any], before: str) -> Iterat
 def _api(api: Api) -> list[str]:
     found = specs(api)
     overview = ["| type | kind | packages |", "|---|---|---|"]
-    overview += [f"| [`{name}`](#{_anchor(name, api)}) | {spec.kind} | {_packages(spec)} |" for name, spec in found.items()]
+    for name, spec in found.items():
+        overview.append(f"| [`{name}`](#{_anchor(name, api)}) | {spec.kind} | {_packages(spec)} |")
     return [f"## {api}\n", *overview, "", *(section for spec in found.values() for section in _provider(spec))]
 
 
