@@ -35,6 +35,14 @@ class Parsed:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class ChunkTokens:
+    """Tokens of a chunk, and how many of them the next one repeats."""
+
+    size: int = 800
+    overlap: int = 400
+
+
 class FileProcessors(Protocol):
     """The service and its providers.
 
@@ -48,4 +56,13 @@ class FileProcessors(Protocol):
 
         Where the call is cancelled, so is the reading.
         """
+        ...
+
+
+class FileProcessor(FileProcessors, Protocol):
+    """A provider."""
+
+    @property
+    def chunk_tokens(self) -> ChunkTokens:
+        """How its documents are cut where nobody says how."""
         ...

@@ -1,5 +1,8 @@
 """Why a document is not read, each in a sentence for whoever owns it."""
 
+from pathlib import Path
+
+from apps.file_processors.protocol import Document
 from llamastack.errors import BadRequest, TooLarge
 
 SHOWN = 100
@@ -25,7 +28,9 @@ def no_text(name: str) -> BadRequest:
 
 
 def broken(name: str, why: str) -> BadRequest:
-    return BadRequest(f"{quoted(name)} cannot be read: {why} Send a whole file.", param=FILE, code="broken_document")
+    return BadRequest(
+        f"{quoted(name)} cannot be read: {why} Save it anew and send it again.", param=FILE, code="broken_document"
+    )
 
 
 def too_large(name: str, why: str) -> TooLarge:
@@ -42,3 +47,14 @@ def unsupported(name: str, kind: str, readable: str) -> BadRequest:
 
 def quoted(name: str) -> str:
     return f"'{name[:SHOWN]}'"
+
+
+def read(document: Document, most: int) -> bytes:
+    """A document's bytes, of which there are some, and not too many."""
+    content = document.content
+    size = content.stat().st_size if isinstance(content, Path) else len(content)
+    if not size:
+        raise empty(document.name)
+    if size > most:
+        raise too_large(document.name, f"it has {size} bytes, and {most} may be read.")
+    return content.read_bytes() if isinstance(content, Path) else content

@@ -7,6 +7,17 @@ PACKAGES = "requirements/documents.txt"
 
 PROVIDERS = {
     "inline::auto": ProviderSpec(
-        f"{INLINE}.auto.Auto", pip_packages=("charset_normalizer",), requirements=PACKAGES, optional=True
+        f"{INLINE}.auto.Auto",
+        pip_packages=("charset_normalizer", "markitdown", "pypdf", "pypdfium2"),
+        requirements=PACKAGES,
+        optional=True,
+    ),
+    "inline::markitdown": ProviderSpec(
+        f"{INLINE}.markitdown.Markitdown",
+        pip_packages=("charset_normalizer", "markitdown"),
+        requirements=PACKAGES,
+    ),
+    "inline::pypdf": ProviderSpec(
+        f"{INLINE}.pypdf.Pypdf", pip_packages=("charset_normalizer", "pypdf"), requirements=PACKAGES
     ),
 }

@@ -1,0 +1,170 @@
+"""A document is read by a process that dies with whoever asks, of a limit, or of itself; the server goes on."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from apps.file_processors.parsing.outcomes import Limits, Refused, Task
+from apps.file_processors.providers.inline.pypdf import Pypdf, PypdfConfig
+from apps.file_processors.sandbox import Sandbox
+from llamastack.errors import StackError
+from tests import documents
+from tests.unit.file_processors.conftest import parsed
+
+SLOW = documents.packed_pdf(
+    b"BT /F1 9 Tf 9 9 Td (text) Tj ET BT /F1 9 Tf " + b"(a) Tj " * 300_000 + b"ET"
+)  # takes pypdf seconds, and pdfium none
+LARGE = b"<br>" * 2_000_000  # an object of a thousand bytes each
+QUICK = documents.pdf("text")
+
+
+class Closing:
+    """A sandbox for one test."""
+
+    def __init__(self, at_once: int = 2) -> None:
+        self.sandbox = Sandbox(at_once)
+
+    async def __aenter__(self) -> Sandbox:
+        return self.sandbox
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.sandbox.stop()
+
+
+def task(content: bytes, parser: str = "pypdf", **limits: Any) -> Task:
+    return Task(parser, "a.pdf", "application/pdf", len(content), limits=Limits(**limits))
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def zygotes() -> list[int]:
+    """Those of this process."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            line, status = (entry / "cmdline").read_bytes(), (entry / "stat").read_text()
+        except OSError:
+            continue  # it has ended
+        if b"parsing.zygote" in line and int(status.rpartition(")")[2].split()[1]) == os.getpid():
+            found.append(int(entry.name))
+    return found
+
+
+async def until(state: Callable[[], Any]) -> None:
+    async with asyncio.timeout(60):
+        while not state():
+            await asyncio.sleep(0.02)
+
+
+async def test_several_are_read_at_once_each_by_a_process_of_its_own() -> None:
+    async with Closing() as sandbox:
+        answers = await asyncio.gather(*(sandbox.read(task(QUICK), QUICK) for _ in range(6)))
+        assert [answer.pages for answer in answers] == [[(1, "text")]] * 6
+        (zygote,) = zygotes()
+        await until(lambda: not children(zygote))
+    assert zygotes() == []
+
+
+async def test_who_is_cancelled_leaves_no_process_behind() -> None:
+    async with Closing() as sandbox:
+        reading = asyncio.create_task(sandbox.read(task(SLOW), SLOW))
+        await until(lambda: zygotes() and children(zygotes()[0]))
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        (zygote,) = zygotes()
+        await until(lambda: not children(zygote))
+        assert (await sandbox.read(task(QUICK), QUICK)).pages == [(1, "text")]
+
+
+async def test_one_that_takes_too_long_is_killed() -> None:
+    async with Closing() as sandbox:
+        with pytest.raises(Refused) as caught:
+            await sandbox.read(task(SLOW, seconds=0.5), SLOW)
+        assert (caught.value.reason, caught.value.why) == ("exhausted", "reading it takes more than 0.5 s.")
+        (zygote,) = zygotes()
+        await until(lambda: not children(zygote))
+
+
+async def test_one_that_calculates_too_long_dies_of_it() -> None:
+    async with Closing() as sandbox:
+        with pytest.raises(Refused) as caught:
+            await sandbox.read(task(SLOW, cpu_seconds=1), SLOW)
+        assert caught.value.reason == "exhausted"
+        assert "1 s of calculation" in caught.value.why
+
+
+async def test_one_that_takes_too_much_memory_is_refused() -> None:
+    limits = Limits(memory_bytes=320 << 20)
+    async with Closing() as sandbox:
+        with pytest.raises(Refused) as caught:
+            await sandbox.read(Task("markitdown", "a.html", "text/html", len(LARGE), limits=limits), LARGE)
+        assert (caught.value.reason, caught.value.why) == ("exhausted", "reading it takes more than 320 MiB.")
+
+
+async def test_what_one_parser_cannot_finish_another_may() -> None:
+    provider = Pypdf("pypdf", PypdfConfig(max_cpu_seconds=2))
+    try:
+        answer = await parsed(provider, "a.pdf", SLOW)
+        assert (answer.parser, answer.pages[0].text[:4]) == ("pypdfium2", "text")
+    finally:
+        await provider.stop()
+
+
+async def test_a_reader_that_crashes_costs_its_document_alone() -> None:
+    async with Closing() as sandbox:
+        reading = asyncio.create_task(sandbox.read(task(SLOW), SLOW))
+        await until(lambda: zygotes() and children(zygotes()[0]))
+        os.kill(children(zygotes()[0])[0], signal.SIGSEGV)
+        with pytest.raises(Refused) as caught:
+            await reading
+        assert (caught.value.reason, caught.value.why) == ("broken", "its reader crashed.")
+        assert (await sandbox.read(task(QUICK), QUICK)).pages == [(1, "text")]
+
+
+async def test_where_the_process_is_killed_that_starts_the_others_a_new_one_starts() -> None:
+    async with Closing() as sandbox:
+        await sandbox.read(task(QUICK), QUICK)
+        (first,) = zygotes()
+        os.kill(first, signal.SIGKILL)
+        await until(lambda: first not in zygotes())
+        assert (await sandbox.read(task(QUICK), QUICK)).pages == [(1, "text")]
+
+
+async def test_no_more_than_so_many_are_read_at_once() -> None:
+    async with Closing(at_once=1) as sandbox:
+        reading = [asyncio.create_task(sandbox.read(task(SLOW), SLOW)) for _ in range(2)]
+        await until(lambda: zygotes() and children(zygotes()[0]))
+        assert len(children(zygotes()[0])) == 1
+        for one in reading:
+            one.cancel()
+        await asyncio.gather(*reading, return_exceptions=True)
+
+
+async def test_its_health_tells_what_this_system_does_not_give() -> None:
+    provider = Pypdf("pypdf", PypdfConfig())
+    try:
+        assert await provider.health() == (await provider.health())
+        await parsed(provider, "a.pdf", QUICK)
+        told = provider.sandbox.told
+        assert told is not None
+        assert bool((await provider.health()).message) == (not (told.no_network and told.no_powers))
+    finally:
+        await provider.stop()
+
+
+async def test_a_text_needs_no_process() -> None:
+    provider = Pypdf("pypdf", PypdfConfig())
+    await parsed(provider, "a.txt", b"text")
+    assert zygotes() == []
+    with pytest.raises(StackError):
+        await parsed(provider, "a.txt", b"")
