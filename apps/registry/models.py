@@ -4,14 +4,14 @@ A row holds `declared` (the YAML as written, `${env.X}` unexpanded, replaced at 
 patch from the admin or the API). What holds is `effective.py`'s business and is never saved.
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, ClassVar, Self
 
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-from apps.access.models import Owned, Versioned, VersionedQuerySet
+from apps.access.models import ObjectQuerySet, Owned, Versioned, VersionedQuerySet
 from apps.registry.config_classes import by_own_names, config_class
 from llamastack.apis import Api
 from llamastack.call import SHARED_TENANT
@@ -110,6 +110,48 @@ class Model(Resource):
     class Meta:
         constraints = [models.UniqueConstraint(fields=("tenant", "identifier"), name="model_identifier")]
         ordering = ("identifier",)
+
+
+class VectorStoreQuerySet(VersionedQuerySet):
+    """No snapshot holds these: they are read when they are asked for. Lists are in the order of (created_at, id)."""
+
+    following = ObjectQuerySet.following
+    in_order = ObjectQuerySet.in_order
+
+
+class VectorStore(Resource):
+    """Where chunks are searched, of one embedding model. `identifier` is its public id, `vs_…` unless somebody chose it.
+
+    `dimensions` is what the model is asked for where that is not its own length. It expires so many days after it was
+    last used. Its index is at the provider under `key`, which no store before or after it has.
+    """
+
+    key = models.CharField(max_length=64, unique=True, editable=False)
+    name = models.CharField(max_length=255, blank=True)
+    description = models.TextField(blank=True)
+    metadata = models.JSONField(default=dict, blank=True)
+    provider_id = models.CharField(max_length=255, editable=False)
+    embedding_model = models.CharField(max_length=255, editable=False)
+    embedding_dimension = models.IntegerField(editable=False)
+    dimensions = models.IntegerField(null=True, editable=False)
+    expires_after_days = models.IntegerField(null=True, blank=True)
+    last_active_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects: ClassVar[Any] = VectorStoreQuerySet.as_manager()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=("tenant", "identifier"), name="vector_store_identifier")]
+        indexes = [models.Index(fields=("tenant", "created_at", "id"), name="vector_store_cursor")]
+        ordering = ("-created_at", "-id")
+
+    @property
+    def expires_at(self) -> datetime | None:
+        days = self.expires_after_days
+        return None if days is None else self.last_active_at + timedelta(days=days)
+
+    @property
+    def expired(self) -> bool:
+        return self.expires_at is not None and self.expires_at <= timezone.now()
 
 
 def merged_is(name: str, value: Any, default: Any = None) -> Q:
