@@ -20,6 +20,8 @@ from apps.inference.api import router as inference
 from apps.jobs.api import router as jobs
 from apps.registry.api import models
 from apps.registry.api import router as registry
+from apps.vector_io.api import router as vector_stores
+from apps.vector_io.native import router as vector_io
 from llamastack import __version__, bodies, settings
 from llamastack.apis import ALIASES
 from llamastack.call import TRIED, Call
@@ -124,12 +126,12 @@ api = LlamaStackAPI(
     openapi_url=None,
     urls_namespace="v1",
 )
-for router in (models, registry, files, inference, batches):
+for router in (models, registry, files, inference, batches, vector_stores, vector_io):
     api.add_router("/v1", router)
 for router in (inference_alpha, jobs):
     api.add_router("/v1alpha", router)
 # The aliases that 0.3.5 serves for OpenAI's clients, and that llama-stack-client 0.2 still calls.
-for router in (models, files, inference, batches):
+for router in (models, files, inference, batches, vector_stores):
     api.add_router(ALIASES, router, url_name_prefix="openai")
 
 

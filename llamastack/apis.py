@@ -58,4 +58,5 @@ SERVED: dict[Api, ApiInfo] = {
     Api.models: ApiInfo("registry"),
     Api.providers: ApiInfo("registry"),
     Api.vector_io: ApiInfo("vector_io", has_providers=True),
+    Api.vector_stores: ApiInfo("vector_io"),
 }

@@ -17,7 +17,7 @@ from llamastack.apis import Api
 from llamastack.errors import Unavailable, UpstreamTimeout
 
 if TYPE_CHECKING:
-    from apps.inference.protocol import Inference
+    from apps.inference.protocol import RoutedInference
     from llamastack.recording import Tape
 
 HERE, WORKERS, WORKER = "here", "workers", "worker"  # settings.JOBS: who does them; `worker` is one of the workers
@@ -42,6 +42,7 @@ class LlamaStack:
         from apps.jobs.bell import Bell
         from apps.jobs.worker import Worker
         from apps.registry.live import Live
+        from apps.vector_io.service import VectorIOService
         from llamastack import settings
         from llamastack.flusher import Flusher
         from llamastack.pool import ProviderPool
@@ -54,10 +55,11 @@ class LlamaStack:
         self.files = FilesService(self.live)
         self.file_processors = FileProcessorsService(self.live)
         pace = Pace()
-        self.inference: Inference = InferenceService(self.live, self.flusher, pace)
+        self.inference: RoutedInference = InferenceService(self.live, self.flusher, pace)
         self.worker = Worker(partial(kinds.of, self), periodic=kinds.PERIODIC)
         self.bell = None if settings.JOBS == HERE else Bell(_send)
         self.batches = BatchesService(self.live, self.worker.ring)
+        self.vector_io = VectorIOService(self.live, self.files, self.inference, self.worker.ring)
         services[Api.batches] = self.batches
         services[Api.file_processors] = self.file_processors
         services[Api.files] = self.files

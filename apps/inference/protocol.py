@@ -1,7 +1,8 @@
 """What an inference provider must do; the service that routes to providers does the same."""
 
-from collections.abc import AsyncIterator, Mapping
-from typing import Protocol
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from apps.inference.schemas import (
     ChatCompletion,
@@ -21,6 +22,25 @@ from llamastack.errors import StackError
 
 ChatReply = ChatCompletion | AsyncIterator[ChatCompletionChunk]
 CompletionReply = Completion | AsyncIterator[CompletionChunk]
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """How an embedding model reads texts. `most` is how many tokens of a caller's one text may have.
+
+    `spans` says where each token begins and ends in a text. It blocks: call it in a thread.
+    """
+
+    name: str
+    most: int
+    spans: Callable[[str], Sequence[tuple[int, int]]]
+
+
+@runtime_checkable
+class Tokenizing(Protocol):
+    """A provider whose models' tokenizers are here."""
+
+    async def tokens(self, call: Call, model: str) -> Tokens: ...
 
 
 class Inference(Protocol):
@@ -74,4 +94,12 @@ class FastLane(Protocol):
         A chat is stored where it asks for that, and not where it says nothing. Raises Elsewhere where the service has
         to be asked instead.
         """
+        ...
+
+
+class RoutedInference(Inference, Protocol):
+    """The service."""
+
+    async def tokens(self, call: Call, model: str) -> Tokens | None:
+        """How an embedding model reads texts, where its tokenizer is here."""
         ...

@@ -11,7 +11,7 @@ from apps.inference import homes, stored
 from apps.inference.assembler import Assembler
 from apps.inference.homes import Homes
 from apps.inference.pace import Pace
-from apps.inference.protocol import ChatReply, CompletionReply
+from apps.inference.protocol import ChatReply, CompletionReply, Tokenizing, Tokens
 from apps.inference.schemas import (
     ChatCompletion,
     ChatCompletionChunk,
@@ -211,6 +211,13 @@ class InferenceService:
             await self.flusher.commit(row, row.size)
         else:
             self.flusher.offer(row, row.size)
+
+    async def tokens(self, call: Call, model: str) -> Tokens | None:
+        """How an embedding model reads texts, where its tokenizer is here."""
+        route = await self.live.admitted(call, model, "embedding")
+        place = route.in_order(call.principal.tenant, None)[0]
+        async with self.live.pool.use(place.provider) as provider:
+            return await provider.tokens(call, place.provider_model_id) if isinstance(provider, Tokenizing) else None
 
     async def get_models(self, call: Call) -> list[ProviderModel]:
         """Every model the caller may use, under its registered name."""

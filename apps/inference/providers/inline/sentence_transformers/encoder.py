@@ -56,6 +56,15 @@ class Encoder:
         encodings = self._tokenizer.encode_batch([self._prefix + text for text in texts], add_special_tokens=True)
         return [encoding.ids for encoding in encodings]
 
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Where each token of a text stands in it. Blocks: call it in a thread."""
+        return list(self._tokenizer.encode(text, add_special_tokens=False).offsets)
+
+    @property
+    def room(self) -> int:
+        """How many tokens a text may have, beside the special ones and the default prompt."""
+        return self.context - len(self._tokenizer.encode(self._prefix, add_special_tokens=True).ids)
+
     def framed(self, tokens: Sequence[int]) -> list[int]:
         """A caller's own token ids between the model's special tokens, unless they are there already."""
         before, after = self._before, self._after

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, field_validator
 
 from apps.inference.local_models import installed, resolve
-from apps.inference.protocol import ChatReply, CompletionReply
+from apps.inference.protocol import ChatReply, CompletionReply, Tokens
 from apps.inference.providers.inline.loads import Loads
 from apps.inference.schemas import (
     ChatCompletionRequest,
@@ -94,6 +94,11 @@ class SentenceTransformers(Provider):
             model=request.model,
             usage=EmbeddingUsage(prompt_tokens=count, total_tokens=count),
         )
+
+    async def tokens(self, call: Call, model: str) -> Tokens:
+        """Satisfies `Tokenizing`."""
+        encoder = (await self._loads.get(model)).encoder
+        return Tokens(model, encoder.room, encoder.spans)
 
     async def post_chat_completion(self, call: Call, request: ChatCompletionRequest) -> ChatReply:
         raise NotSupported(f"{PROVIDER} does not chat; use a model of another provider.")

@@ -1,0 +1,233 @@
+"""The rows of files in vector stores, and of their batches."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from apps.files.schemas import FileObject
+from apps.jobs.models import Job
+from apps.registry.models import VectorStore
+from apps.vector_io import stores
+from apps.vector_io.models import FileBatch, Status, VectorStoreFile
+from apps.vector_io.schemas.base import Auto
+from apps.vector_io.schemas.stores import (
+    AttachFile,
+    FileBatchObject,
+    FileFilter,
+    LastError,
+    VectorStoreFileObject,
+)
+from apps.vector_io.stores import SHOWN, epoch, paged
+from llamastack.call import Call, Principal
+from llamastack.errors import BadRequest, Conflict, NotFound
+from llamastack.ids import new_id
+from llamastack.pagination import Page
+
+INGESTION = "vector_store_ingestion"
+MOST_FILES = 10_000  # of one store, as OpenAI has it
+MADE = 500
+UNCHANGED = (Status.in_progress, Status.completed)
+Wanted = Sequence[tuple[AttachFile, FileObject]]
+
+
+def attach(call: Call, store: VectorStore, wanted: Wanted, batch: FileBatch | None = None) -> Job | None:
+    """Rows of these files, and a job that reads them, saved together. None where there is nothing to do.
+
+    A file that is there, asked for alike, stays as it is, whatever its state but failed or cancelled. Any other is read
+    anew.
+    """
+    try:
+        return _attach(call, store, wanted, batch)
+    except IntegrityError as error:  # the same file was attached meanwhile, or the store is gone
+        raise Conflict("This vector store was changed meanwhile. Send the request again.") from error
+
+
+@transaction.atomic
+def _attach(call: Call, store: VectorStore, wanted: Wanted, batch: FileBatch | None) -> Job | None:
+    former = _former(store, [file.id for _, file in wanted])
+    new = [(asked, file) for asked, file in wanted if not _unchanged(former.get(file.id), asked)]
+    _refuse_too_many(store, len([file for _, file in new if file.id not in former]))
+    job = ingestion(call, store) if new else None
+    if job is not None:
+        job.save(force_insert=True)
+    if batch is not None:
+        batch.job = job
+        batch.save(force_insert=True)
+        kept = set(former) - {file.id for _, file in new}
+        VectorStoreFile.objects.filter(store=store, file_id__in=kept).update(batch=batch)
+    replaced = [former[file.id] for _, file in new if file.id in former]
+    _forget(call.principal, store, replaced)
+    rows = [_row(call.principal, store, job, batch, asked, file) for asked, file in new]
+    VectorStoreFile.objects.bulk_create(rows, batch_size=MADE)
+    return job
+
+
+def _former(store: VectorStore, file_ids: Sequence[str]) -> dict[str, VectorStoreFile]:
+    rows: list[VectorStoreFile] = []
+    for start in range(0, len(file_ids), MADE):
+        rows += VectorStoreFile.objects.shown().filter(store=store, file_id__in=file_ids[start : start + MADE])
+    return {row.file_id: row for row in rows}
+
+
+def _unchanged(row: VectorStoreFile | None, asked: AttachFile) -> bool:
+    if row is None or row.state not in UNCHANGED:
+        return False
+    return row.attributes == (asked.attributes or {}) and row.chunking_strategy == strategy(asked)
+
+
+def strategy(asked: AttachFile) -> dict[str, Any]:
+    return (asked.chunking_strategy or Auto()).model_dump(mode="json", exclude_none=True)
+
+
+def _refuse_too_many(store: VectorStore, more: int) -> None:
+    if more and VectorStoreFile.objects.filter(store=store).count() + more > MOST_FILES:
+        raise BadRequest(f"A vector store holds at most {MOST_FILES:,} files.", code="too_many_files")
+
+
+def ingestion(call: Call, store: VectorStore) -> Job:
+    principal = call.principal
+    payload = {"schema": 1, "store": store.pk, "scopes": sorted(principal.scopes), "key": principal.key}
+    owned = {"tenant": principal.tenant, "owner": principal.name, "created_at": timezone.now()}
+    return Job(id=new_id("job_"), kind=INGESTION, payload=payload, **owned)
+
+
+def _row(
+    principal: Principal,
+    store: VectorStore,
+    job: Job | None,
+    batch: FileBatch | None,
+    asked: AttachFile,
+    file: FileObject,
+) -> VectorStoreFile:
+    return VectorStoreFile(
+        id=new_id("vsf_"),
+        created_at=timezone.now(),
+        tenant=store.tenant,
+        owner=principal.name,
+        store=store,
+        file_id=file.id,
+        filename=file.filename,
+        batch=batch,
+        job=job,
+        attributes=asked.attributes or {},
+        chunking_strategy=strategy(asked),
+    )
+
+
+def _forget(principal: Principal, store: VectorStore, rows: Sequence[VectorStoreFile]) -> None:
+    """Rows that are gone, and a job that removes their chunks."""
+    if rows:
+        stores.removal(principal, store, [row.id for row in rows]).save(force_insert=True)
+        VectorStoreFile.objects.filter(pk__in=[row.id for row in rows]).delete()
+
+
+def new_batch(call: Call, store: VectorStore) -> FileBatch:
+    owned = {"tenant": store.tenant, "owner": call.principal.name, "created_at": timezone.now()}
+    return FileBatch(id=new_id("vsfb_"), store=store, **owned)
+
+
+# --- files ---
+
+
+def found(principal: Principal, store: VectorStore, file_id: str) -> VectorStoreFile:
+    row: VectorStoreFile | None = VectorStoreFile.objects.shown().filter(store=store, file_id=file_id).first()
+    if row is None:
+        raise NotFound(
+            f"There is no file '{file_id[:SHOWN]}' in this vector store.", param="file_id", code="file_not_found"
+        )
+    return row
+
+
+def got(principal: Principal, identifier: str, file_id: str) -> VectorStoreFileObject:
+    store = stores.found(principal, identifier)
+    return shown([found(principal, store, file_id)], store)[0]
+
+
+def listed(principal: Principal, identifier: str, paging: FileFilter) -> Page[VectorStoreFileObject]:
+    store = stores.found(principal, identifier)
+    return _listed(VectorStoreFile.objects.shown().filter(store=store), store, paging)
+
+
+def listed_of_batch(
+    principal: Principal, identifier: str, batch_id: str, paging: FileFilter
+) -> Page[VectorStoreFileObject]:
+    store, batch = found_batch(principal, identifier, batch_id)
+    return _listed(VectorStoreFile.objects.shown().filter(batch=batch), store, paging)
+
+
+def _listed(known: Any, store: VectorStore, paging: FileFilter) -> Page[VectorStoreFileObject]:
+    rows = known if paging.filter is None else known.filter(state=paging.filter)
+    return paged(rows, paging, lambda cursor: known.filter(file_id=cursor).first(), lambda data: shown(data, store))
+
+
+def detached(principal: Principal, identifier: str, file_id: str) -> None:
+    store = stores.found(principal, identifier, to_change=True)
+    row = found(principal, store, file_id)
+    with transaction.atomic():
+        _forget(principal, store, [row])
+
+
+def shown(rows: Sequence[VectorStoreFile], store: VectorStore) -> list[VectorStoreFileObject]:
+    return [_shown(row, store) for row in rows]
+
+
+def _shown(row: VectorStoreFile, store: VectorStore) -> VectorStoreFileObject:
+    failed = row.state == Status.failed
+    error = LastError(code=row.error_code or "server_error", message=row.reason) if failed else None
+    state: Any = row.state
+    return VectorStoreFileObject(
+        id=row.file_id,
+        usage_bytes=row.usage_bytes,
+        created_at=epoch(row.created_at),
+        vector_store_id=store.identifier,
+        status=state,
+        last_error=error,
+        chunking_strategy=row.chunked or row.chunking_strategy,
+        attributes=row.attributes,
+        filename=row.filename,
+        chunks=row.chunks,
+        parser=row.parser or None,
+    )
+
+
+# --- batches ---
+
+
+def found_batch(principal: Principal, identifier: str, batch_id: str) -> tuple[VectorStore, FileBatch]:
+    store = stores.found(principal, identifier)
+    batch: FileBatch | None = FileBatch.objects.filter(store=store, pk=batch_id).select_related("job").first()
+    if batch is None:
+        raise NotFound(f"There is no file batch '{batch_id[:SHOWN]}' in this vector store.", param="batch_id")
+    return store, batch
+
+
+def got_batch(principal: Principal, identifier: str, batch_id: str) -> FileBatchObject:
+    return shown_batch(*found_batch(principal, identifier, batch_id))
+
+
+def cancelled(principal: Principal, identifier: str, batch_id: str) -> FileBatchObject:
+    """Begin no more of its files. Those that have been read stay."""
+    _, batch = found_batch(principal, identifier, batch_id)
+    done = batch.job is not None and Job.objects.cancel(batch.job_id)
+    shown = got_batch(principal, identifier, batch_id)
+    if not done and shown.status not in ("cancelled", "in_progress"):
+        raise Conflict(f"The file batch is {shown.status}: there is nothing to cancel.", code="batch_ended")
+    return shown
+
+
+def shown_batch(store: VectorStore, batch: FileBatch) -> FileBatchObject:
+    counts = stores.file_counts(VectorStoreFile.objects.filter(batch=batch).counts("batch").get(batch.id, {}))
+    status: Any = "in_progress" if counts.in_progress else "completed"
+    if batch.job is not None and batch.job.cancel_requested and (counts.cancelled or counts.in_progress):
+        status = "cancelled"
+    elif counts.total and counts.failed == counts.total:
+        status = "failed"
+    return FileBatchObject(
+        id=batch.id,
+        created_at=epoch(batch.created_at),
+        vector_store_id=store.identifier,
+        status=status,
+        file_counts=counts,
+    )

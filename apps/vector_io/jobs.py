@@ -1,0 +1,72 @@
+"""The jobs of vector stores: files are read, and what is gone is removed from its index."""
+
+from typing import Literal, TypeVar
+
+from pydantic import BaseModel, Field, ValidationError
+
+from apps.jobs.models import Job
+from apps.jobs.work import Running, Unreadable
+from apps.registry.models import VectorStore
+from apps.vector_io.ingesting import Ingesting
+from apps.vector_io.protocol import Store
+from llamastack.call import Call, Principal
+from llamastack.db import db
+from llamastack.errors import NotFound
+from llamastack.stack import LlamaStack
+
+P = TypeVar("P", bound=BaseModel)
+
+
+class Ingestion(BaseModel):
+    """Of a job: the key of the store's row, and what its creator was besides its owner."""
+
+    form: Literal[1] = Field(alias="schema")
+    store: int
+    scopes: list[str]
+    key: str
+
+
+class Place(BaseModel):
+    key: str
+    tenant: str
+    dimension: int
+
+
+class Removal(BaseModel):
+    """Of a job: the store as its provider knows it, and the keys of files; None where all of it is to go."""
+
+    form: Literal[1] = Field(alias="schema")
+    provider_id: str
+    store: Place
+    keys: list[str] | None
+
+
+async def ingest(stack: LlamaStack, running: Running) -> None:
+    payload = _read(Ingestion, running.job)
+    row: VectorStore | None = await db(VectorStore.objects.filter(pk=payload.store).first)
+    if row is None:
+        return  # and its files with it
+    principal = Principal(running.job.owner, running.job.tenant, frozenset(payload.scopes), payload.key)
+    await Ingesting(stack, running, Call(principal), row).run()
+
+
+async def remove(stack: LlamaStack, running: Running) -> None:
+    payload = _read(Removal, running.job)
+    store = Store(payload.store.key, payload.store.tenant, payload.store.dimension)
+    call = Call(Principal(running.job.owner, running.job.tenant))
+    async with stack.vector_io.indexes.at(store.tenant, payload.provider_id) as provider:
+        if payload.keys is None:
+            await provider.drop_store(call, store)
+            return
+        for key in payload.keys:
+            try:
+                await provider.delete(call, store, file_id=key)
+            except NotFound:  # the store itself is gone
+                return
+
+
+def _read(kind: type[P], job: Job) -> P:
+    try:
+        return kind.model_validate(job.payload)
+    except ValidationError as error:
+        raise Unreadable(f"The payload of this job cannot be read: {error.errors()[0]['msg']}.") from error
