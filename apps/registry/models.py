@@ -120,7 +120,7 @@ class VectorStoreQuerySet(VersionedQuerySet):
 
 
 class VectorStore(Resource):
-    """Where chunks are searched, of one embedding model. `identifier` is its public id, `vs_…` unless somebody chose it.
+    """Where chunks are searched, of one embedding model. `identifier` is its public id, which may be somebody's choice.
 
     `dimensions` is what the model is asked for where that is not its own length. It expires so many days after it was
     last used. Its index is at the provider under `key`, which no store before or after it has.

@@ -74,7 +74,7 @@ def _former(store: VectorStore, file_ids: Sequence[str]) -> dict[str, VectorStor
 def _unchanged(row: VectorStoreFile | None, asked: AttachFile) -> bool:
     if row is None or row.state not in UNCHANGED:
         return False
-    return row.attributes == (asked.attributes or {}) and row.chunking_strategy == strategy(asked)
+    return bool(row.attributes == (asked.attributes or {}) and row.chunking_strategy == strategy(asked))
 
 
 def strategy(asked: AttachFile) -> dict[str, Any]:
@@ -210,7 +210,7 @@ def got_batch(principal: Principal, identifier: str, batch_id: str) -> FileBatch
 def cancelled(principal: Principal, identifier: str, batch_id: str) -> FileBatchObject:
     """Begin no more of its files. Those that have been read stay."""
     _, batch = found_batch(principal, identifier, batch_id)
-    done = batch.job is not None and Job.objects.cancel(batch.job_id)
+    done = batch.job is not None and Job.objects.cancel(batch.job.id)
     shown = got_batch(principal, identifier, batch_id)
     if not done and shown.status not in ("cancelled", "in_progress"):
         raise Conflict(f"The file batch is {shown.status}: there is nothing to cancel.", code="batch_ended")

@@ -1,4 +1,4 @@
-"""Texts of whatever files are being read, embedded together: a request has as many as may wait, not those of one file."""
+"""Texts of whatever files are being read, embedded together: a request has as many as wait, and not one file's."""
 
 import asyncio
 from collections import deque

@@ -32,7 +32,9 @@ ATTRIBUTE: TypeAdapter[tuple[str, Any]] = TypeAdapter(tuple[Key, Scalar])
 EMBEDDED = 128
 
 
-async def insert(indexes: Indexes, inference: RoutedInference, call: Call, row: VectorStore, request: InsertRequest) -> None:
+async def insert(
+    indexes: Indexes, inference: RoutedInference, call: Call, row: VectorStore, request: InsertRequest
+) -> None:
     if request.ttl_seconds is not None:
         raise UnsupportedParameter("ttl_seconds", "This server", "Delete the chunks when they are not needed any more.")
     for place, given in enumerate(request.chunks):

@@ -13,7 +13,6 @@ from llamastack.errors import BadRequest, NotFound, Unavailable, UpstreamError
 from llamastack.model_facts import facts_in
 from llamastack.snapshot import ModelRecord, Snapshot
 
-
 PROBE = "How long are your vectors?"
 MARGIN = 0.75  # of what a model reads, where its tokens are counted roughly
 SMALLEST = 16

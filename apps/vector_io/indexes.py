@@ -26,12 +26,16 @@ class Indexes:
         records = [record for record in self.live.snapshot.providers_of(tenant) if record.api == Api.vector_io]
         if provider_id is not None and provider_id not in [record.provider_id for record in records]:
             names = ", ".join(sorted(record.provider_id for record in records)) or "none"
-            raise BadRequest(f"No provider of vector stores is named '{provider_id}'. There are: {names}.", param="provider_id")
+            raise BadRequest(
+                f"No provider of vector stores is named '{provider_id}'. There are: {names}.", param="provider_id"
+            )
         named = [record for record in records if provider_id in (None, record.provider_id)]
         usable = [record for record in named if record.unavailable is None]
         if not usable:
             why = f" '{named[0].provider_id}' is unavailable: {named[0].unavailable}" if named else ""
-            raise Unavailable(why.strip() or "No provider keeps vector stores here. Add one to 'providers.vector_io' of the run.yaml.")
+            raise Unavailable(
+                why.strip() or "No provider keeps vector stores here. Add one to 'providers.vector_io' of the run.yaml."
+            )
         return min(usable, key=lambda record: (record.tenant != tenant, record.key))
 
     def record(self, tenant: str, provider_id: str) -> ProviderRecord:

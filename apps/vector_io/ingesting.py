@@ -22,7 +22,7 @@ FILES_AT_ONCE = 8
 TELLS_SECONDS = 0.5
 INSERTED = 500  # chunks at once
 INVALID = ("encrypted_document", "empty_document", "no_text", "broken_document", "document_too_large")
-CODES = {code: "invalid_file" for code in INVALID} | {
+CODES = dict.fromkeys(INVALID, "invalid_file") | {
     "unsupported_document": "unsupported_file",
     "not_found": "invalid_file",
     "invalid_chunking_strategy": "invalid_file",
@@ -146,7 +146,9 @@ class Ingesting:
         """No chunk of it stays."""
         await self._forget(row)
         code = CODES.get(error.code or "", "server_error")
-        if await self._finished(row, status=Status.failed, error_code=code, error=error.message[:LONGEST].replace("\0", "")):
+        if await self._finished(
+            row, status=Status.failed, error_code=code, error=error.message[:LONGEST].replace("\0", "")
+        ):
             self.failed += 1
 
     async def _finished(self, row: VectorStoreFile, **fields: Any) -> bool:

@@ -114,5 +114,3 @@ class VectorStoreFile(Owned):
     def reason(self) -> str:
         """Why it has failed."""
         return self.error or self.job.error or "Its job ended before it was read. Attach the file again."
-
-

@@ -56,7 +56,9 @@ class Reader:
         pieces = await asyncio.to_thread(self._pieces, parsed.pages, sizes)
         if isinstance(asked, Contextual):
             said = await self._contexts(asked.contextual, parsed, pieces)
-            texts = [joined(context, piece, self.tokenizer, self.most) for context, piece in zip(said, pieces, strict=True)]
+            texts = [
+                joined(context, piece, self.tokenizer, self.most) for context, piece in zip(said, pieces, strict=True)
+            ]
         else:
             said, texts = [""] * len(pieces), [piece.text for piece in pieces]
         vectors = await self.batching.vectors(texts)
@@ -75,14 +77,18 @@ class Reader:
             for place, (piece, context, vector) in enumerate(zip(pieces, said, vectors, strict=True))
         ]
         size = sum(len(piece.text.encode()) for piece in pieces) + 4 * self.store.embedding_dimension * len(chunks)
-        return Read(chunks, {"chunked": shown(asked, sizes), "usage_bytes": size, "chunks": len(chunks), "parser": parsed.parser[:64]})
+        return Read(
+            chunks,
+            {"chunked": shown(asked, sizes), "usage_bytes": size, "chunks": len(chunks), "parser": parsed.parser[:64]},
+        )
 
     async def _parsed(self, row: VectorStoreFile) -> Parsed:
+        content = self.stack.files.content(self.call, row.file_id)
         with tempfile.TemporaryDirectory(prefix="llamastack-") as folder:
             path = Path(folder) / "content"
             file = await asyncio.to_thread(path.open, "wb")
             try:
-                async with aclosing(self.stack.files.content(self.call, row.file_id)) as pieces:
+                async with aclosing(content) as pieces:  # type: ignore[type-var]  # an async generator, which its protocol does not say
                     async for piece in pieces:
                         await asyncio.to_thread(file.write, piece)
             finally:
@@ -107,7 +113,9 @@ class Reader:
             sizes = Strategy(size, min(sizes.overlap, size // 2))
             pieces = chunk(pages, sizes, self.tokenizer)
         if len(pieces) > MOST_CHUNKS:
-            told = f"The file makes {len(pieces):,} chunks, and {MOST_CHUNKS:,} may be. Split it, or make larger chunks."
+            told = (
+                f"The file makes {len(pieces):,} chunks, and {MOST_CHUNKS:,} may be. Split it, or make larger chunks."
+            )
             raise TooLarge(told, code="document_too_large")
         return pieces
 

@@ -13,7 +13,7 @@ from apps.vector_io.filters import Filter, parse
 from apps.vector_io.indexes import Indexes
 from apps.vector_io.models import Status, VectorStoreFile
 from apps.vector_io.protocol import Hit, Mode, Query, Vector
-from apps.vector_io.ranking import IMPACT_FACTOR, Ranking, candidates
+from apps.vector_io.ranking import IMPACT_FACTOR, RRF, Ranking, candidates
 from apps.vector_io.schemas.search import (
     RankingOptions,
     SearchContent,
@@ -47,7 +47,7 @@ class Plan:
     limit: int
     filter: Filter | None = None
     threshold: float | None = None
-    ranking: Ranking = Ranking()
+    ranking: Ranking = RRF
     reranker: str | None = None
 
 
@@ -91,12 +91,11 @@ class Searching:
             Query(text, vectors[place] if vectors else None, plan.mode, limit, plan.filter, threshold, plan.ranking)
             for place, text in enumerate(plan.queries)
         ]
-        lists = await asyncio.gather(
-            *(
-                self.indexes.asked(call, row, lambda provider, store, query=query: provider.query(call, store, query))
-                for query in queries
-            )
-        )
+
+        async def ask(query: Query) -> list[Hit]:
+            return await self.indexes.asked(call, row, lambda provider, store: provider.query(call, store, query))
+
+        lists = await asyncio.gather(*map(ask, queries))
         best: dict[str, Hit] = {}
         for hit in (hit for hits in lists for hit in hits):
             if hit.chunk.id not in best or best[hit.chunk.id].score < hit.score:

@@ -10,7 +10,7 @@ from apps.registry.models import VectorStore
 from apps.vector_io import attached, direct, embedding, stores
 from apps.vector_io.indexes import Indexes
 from apps.vector_io.models import FileBatch, VectorStoreFile
-from apps.vector_io.protocol import Chunk
+from apps.vector_io.protocol import Chunk, Store, VectorIO
 from apps.vector_io.reading import too_long
 from apps.vector_io.schemas.base import Static
 from apps.vector_io.schemas.direct import DeleteRequest, InsertRequest, QueryRequest, QueryResponse
@@ -26,6 +26,7 @@ from apps.vector_io.schemas.stores import (
     UpdateFile,
     VectorStoreFileObject,
     VectorStoreObject,
+    attaching,
 )
 from apps.vector_io.searching import Searching
 from llamastack.call import Call
@@ -56,10 +57,7 @@ class VectorIOService:
             await self._refuse_taken(call, identifier)
         model = await self._model(call, request.embedding_model)
         record = self.indexes.chosen(call.principal.tenant, request.provider_id)
-        wanted = [
-            AttachFile.model_construct(file_id=file_id, attributes=None, chunking_strategy=request.chunking_strategy)
-            for file_id in dict.fromkeys(request.file_ids or ())
-        ]
+        wanted = attaching(dict.fromkeys(request.file_ids or ()), None, request.chunking_strategy)
         files = await self._files(call, wanted, "file_ids[{}]")
         dimension = await embedding.length(self.inference, call, model, request.embedding_dimension)
         row = stores.new(
@@ -71,7 +69,9 @@ class VectorIOService:
             provider_id=record.provider_id,
             embedding_model=model.identifier,
             embedding_dimension=dimension,
-            dimensions=dimension if request.embedding_dimension and dimension != model.metadata.get("embedding_dimension") else None,
+            dimensions=dimension
+            if request.embedding_dimension and dimension != model.metadata.get("embedding_dimension")
+            else None,
             expires_after_days=request.expires_after and request.expires_after.days,
         )
         await self._refuse_long(call, row, wanted, model)
@@ -109,7 +109,9 @@ class VectorIOService:
             error.param = "embedding_model"
             raise
         if model.model_type != embedding.EMBEDDING:
-            raise BadRequest(f"'{name}' is of type '{model.model_type}', and no embedding model.", param="embedding_model")
+            raise BadRequest(
+                f"'{name}' is of type '{model.model_type}', and no embedding model.", param="embedding_model"
+            )
         return model
 
     # --- files ---
@@ -142,18 +144,15 @@ class VectorIOService:
         store = await db(stores.found, call.principal, identifier)
         row = await self._read(call, store, file_id)
         found: list[Chunk] = []
-        while True:
+
+        async def more(provider: VectorIO, at: Store) -> list[Chunk]:
             after = found[-1].place if found else None
-            page = await self.indexes.asked(
-                call,
-                store,
-                lambda provider, at, after=after: provider.chunks(
-                    call, at, row.id, after=after, limit=READ, embeddings=asked.include_embeddings
-                ),
-            )
+            vectors = asked.include_embeddings
+            return await provider.chunks(call, at, row.id, after=after, limit=READ, embeddings=vectors)
+
+        while page := await self.indexes.asked(call, store, more):
             found += page
-            if len(page) < READ:
-                return FileContentPage(data=[_content(row, chunk, asked) for chunk in found])
+        return FileContentPage(data=[_content(row, chunk, asked) for chunk in found])
 
     async def _read(self, call: Call, store: VectorStore, file_id: str) -> VectorStoreFile:
         row = await db(attached.found, call.principal, store, file_id)

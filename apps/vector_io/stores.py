@@ -34,7 +34,9 @@ def found(principal: Principal, identifier: str, *, to_change: bool = False) -> 
             code="vector_store_not_found",
         )
     if to_change and row.tenant != principal.tenant and not may_change(principal, row):
-        raise PermissionDenied("This vector store is shared by all tenants; only an admin of the default tenant may change it.")
+        raise PermissionDenied(
+            "This vector store is shared by all tenants; only an admin of the default tenant may change it."
+        )
     return row
 
 

@@ -2,16 +2,25 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    StrictBool,
+    StrictInt,
+    StringConstraints,
+    model_validator,
+)
 
 from apps.file_processors.chunking import Strategy
 
 MOST_NUMBER = 2**1023  # what filters compare
-# PostgreSQL keeps no NUL; half of a surrogate pair is no text.
-PLAIN = r"^[^\x00\ud800-\udfff]*$"
 
 
 def storable(text: str) -> str:
+    """PostgreSQL keeps no NUL; half of a surrogate pair is no text."""
     if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
         raise ValueError("it has a character that nothing can hold")
     return text
@@ -27,8 +36,8 @@ Plain = Annotated[str, AfterValidator(storable)]
 Identifier = Annotated[Plain, StringConstraints(min_length=1, max_length=255)]
 Key = Annotated[Plain, StringConstraints(min_length=1, max_length=64)]
 Text = Annotated[Plain, StringConstraints(max_length=512)]
-Number = Annotated[int, AfterValidator(bounded), Field(strict=True)] | Annotated[FiniteFloat, AfterValidator(bounded)]
-Scalar = Annotated[bool, Field(strict=True)] | Annotated[Number, Field(strict=True)] | Text
+Number = Annotated[FiniteFloat, AfterValidator(bounded), Field(strict=True)]
+Scalar = StrictBool | StrictInt | Number | Text
 Attributes = Annotated[dict[Key, Scalar], Field(max_length=16)]
 
 

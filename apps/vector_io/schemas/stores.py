@@ -1,5 +1,6 @@
 """Vector stores and their files, as OpenAI has them."""
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, StringConstraints, model_validator
@@ -75,6 +76,16 @@ class AttachFile(Strict):
     chunking_strategy: ChunkingStrategy | None = None
 
 
+def attaching(
+    file_ids: Iterable[str], attributes: Attributes | None, strategy: ChunkingStrategy | None
+) -> list[AttachFile]:
+    """The same for each file. What it is made of has been validated."""
+    return [
+        AttachFile.model_construct(file_id=file_id, attributes=attributes, chunking_strategy=strategy)
+        for file_id in file_ids
+    ]
+
+
 class UpdateFile(Strict):
     attributes: Attributes
 
@@ -97,8 +108,7 @@ class CreateFileBatch(Strict):
     def wanted(self) -> list[AttachFile]:
         if self.files:
             return self.files
-        shared = {"attributes": self.attributes, "chunking_strategy": self.chunking_strategy}
-        return [AttachFile.model_construct(file_id=file_id, **shared) for file_id in self.file_ids or ()]
+        return attaching(self.file_ids or (), self.attributes, self.chunking_strategy)
 
 
 class LastError(BaseModel):
