@@ -80,7 +80,7 @@ async def test_a_method_that_is_not_possible_is_405_in_our_shape(client: httpx.A
 
 
 @pytest.mark.parametrize(
-    "path", ["/v1/nothing", "/v1/responses", "/v1/vector_stores", "/v1alpha/agents", "/v1beta/datasets"]
+    "path", ["/v1/nothing", "/v1/responses", "/v1/conversations", "/v1alpha/agents", "/v1beta/datasets"]
 )
 async def test_what_is_not_built_is_absent(client: httpx.AsyncClient, path: str) -> None:
     response = await client.get(path)
