@@ -29,8 +29,8 @@ KINDS = {
     "batch": Kind("apps.batches.jobs.run", scheduled="apps.batches.service.ScheduledBatch"),
     "batches.sweep": Kind("apps.batches.jobs.sweep"),
     "files.sweep": Kind("apps.files.jobs.sweep"),
-    "vector_store_ingestion": Kind("apps.vector_io.jobs.ingest"),
-    "vector_store_removal": Kind("apps.vector_io.jobs.remove"),
+    "vector_stores.ingest": Kind("apps.vector_io.jobs.ingest"),
+    "vector_stores.remove": Kind("apps.vector_io.jobs.remove"),
 }
 # Jobs that nobody asks for: one of the kind in so many seconds, with an empty payload, in the tenant `default`.
 PERIODIC = {"batches.sweep": 600, "files.sweep": 600}

@@ -25,7 +25,7 @@ from llamastack.errors import BadRequest, Conflict, NotFound
 from llamastack.ids import new_id
 from llamastack.pagination import Page
 
-INGESTION = "vector_store_ingestion"
+INGESTION = "vector_stores.ingest"
 MOST_FILES = 10_000  # of one store, as OpenAI has it
 MADE = 500
 UNCHANGED = (Status.in_progress, Status.completed)

@@ -19,7 +19,7 @@ from llamastack.errors import BadRequest, NotFound, PermissionDenied
 from llamastack.ids import new_id
 from llamastack.pagination import Order, Page, unknown_cursor
 
-REMOVAL = "vector_store_removal"
+REMOVAL = "vector_stores.remove"
 SHOWN = 100
 
 

@@ -259,7 +259,7 @@ async def test_whoever_goes_on_with_an_ingestion_makes_no_chunk_twice(shelf: She
     ids = sorted(chunk.id for chunk in shelf.chunks)
     await db(VectorStoreFile.objects.update, status="in_progress")
     gone = timezone.now() - timedelta(minutes=1)
-    await db(Job.objects.filter(kind="vector_store_ingestion").update, status="running", lease_until=gone)
+    await db(Job.objects.filter(kind="vector_stores.ingest").update, status="running", lease_until=gone)
     assert (await shelf.ended(store, file_id))["status"] == "completed"
     assert sorted(chunk.id for chunk in shelf.chunks) == ids
 
