@@ -22,6 +22,7 @@ from apps.inference.lane.clients import Client  # noqa: E402
 from apps.inference.lane.operations import OPERATIONS  # noqa: E402
 from apps.jobs.consumers import JobConsumer  # noqa: E402
 from llamastack import collector, guards, metrics, settings, stack, uploads  # noqa: E402
+from llamastack.call import AT_ONCE  # noqa: E402
 from llamastack.errors import NotFound, StackError  # noqa: E402
 from llamastack.middleware import is_api  # noqa: E402
 from llamastack.threads import Threads  # noqa: E402
@@ -60,7 +61,7 @@ async def http(scope: Any, receive: Any, send: Any) -> None:
         if settings.FAST_LANE and scope["path"] in OPERATIONS and scope["method"] == "POST":
             task = asyncio.current_task(running.loop)
             assert task is not None
-            receive = Client(receive, task)
+            receive = Client(receive, task, scope.get(AT_ONCE))
             if await running.gateway.carries(scope, told, receive, send):
                 return
         scope, counted = uploads.received(scope, receive)

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from llamastack.snapshot import Place
 
 TRIED = "llamastack.tried"  # in a request's scope: see Call
+# In a request's scope, of a server that has it: sends a whole answer of status 200, its head's lines and its body.
+AT_ONCE = "llamastack.at_once"
 
 DEFAULT_TENANT = "default"
 SHARED_TENANT = "*"

@@ -16,7 +16,7 @@ from django.http.request import split_domain_port, validate_host
 
 from llamastack import settings
 from llamastack.apis import ALIASES
-from llamastack.call import LANE, SERVED_BY
+from llamastack.call import AT_ONCE, LANE, SERVED_BY
 from llamastack.errors import BadRequest, PermissionDenied, StackError, TooLarge, headers, render
 from llamastack.middleware import is_api
 
@@ -96,6 +96,7 @@ def readable(scope: Any, send: Any) -> Any:
     if origin not in settings.ALLOWED_ORIGINS:
         return send
     names = (b"access-control-allow-origin", b"vary", b"access-control-expose-headers")
+    scope.pop(AT_ONCE, None)  # which knows no headers but its own
     added = list(zip(names, (origin.encode("latin-1"), b"Origin", READABLE), strict=True))
 
     async def send_readable(message: Any) -> None:

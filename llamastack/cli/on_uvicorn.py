@@ -1,16 +1,20 @@
 """Serving by uvicorn until SIGINT or SIGTERM; a second signal ends it at once."""
 
 import asyncio
+import math
 import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from llamastack import metrics, settings
+from llamastack.call import AT_ONCE
 from llamastack.cli.address import Address, refusal
 from llamastack.cli.signals import LEAVES, Leave, Signals, end
 
@@ -19,9 +23,11 @@ APPLICATION = "llamastack.asgi:application"
 MAX_HEAD_BYTES = 512 * 1024
 # Of an answer: with what egress reads ahead of a stream, 64 KiB are held for a client that takes nothing.
 UNREAD_BYTES = 2**15
+JOINED_BYTES = 2**14  # of a body that is sent with its head: to copy these costs less than another call of the system
 # Longer than clients and balancers keep a connection that is idle (5 to 60 s): then it is they who close it, and no
 # request meets a connection that has just been closed here.
 KEEP_ALIVE_SECONDS = 75
+NEVER = math.inf
 
 
 class State(ServerState):
@@ -99,7 +105,9 @@ class Http(HttpToolsProtocol):
     body_seconds = 60  # between two pieces of a body
     reader_seconds = 60  # for a reader that takes nothing while more than UNREAD_BYTES wait for it
     head: int | None = None  # the bytes received of a head that has not ended
-    owed: asyncio.TimerHandle | None = None
+    due = NEVER  # when it is closed unless more has come
+    alarm: asyncio.TimerHandle | None = None
+    rings = NEVER
     stalled: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
@@ -136,11 +144,50 @@ class Http(HttpToolsProtocol):
             if self.head > MAX_HEAD_BYTES:
                 self.send_400_response("The request's URL and headers are too long.")
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        cycle.scope[AT_ONCE] = partial(self.answer, cycle)  # type: ignore[literal-required]
+        super()._start_asgi_task(cycle, app)
+
+    async def answer(self, cycle: RequestResponseCycle, lines: bytes, body: bytes) -> None:
+        """What uvicorn does for the two messages of a whole answer of status 200, in one call of the system."""
+        if cycle.flow.write_paused and not cycle.disconnected:
+            await cycle.flow.drain()
+        if cycle.disconnected:
+            return
+        cycle.response_started = cycle.response_complete = True
+        cycle.waiting_for_100_continue = False
+        dated = b"".join([b"%b: %b\r\n" % header for header in cycle.default_headers])
+        end = b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n"
+        if len(body) <= JOINED_BYTES:
+            self.transport.write(b"".join((STATUS_LINE[200], dated, lines, end, body)))
+        else:
+            self.transport.write(b"".join((STATUS_LINE[200], dated, lines, end)))
+            self.transport.write(body)
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            self.transport.close()
+        cycle.on_response()
+
     def expect(self, seconds: int | None) -> None:
-        """Close the connection unless the client sends more in time; None expects nothing."""
-        if self.owed is not None:
-            self.owed.cancel()
-        self.owed = None if seconds is None else self.loop.call_later(seconds, self.transport.close)
+        """Close the connection unless the client sends more in time; None expects nothing.
+
+        It is called four times a request: the alarm is not set anew each time, but finds out how it is when it rings.
+        """
+        self.due = NEVER if seconds is None else self.loop.time() + seconds
+        if self.due < self.rings:
+            self._ring()
+
+    def _ring(self) -> None:
+        if self.alarm is not None:
+            self.alarm.cancel()
+        self.rings = self.due
+        self.alarm = None if self.due == NEVER else self.loop.call_at(self.due, self._rang)
+
+    def _rang(self) -> None:
+        if self.due <= self.loop.time():
+            self.due = NEVER
+            self.transport.close()
+        self._ring()
 
     def shutdown(self) -> None:
         """An answer that has begun can no longer say that it is the last: its connection waits for one more request."""
@@ -165,6 +212,7 @@ class Http(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.expect(None)
+        self._ring()
         super().connection_lost(exc)
 
 

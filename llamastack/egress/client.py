@@ -169,7 +169,7 @@ class Egress:
         if (target := self._targets.get(path)) is None:
             outgoing = self._outgoing("POST", path, body, IS_JSON, streamed)
             target = self._targets[path] = outgoing.url, dict(outgoing.headers)
-        return Forward(self, task, Outgoing("POST", *target, body, streamed), again)
+        return Forward(self, task, Outgoing("POST", *target, body, streamed, lasting=True), again)
 
     async def _json(
         self, method: str, path: str, body: Any, headers: Mapping[str, str] | None, done: bool = True

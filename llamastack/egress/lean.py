@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +16,7 @@ from aiohttp.http import SERVER_SOFTWARE
 
 from llamastack.egress.connection import Connected
 from llamastack.egress.incoming import Incoming, Unreadable
+from llamastack.egress.kept import Kept
 from llamastack.egress.routes import Network
 from llamastack.egress.transport import LiveTransport, Outgoing, Reply, Timeouts, text, written
 from llamastack.egress.unpacking import PACKED, Unpacking
@@ -33,9 +35,12 @@ USUAL["user-agent"] = f"User-Agent: {SERVER_SOFTWARE}"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where requests to one address go: `origin` is for the connector, the others for the request's head."""
+    """Where requests to one address go: `request` is for the connector, `origin` for the connections that are kept, the
+    others are for the request's head.
+    """
 
-    origin: aiohttp.ClientRequest
+    request: aiohttp.ClientRequest
+    origin: str
     target: str
     host: str
 
@@ -43,7 +48,7 @@ class Place:
 class LeanTransport:
     """The network, without proxies: what goes by one, and whatever else is unusual, is left to aiohttp's client.
 
-    Connections are aiohttp's connector's: names, TLS and its failures, what is kept and for how long.
+    Connections are made by aiohttp's connector: names, TLS and its failures are its own.
     """
 
     def __init__(self, timeouts: Timeouts, network: Network | None = None) -> None:
@@ -51,30 +56,53 @@ class LeanTransport:
         self.network = self.full.network
         self.timeout = aiohttp.ClientTimeout(connect=timeouts.connect)
         self._connector: aiohttp.TCPConnector | None = None
+        self._kept = Kept(self.network.keepalive)
         self._places: dict[str, Place | None] = {}
+        self._heads: dict[tuple[str, str], tuple[Mapping[str, str], Head]] = {}
 
     def send(self, outgoing: Outgoing) -> AbstractAsyncContextManager[Reply]:
         place = self._place(outgoing.url)
-        head = None if place is None else written_head(outgoing, place, bool(self.network.keepalive))
+        head = None if place is None else self._head(outgoing, place)
         if place is None or head is None:
             return self.full.send(outgoing)
         return Exchange(self, place, head, outgoing)
 
     async def connection(self, place: Place) -> Connection:
+        """One that is idle, or a new one: whoever has it gives it back by `keep`, or closes it."""
+        if (connection := self._kept.take(place.origin)) is not None:
+            return connection
         if self._connector is None:
             self._connector = self.full.connector()
             kind: type[ResponseHandler] = Connected
             self._connector._factory = partial(kind, asyncio.get_running_loop())
         try:
-            return await self._connector.connect(place.origin, [], self.timeout)
+            return await self._connector.connect(place.request, [], self.timeout)
         except TimeoutError as error:
             raise aiohttp.ConnectionTimeoutError(f"Connection timeout to host {place.host}") from error
 
+    def keep(self, place: Place, connection: Connection) -> None:
+        """For another exchange."""
+        self._kept.keep(place.origin, connection)
+
     async def close(self) -> None:
+        self._kept.close()
         if self._connector is not None:
             await self._connector.close()
             self._connector = None
         await self.full.close()
+
+    def _head(self, outgoing: Outgoing, place: Place) -> bytes | None:
+        """Of requests that go with the very same headers it is made once."""
+        body = outgoing.body or b""
+        kept = self._heads.get((outgoing.method, outgoing.url)) if outgoing.lasting else None
+        if kept is not None and kept[0] is outgoing.headers:
+            return kept[1].of(body)
+        head = written_head(outgoing, place, bool(self.network.keepalive))
+        if head is not None and head.sized and outgoing.lasting:
+            if len(self._heads) >= MOST_PLACES:
+                self._heads.clear()
+            self._heads[outgoing.method, outgoing.url] = outgoing.headers, head
+        return None if head is None else head.of(body)
 
     def _place(self, url: str) -> Place | None:
         """None where it is not for this transport, be it an address at all or not."""
@@ -93,8 +121,8 @@ class LeanTransport:
             return None
         if route.proxy or to.scheme not in ("http", "https") or not to.raw_host or to.raw_user or to.raw_password:
             return None
-        origin = aiohttp.ClientRequest("GET", to.origin(), ssl=route.tls)
-        return Place(origin, to.raw_path_qs, to.host_port_subcomponent or "")
+        request = aiohttp.ClientRequest("GET", to.origin(), ssl=route.tls)
+        return Place(request, str(to.origin()), to.raw_path_qs, to.host_port_subcomponent or "")
 
 
 class Exchange:
@@ -152,7 +180,10 @@ class Exchange:
             raise
 
     def _told(self, incoming: Incoming) -> Reply:
-        headers = {name.decode(): _text(value).strip(" \t") for name, value in incoming.headers}
+        headers = {
+            name.decode(): (value.decode() if value.isascii() else _text(value)).strip(" \t")
+            for name, value in incoming.headers
+        }
         encoding = headers.get("content-encoding", "").lower()
         if encoding in PACKED:
             self.unpacking = Unpacking(encoding)
@@ -182,16 +213,27 @@ class Exchange:
             return
         self.used = self.connected.exchanges > 1
         if self.connected.ended():
-            self.connection.release()
+            self.transport.keep(self.place, self.connection)
         else:
             self.connection.close()
         self.connection = None
 
     def _no_http(self, error: Unreadable) -> aiohttp.ClientResponseError:
-        return aiohttp.ClientResponseError(self.place.origin.request_info, (), status=400, message=str(error))
+        return aiohttp.ClientResponseError(self.place.request.request_info, (), status=400, message=str(error))
 
 
-def written_head(outgoing: Outgoing, place: Place, kept: bool) -> bytes | None:
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The head of a request: all of it, or all but the length of its body, by which it is `sized`."""
+
+    lines: bytes
+    sized: bool
+
+    def of(self, body: bytes) -> bytes:
+        return b"%bContent-Length: %d\r\n\r\n" % (self.lines, len(body)) if self.sized else self.lines + b"\r\n"
+
+
+def written_head(outgoing: Outgoing, place: Place, kept: bool) -> Head | None:
     """The head of a request, as aiohttp writes it; None where that one is to do so. Raises ValueError."""
     method, body = outgoing.method, outgoing.body
     given = {name.lower(): value for name, value in outgoing.headers.items()}
@@ -203,15 +245,14 @@ def written_head(outgoing: Outgoing, place: Place, kept: bool) -> bytes | None:
         lines.append(f"Host: {place.host}")
     lines += [f"{name}: {value}" for name, value in outgoing.headers.items()]
     lines += [line for name, line in USUAL.items() if name not in given]
-    if (body is not None or method != "GET") and "content-length" not in given:
-        lines.append(f"Content-Length: {length}")
     if (body is not None or method in BODIED) and "content-type" not in given:
         lines.append("Content-Type: application/octet-stream")
     if not kept:
         lines.append("Connection: close")
     if CONTROL.search("".join(lines)):
         raise ValueError("A header holds a line break or another control character, by which another could be sent.")
-    return "\r\n".join([*lines, "", ""]).encode()
+    sized = (body is not None or method != "GET") and "content-length" not in given
+    return Head("\r\n".join([*lines, ""]).encode(), sized)
 
 
 def _text(head: bytes) -> str:

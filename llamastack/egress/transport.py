@@ -38,13 +38,17 @@ class Timeouts:
 
 @dataclass(frozen=True)
 class Outgoing:
-    """What is sent. Of a `streamed` one the reply may last as long as bytes keep coming."""
+    """What is sent. Of a `streamed` one the reply may last as long as bytes keep coming.
+
+    `lasting`: the same `headers`, which never change, go with other requests too.
+    """
 
     method: str
     url: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes | None = field(default=None, repr=False)
     streamed: bool = False
+    lasting: bool = False
 
     @property
     def ahead(self) -> int:

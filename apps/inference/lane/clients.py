@@ -9,15 +9,22 @@ from llamastack import settings
 from llamastack.guards import DISCONNECT
 
 LOOK_SECONDS = 0.25
+AtOnce = Callable[[bytes, bytes], Awaitable[None]]
 
 
 class Client:
-    """The `receive` of a request and its task. What was read already it gives to whoever is handed it next."""
+    """The `receive` of a request and its task. What was read already it gives to whoever is handed it next.
 
-    __slots__ = ("_ignored", "_listening", "_messages", "_receive", "gone", "task")
+    `at_once` is how its server sends a whole answer, where it has a way to.
+    """
 
-    def __init__(self, receive: Callable[[], Awaitable[Any]], task: "asyncio.Task[Any]") -> None:
+    __slots__ = ("_ignored", "_listening", "_messages", "_receive", "at_once", "gone", "task")
+
+    def __init__(
+        self, receive: Callable[[], Awaitable[Any]], task: "asyncio.Task[Any]", at_once: AtOnce | None = None
+    ) -> None:
         self.task = task
+        self.at_once = at_once
         self._receive = receive
         self._messages: list[Any] = []
         self._listening: asyncio.Task[None] | None = None

@@ -21,7 +21,6 @@ HEAD = re.compile(
 )
 TAIL = re.compile(rb'"model"\s*:\s*("[^"\\]*")\s*(?:,\s*"usage"\s*:\s*\{[^{}]*\}\s*)?\}\s*\Z')
 TAIL_BYTES = 2048
-OTHERS = (b'"', b"[", b"{", b"l", b"u")  # what every string, list and object has, null and false, null and true
 
 
 class PromptDetails(Struct):
@@ -117,7 +116,8 @@ class Vector(Struct):
         """A list of numbers, or base64: looked at without reading them."""
         raw = bytes(self.embedding)
         if raw[:1] == b"[":
-            return all(raw.find(mark, 1) < 0 for mark in OTHERS)
+            others = b'"' in raw or b"{" in raw or b"l" in raw or b"u" in raw  # as in null and false, null and true
+            return raw.rfind(b"[") == 0 and not others
         return raw[:1] == b'"' and b"\\" not in raw
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from llamastack import guards, settings
+from llamastack.call import AT_ONCE
 from tests.servers import serving
 
 PAGE = "https://chat.example"
@@ -74,3 +76,14 @@ def test_server_cors_lists_the_origins(tmp_path: Path) -> None:
     with serving(config, home=tmp_path / "home") as server:
         assert preflight(server.url, PAGE).status_code == 204
         assert preflight(server.url, "http://localhost:3000").status_code == 403
+
+
+@pytest.mark.parametrize(("origin", "kept"), [(PAGE, False), ("http://other.example", True)])
+def test_no_answer_to_a_page_goes_past_what_lets_it_read(origin: str, kept: bool) -> None:
+    settings.ALLOWED_ORIGINS, before = [PAGE], settings.ALLOWED_ORIGINS
+    scope = {"path": CHAT, "headers": [(b"origin", origin.encode())], AT_ONCE: object()}
+    try:
+        guards.readable(scope, None)
+    finally:
+        settings.ALLOWED_ORIGINS = before
+    assert (AT_ONCE in scope) is kept

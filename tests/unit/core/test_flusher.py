@@ -366,10 +366,22 @@ async def test_many_records_make_groups_and_are_not_written_one_by_one() -> None
     writer = Writer()
     async with running(writer) as flusher:
         tasks = await blocked(flusher, writer)
-        await noted(flusher, *(str(number) for number in range(1200)))
+        await noted(flusher, *(str(number) for number in range(4200)))
         writer.free.set()
         await asyncio.gather(*tasks)
-    assert [len(group) for group in writer.groups] == [1, 500, 500, 200]
+    assert [len(group) for group in writer.groups] == [1, 2000, 2000, 200]
+
+
+async def test_a_group_in_which_somebody_waits_is_smaller() -> None:
+    writer = Writer()
+    async with running(writer) as flusher:
+        tasks = await blocked(flusher, writer)
+        await noted(flusher, *(str(number) for number in range(1200)))
+        tasks += await queued(flusher, "waits")
+        writer.free.set()
+        await asyncio.gather(*tasks)
+    assert [len(group) for group in writer.groups] == [1, 500, 701]
+    assert writer.groups[1][0] == "waits"
 
 
 @pytest.mark.django_db(transaction=True)

@@ -3,12 +3,14 @@
 import asyncio
 import signal
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import uvicorn
 
-from llamastack.cli.on_uvicorn import Http, Server
+from llamastack.call import AT_ONCE
+from llamastack.cli.on_uvicorn import JOINED_BYTES, Http, Server, State
 
 PIECE = b"x" * 2**16
 HEAD = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n"
@@ -30,6 +32,10 @@ class Application:
             pass
         if message["type"] == "http.disconnect":
             self.gone.set()
+            return
+        if scope["path"] in ("/at_once", "/large"):
+            content = b"x" * (5 if scope["path"] == "/at_once" else JOINED_BYTES + 1)
+            await scope[AT_ONCE](b"content-length: %d\r\n" % len(content), content)
             return
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
         if scope["path"] == "/endless":
@@ -89,6 +95,78 @@ async def test_a_reader_who_takes_nothing_is_left(connection: Any, application: 
     _, writer = connection
     writer.write(b"GET /endless HTTP/1.1\r\nHost: localhost\r\n\r\n")
     await asyncio.wait_for(application.gone.wait(), 5)
+
+
+class Clock:
+    """The loop of a connection: its time, and its timers that have not been cancelled, by when they ring."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.timers: dict[float, Any] = {}
+
+    def time(self) -> float:
+        return self.now
+
+    def call_at(self, when: float, rings: Any) -> Any:
+        self.timers[when] = rings
+        return SimpleNamespace(cancel=lambda: self.timers.pop(when, None))
+
+    def until(self, now: float) -> None:
+        while self.timers and (first := min(self.timers)) <= now:
+            self.now = first
+            self.timers.pop(first)()
+        self.now = now
+
+
+def test_a_limit_counts_from_when_it_was_last_set() -> None:
+    clock, closed = Clock(), list[float]()
+    connection = Http(uvicorn.Config(Application(), lifespan="off", log_config=None), State(), {}, clock)  # type: ignore[arg-type]
+    connection.transport = SimpleNamespace(close=lambda: closed.append(clock.now))  # type: ignore[assignment]
+    connection.expect(60)
+    clock.until(10)
+    connection.expect(30)
+    clock.until(39)
+    connection.expect(30)
+    assert list(clock.timers) == [40]
+    clock.until(68)
+    connection.expect(None)
+    clock.until(200)
+    assert (closed, clock.timers) == ([], {})
+    connection.expect(30)
+    clock.until(300)
+    assert (closed, clock.timers) == ([230], {})
+
+
+# --- answers that are sent at once ---
+
+
+@pytest.mark.parametrize(("path", "length"), [("/at_once", 5), ("/large", JOINED_BYTES + 1)])
+async def test_a_whole_answer_is_sent_at_once_and_the_connection_is_kept(
+    server: Server, connection: Any, path: str, length: int
+) -> None:
+    server.server_state.default_headers = [(b"date", b"Mon, 23 Nov 2026 10:00:00 GMT")]
+    for _ in range(2):
+        head = await asked(connection, path)
+        assert head.startswith(b"HTTP/1.1 200 OK\r\ndate: Mon, ")
+        assert head.endswith(b"\r\ncontent-length: %d\r\n\r\n" % length)
+        assert await connection[0].readexactly(length) == b"x" * length
+    assert b"200 OK" in await asked(connection)
+
+
+async def test_requests_that_come_together_are_answered_at_once_in_their_order(connection: Any) -> None:
+    reader, writer = connection
+    asks = [f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n" for path in ("/at_once", "/large", "/at_once")]
+    writer.write("".join(asks).encode())
+    for length in (5, JOINED_BYTES + 1, 5):
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+        assert b"content-length: %d\r\n" % length in head
+        assert await reader.readexactly(length) == b"x" * length
+
+
+async def test_who_wants_no_other_answer_is_told_and_left(connection: Any) -> None:
+    reader, writer = connection
+    writer.write(b"GET /at_once HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    assert (await asyncio.wait_for(reader.read(), 5)).endswith(b"\r\nconnection: close\r\n\r\nxxxxx")
 
 
 # --- a server that leaves ---

@@ -50,6 +50,13 @@ def test_however_it_is_cut_it_is_the_same_reply(wire: bytes, places: list[int]) 
     assert outcome(*cut(wire, places)) == outcome(wire)
 
 
+@pytest.mark.parametrize(("follows", "clean"), [(b"", True), (b"H", False), (LENGTH, False)])
+@pytest.mark.parametrize("within", [1, 6])
+def test_what_follows_a_body_of_a_told_length_is_none_of_it(follows: bytes, clean: bool, within: int) -> None:
+    incoming = read(LENGTH[:-within], LENGTH[-within:] + follows)
+    assert (incoming.take(), incoming.whole, incoming.clean) == (b"Hello world", True, clean)
+
+
 @pytest.mark.parametrize("wire", WIRES)
 def test_byte_by_byte_too(wire: bytes) -> None:
     assert outcome(*(bytes([byte]) for byte in wire)) == outcome(wire)
