@@ -9,6 +9,7 @@ from django_celery_beat.schedulers import DatabaseScheduler
 
 from apps.jobs import schedules
 from llamastack import celery
+from llamastack.cli import alive
 from llamastack.cli.console import say
 from llamastack.cli.signals import Signals
 from llamastack.errors import StackError
@@ -43,6 +44,7 @@ def run(scheduler: Scheduler, over: threading.Event) -> None:
     """Make jobs as they are due, until it is over. Without a database it waits for one."""
     wait = 0.0
     while not over.wait(wait):
+        alive.touch()
         try:
             wait = min(scheduler.tick() or 0.0, LOOKS_SECONDS)
         except (DatabaseError, InterfaceError) as error:

@@ -18,6 +18,7 @@ from apps.jobs import kinds
 from apps.jobs.tending import tending
 from apps.jobs.worker import planning
 from llamastack import celery, db, stack
+from llamastack.cli import alive
 from llamastack.cli.console import say
 from llamastack.cli.signals import end
 
@@ -64,7 +65,8 @@ class Loop:
     async def _run(self) -> None:
         self._loop = asyncio.get_running_loop()
         await stack.start()
-        beside = [asyncio.create_task(tending(self._queues)), asyncio.create_task(planning(kinds.PERIODIC))]
+        duties = (tending(self._queues), planning(kinds.PERIODIC), alive.touching())
+        beside = [asyncio.create_task(duty) for duty in duties]
         self._ready.set_result(None)
         try:
             await self._over.wait()
