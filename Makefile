@@ -58,10 +58,15 @@ $(BENCHMARKS): bench-%: .venv/stamps/dev .venv/stamps/package models
 	$(BIN)/python -m benchmarks.$*
 
 .PHONY: chaos
-chaos: .venv/stamps/dev .venv/stamps/package ## Cut and mutate 11,000 streams of an upstream in each lane: none may look whole, or hang
+chaos: chaos-jobs .venv/stamps/dev .venv/stamps/package ## Cut and mutate 11,000 streams of an upstream in each lane: none may look whole, or hang
 	$(BIN)/python -m tests.chaos.test_faults --lane fast
 	$(BIN)/python -m tests.chaos.test_faults --lane django
 	$(BIN)/python -m tests.chaos.test_aborts
+
+.PHONY: chaos-jobs
+chaos-jobs: .venv/stamps/dev .venv/stamps/package ## Kill servers, workers, Redis and PostgreSQL in the midst of batches, COUNT (50) times each
+	CHAOS_KILLS=$(or $(COUNT),50) CHAOS_ROUNDS=$(or $(COUNT),50) $(BIN)/python -m pytest --timeout=3600 \
+	    tests/chaos/test_batches_killed.py tests/chaos/test_workers_killed.py
 
 .PHONY: docs
 docs: .venv/stamps/dev .venv/stamps/package ## Write what is made of the code: docs/providers.md

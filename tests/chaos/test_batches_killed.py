@@ -2,8 +2,11 @@
 
 import asyncio
 import json
+import os
 import signal
+import sqlite3
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +14,18 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from apps.jobs.models import LEASE
 from llamastack.services import Services
-from tests.chaos.test_database_gone import GONE_SECONDS, Link
+from tests.chaos.test_database_gone import Link
 from tests.servers import STOP_SECONDS, new_database, serving
 from tests.upstream import on_loopback, reply
 
 LINES = 500
-KILLS = 3
+KILLS = int(os.environ.get("CHAOS_KILLS", "1"))  # of one server after another, while one batch is done
+ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "1"))  # of every other test, here and in test_workers_killed.py
 TAKES_SECONDS = 0.05
-AT_ONCE = 4
+AT_ONCE = 8
+SHORTLY_GONE_SECONDS = 2
+AGAIN = pytest.mark.parametrize("turn", range(ROUNDS))
 ENDED = ("completed", "failed", "cancelled", "expired")
 RUN = """
 version: 2
@@ -102,6 +107,7 @@ async def under_way(
                 server.process.wait(STOP_SECONDS)
             else:
                 batch["answers"] = await answers(http, batch)
+                batch["files"] = await output_files_of(http)
     finally:
         await asyncio.to_thread(running.__exit__, None, None, None)
     return batch_id, batch
@@ -110,16 +116,6 @@ async def under_way(
 async def answers(http: aiohttp.ClientSession, batch: Any) -> list[str]:
     async with http.get(f"/v1/files/{batch['output_file_id']}/content") as answer:
         return [json.loads(line)["custom_id"] for line in (await answer.text()).splitlines()]
-
-
-async def output_files(home: Path, config: Path) -> list[str]:
-    running = serving(config, home=home)
-    server = await asyncio.to_thread(running.__enter__)
-    try:
-        async with aiohttp.ClientSession(server.url) as http:
-            return await output_files_of(http)
-    finally:
-        await asyncio.to_thread(running.__exit__, None, None, None)
 
 
 async def output_files_of(http: aiohttp.ClientSession) -> list[str]:
@@ -131,38 +127,45 @@ async def output_files_of(http: aiohttp.ClientSession) -> list[str]:
 async def test_each_line_is_answered_once_though_the_server_is_killed(tmp_path: Path) -> None:
     asked: Counter[str] = Counter()
     config = tmp_path / "run.yaml"
-    async with on_loopback(upstream(asked)) as address, asyncio.timeout(300):
+    async with on_loopback(upstream(asked)) as address, asyncio.timeout(300 * KILLS):
         config.write_text(RUN.format(url=f"{address}/v1", at_once=AT_ONCE))
         batch_id = None
         for kill in range(1, KILLS + 1):
             batch_id, batch = await under_way(tmp_path / "home", config, batch_id, LINES * kill // (KILLS + 1))
             assert batch["status"] == "in_progress"
         _, batch = await under_way(tmp_path / "home", config, batch_id, LINES + 1)
-        files = await output_files(tmp_path / "home", config)
     assert (batch["status"], batch["error_file_id"]) == ("completed", None)
     assert batch["request_counts"] == {"total": LINES, "completed": LINES, "failed": 0}
     assert batch["answers"] == [f"n{number}" for number in range(LINES)]
-    assert files == [batch["output_file_id"]]
+    assert batch["files"] == [batch["output_file_id"]]
     assert len(asked) == LINES
-    assert asked.total() < LINES * 2  # who goes on asks for what was answered no more
+    assert asked.total() < LINES * (KILLS + 1)  # who goes on asks for what was answered no more
 
 
+@AGAIN
 @pytest.mark.slow
-async def test_a_server_that_stops_hands_its_batch_back_and_the_next_one_goes_on_at_once(tmp_path: Path) -> None:
+async def test_a_server_that_stops_hands_its_batch_back_and_the_next_one_goes_on_at_once(
+    tmp_path: Path, turn: int
+) -> None:
     asked: Counter[str] = Counter()
     config = tmp_path / "run.yaml"
     async with on_loopback(upstream(asked)) as address:
         config.write_text(RUN.format(url=f"{address}/v1", at_once=AT_ONCE))
         batch_id, batch = await under_way(tmp_path / "home", config, None, LINES // 4, signal.SIGTERM)
         assert batch["status"] == "in_progress"
-        async with asyncio.timeout(LEASE.total_seconds()):  # nobody waits for it to end
-            _, batch = await under_way(tmp_path / "home", config, batch_id, LINES + 1)
+        with closing(sqlite3.connect(tmp_path / "home/distributions/killed/llamastack.db")) as database:
+            jobs = database.execute("SELECT status, attempt FROM jobs_job WHERE kind = 'batch'").fetchall()
+        assert jobs == [("queued", 0)]  # nobody waits for its lease to end
+        _, batch = await under_way(tmp_path / "home", config, batch_id, LINES + 1)
     assert batch["answers"] == [f"n{number}" for number in range(LINES)]
     assert asked.total() <= LINES + AT_ONCE  # those that were being answered are asked again
 
 
+@AGAIN
 @pytest.mark.slow
-async def test_a_server_that_was_stopped_for_longer_than_its_lease_writes_nothing_more(tmp_path: Path) -> None:
+async def test_a_server_that_was_stopped_for_longer_than_its_lease_writes_nothing_more(
+    tmp_path: Path, turn: int
+) -> None:
     config, home = tmp_path / "run.yaml", tmp_path / "home"
     async with on_loopback(upstream(Counter())) as address, asyncio.timeout(300):
         config.write_text(RUN.format(url=f"{address}/v1", at_once=AT_ONCE))
@@ -178,16 +181,17 @@ async def test_a_server_that_was_stopped_for_longer_than_its_lease_writes_nothin
                 while "was left" not in first.output:
                     await asyncio.sleep(0.05)
                 again = await reached(http, batch_id, LINES + 1)
-                files = await output_files_of(http)
         finally:
             first.send(signal.SIGCONT)
             await asyncio.to_thread(stopped.__exit__, None, None, None)
     assert batch.pop("answers") == [f"n{number}" for number in range(LINES)]
-    assert (again, files) == (batch, [batch["output_file_id"]])
+    assert batch.pop("files") == [batch["output_file_id"]]
+    assert again == batch
 
 
+@AGAIN
 @pytest.mark.slow
-async def test_a_batch_goes_on_when_the_database_is_back(services: Services, tmp_path: Path) -> None:
+async def test_a_batch_goes_on_when_the_database_is_back(services: Services, tmp_path: Path, turn: int) -> None:
     config = tmp_path / "run.yaml"
     link = Link(new_database(services, "batches"))
     await link.open()
@@ -201,7 +205,7 @@ async def test_a_batch_goes_on_when_the_database_is_back(services: Services, tmp
                 batch_id = await create(http)
                 await reached(http, batch_id, LINES // 4)
                 await link.cut()
-                await asyncio.sleep(GONE_SECONDS)
+                await asyncio.sleep(SHORTLY_GONE_SECONDS)
                 await link.open()
                 batch = await reached(http, batch_id, LINES + 1)
                 assert await answers(http, batch) == [f"n{number}" for number in range(LINES)]

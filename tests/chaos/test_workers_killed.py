@@ -1,0 +1,121 @@
+"""Workers and Redis are killed in the midst of batches: whoever comes next goes on, and each line is answered once."""
+
+import asyncio
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from llamastack.services import Services
+from tests.chaos.test_batches_killed import AGAIN, LINES, RUN, answers, create, output_files_of, reached, upstream
+from tests.redis import Redis, running
+from tests.servers import Server, new_database, serving
+from tests.upstream import on_loopback
+from tests.workers import working
+
+AT_ONCE = 16
+WORKERS = 3
+SECONDS = 100
+EXPECTED = [f"n{number}" for number in range(LINES)]
+CHAT = {"model": "sky/sky-1", "messages": [{"role": "user", "content": "still there?"}]}
+pytestmark = [pytest.mark.slow, AGAIN]
+
+
+@dataclass
+class Site:
+    """A server that does no jobs, and whoever does."""
+
+    http: aiohttp.ClientSession
+    redis: Redis
+    asked: Counter[str]
+    config: Path
+    home: Path
+    env: dict[str, str]
+    exits: AsyncExitStack
+
+    async def worker(self, *options: str) -> Server:
+        starting = working(self.config, *options, home=self.home, env=self.env)
+        worker = await asyncio.to_thread(starting.__enter__)
+        self.exits.push_async_callback(asyncio.to_thread, starting.__exit__, None, None, None)
+        return worker
+
+    async def done(self, batch_id: str) -> Any:
+        """The batch that has ended, whose lines each stand once in the one file that it has written."""
+        batch = await reached(self.http, batch_id, LINES + 1)
+        assert (batch["status"], batch["error_file_id"]) == ("completed", None), batch
+        assert batch["request_counts"] == {"total": LINES, "completed": LINES, "failed": 0}
+        assert await answers(self.http, batch) == EXPECTED
+        return batch
+
+    async def leaves_only(self, *batches: Any) -> None:
+        assert set(await output_files_of(self.http)) == {batch["output_file_id"] for batch in batches}
+
+
+@pytest.fixture
+async def site(services: Services, tmp_path: Path, turn: int) -> AsyncIterator[Site]:
+    async with started(services, tmp_path) as site, asyncio.timeout(SECONDS):
+        yield site
+
+
+@asynccontextmanager
+async def started(services: Services, folder: Path) -> AsyncIterator[Site]:
+    asked: Counter[str] = Counter()
+    async with AsyncExitStack() as exits:
+        redis = exits.enter_context(running())
+        address = await exits.enter_async_context(on_loopback(upstream(asked)))
+        config, home = folder / "run.yaml", folder / "home"
+        config.write_text(RUN.format(url=f"{address}/v1", at_once=AT_ONCE))
+        env = {"REDIS_URL": redis.url, "DATABASE_URL": new_database(services, "workers_killed")}
+        serves = serving(config, home=home, env=env)
+        server = await asyncio.to_thread(serves.__enter__)
+        exits.push_async_callback(asyncio.to_thread, serves.__exit__, None, None, None)
+        http = await exits.enter_async_context(aiohttp.ClientSession(server.url))
+        async with AsyncExitStack() as workers:
+            yield Site(http, redis, asked, config, home, env, workers)
+
+
+async def test_each_line_is_answered_once_though_workers_are_killed(site: Site) -> None:
+    workers = await asyncio.gather(*(site.worker("--concurrency", "1") for _ in range(WORKERS)))
+    made = [await create(site.http) for _ in workers]
+    for batch_id in made:
+        batch = await reached(site.http, batch_id, LINES // 10)
+        assert batch["status"] == "in_progress"
+    for worker in workers:
+        worker.send(signal.SIGKILL)
+    await site.worker()
+    await site.leaves_only(*[await site.done(batch_id) for batch_id in made])
+    assert site.asked.total() < LINES * (WORKERS + 1)
+
+
+async def test_no_job_is_lost_with_redis_and_chat_goes_on_without_it(site: Site) -> None:
+    await site.worker("--concurrency", "1")
+    made = [await create(site.http) for _ in range(2)]  # one is done, one waits in Redis
+    await reached(site.http, made[0], LINES // 10)
+    site.redis.kill()
+    for _ in range(5):
+        async with site.http.post("/v1/chat/completions", json=CHAT) as answer:
+            assert answer.status == 200
+    made.append(await create(site.http))
+    first = await site.done(made[0])  # what has begun goes on
+    site.redis.start()
+    await site.leaves_only(first, *[await site.done(batch_id) for batch_id in made[1:]])
+    assert site.asked.total() == 3 * LINES + 5
+
+
+async def test_a_worker_that_is_told_to_stop_hands_back_and_another_goes_on_at_once(site: Site) -> None:
+    first = await site.worker()
+    batch_id = await create(site.http)
+    await reached(site.http, batch_id, LINES // 10)
+    assert await asyncio.to_thread(first.stop) == 0
+    async with site.http.get("/v1alpha/jobs", params={"kind": "batch"}) as answer:
+        job = (await answer.json())["data"][0]
+    assert (job["status"], job["attempt"]) == ("queued", 0)
+    await site.worker()
+    await site.leaves_only(await site.done(batch_id))
+    assert site.asked.total() <= LINES + AT_ONCE
