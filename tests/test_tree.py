@@ -87,7 +87,7 @@ PACKAGES = ("httpx", "openai", "groq", "together", "fireworks", "cerebras", "dat
         ("llamastack.client", ("django.apps", "torch", "aiohttp", "openai", "uvicorn", "llamastack.cli")),
         ("llamastack.config", ("django", "torch", "transformers", "uvicorn")),
         ("llamastack.cli", ("django", "torch", "transformers", "aiohttp", "uvicorn")),
-        ("llamastack.asgi", ("torch", "transformers", "celery")),
+        ("llamastack.asgi", ("torch", "transformers", "celery.worker", "celery.beat", "redis")),
         (TABLES, ("django", "torch", "aiohttp", "pydantic", "orjson", *PACKAGES)),
     ],
 )
