@@ -6,13 +6,16 @@ INLINE = "apps.vector_io.providers.inline"
 VECTORS = "requirements/vectors.txt"
 
 FAISS = ProviderSpec(
-    f"{INLINE}.faiss.provider.Faiss", pip_packages=("faiss-cpu", "numpy"), requirements=VECTORS, exclusive=True
+    f"{INLINE}.faiss.provider.Faiss", pip_packages=("faiss-cpu", "numpy"), requirements=VECTORS
 )
+SQLITE_VEC = ProviderSpec(f"{INLINE}.sqlite_vec.SQLiteVec", pip_packages=("sqlite-vec", "numpy"), requirements=VECTORS)
 PGVECTOR = ProviderSpec(
     "apps.vector_io.providers.remote.pgvector.provider.PGVector", pip_packages=("numpy",), requirements=VECTORS
 )
 PROVIDERS = {
     "inline::faiss": FAISS,
     "inline::meta-reference": FAISS,  # its old name
+    "inline::sqlite-vec": SQLITE_VEC,
+    "inline::sqlite_vec": SQLITE_VEC,  # its old name
     "remote::pgvector": PGVECTOR,
 }

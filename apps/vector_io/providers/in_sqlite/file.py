@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol
 
 from apps.vector_io.filters import Attributes, Filter
@@ -179,9 +180,11 @@ def dumped(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
-def opened(path: Path) -> sqlite3.Connection:
+def opened(path: Path, sqlite: ModuleType) -> sqlite3.Connection:
     """WAL with each commit synced: what has been answered outlives the machine, too."""
-    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    connection: sqlite3.Connection = sqlite.connect(
+        path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+    )
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     return connection

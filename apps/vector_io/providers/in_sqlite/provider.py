@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import ModuleType
 from typing import ParamSpec, TypeVar
 
 from apps.vector_io import checks, ranking
@@ -28,6 +29,7 @@ class StoresInSQLite(Provider):
 
     vectors: Vectors
     opens: type[OpenStore]
+    sqlite: ModuleType = sqlite3
 
     def __init__(self, provider_id: str, config: ProviderConfig, folder: Path) -> None:
         super().__init__(provider_id, config)
@@ -36,7 +38,7 @@ class StoresInSQLite(Provider):
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix=f"vectors-{provider_id}")
 
     def file(self, path: Path) -> StoreFile:
-        return StoreFile(opened(path), self.vectors)
+        return StoreFile(opened(path, self.sqlite), self.vectors)
 
     async def start(self) -> None:
         try:
@@ -52,7 +54,11 @@ class StoresInSQLite(Provider):
         usable = await asyncio.to_thread(os.access, self.folder, os.R_OK | os.W_OK | os.X_OK)
         return Health(usable, "" if usable else f"The folder {self.folder} cannot be used.")
 
+    def check(self, store: Store) -> None:
+        """Raises BadRequest for a store that this kind of file cannot hold."""
+
     async def create_store(self, call: Call, store: Store) -> None:
+        self.check(store)
         await self._run(self._stores.create, store)
 
     async def drop_store(self, call: Call, store: Store) -> None:
@@ -118,20 +124,19 @@ class StoresInSQLite(Provider):
             return file.size(store.dimension)
 
     async def _run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        run = functools.partial(_guarded, work, *args, **kwargs)
+        run = functools.partial(self._guarded, work, *args, **kwargs)
         return await asyncio.get_running_loop().run_in_executor(self._threads, run)
 
-
-def _guarded(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """What SQLite raises, as the errors that callers know."""
-    try:
-        return work(*args, **kwargs)
-    except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
-            raise DiskFull("There is no room for these chunks on the server's disk.") from error
-        raise Unavailable(f"The vector store's file cannot be used: {error}.") from error
-    except sqlite3.DatabaseError as error:
-        raise Unavailable(f"The vector store's file is damaged: {error}.") from error
+    def _guarded(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What SQLite raises, as the errors that callers know."""
+        try:
+            return work(*args, **kwargs)
+        except self.sqlite.OperationalError as error:
+            if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+                raise DiskFull("There is no room for these chunks on the server's disk.") from error
+            raise Unavailable(f"The vector store's file cannot be used: {error}.") from error
+        except self.sqlite.DatabaseError as error:
+            raise Unavailable(f"The vector store's file is damaged: {error}.") from error
 
 
 def _best(found: OpenStore, query: Query, vector: Vector | None) -> Scored:

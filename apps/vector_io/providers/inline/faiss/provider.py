@@ -1,7 +1,8 @@
 """Stores whose vectors are searched in memory by faiss, and kept with all else in SQLite files.
 
 The files are the truth: the index is made of them when a store is first asked, and follows each change that it finds
-there, whoever has made it. So nothing has to be saved apart, and a crash leaves nothing half-written.
+there, whoever has made it. So nothing has to be saved apart, a crash leaves nothing half-written, and several processes
+may serve one store, each with an index of its own.
 """
 
 import sqlite3
