@@ -5,9 +5,7 @@ from llamastack.provider_specs import ProviderSpec
 INLINE = "apps.vector_io.providers.inline"
 VECTORS = "requirements/vectors.txt"
 
-FAISS = ProviderSpec(
-    f"{INLINE}.faiss.provider.Faiss", pip_packages=("faiss-cpu", "numpy"), requirements=VECTORS
-)
+FAISS = ProviderSpec(f"{INLINE}.faiss.provider.Faiss", pip_packages=("faiss-cpu", "numpy"), requirements=VECTORS)
 SQLITE_VEC = ProviderSpec(f"{INLINE}.sqlite_vec.SQLiteVec", pip_packages=("sqlite-vec", "numpy"), requirements=VECTORS)
 PGVECTOR = ProviderSpec(
     "apps.vector_io.providers.remote.pgvector.provider.PGVector", pip_packages=("numpy",), requirements=VECTORS
