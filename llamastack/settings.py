@@ -172,6 +172,7 @@ CHANNEL_LAYERS: dict[str, dict[str, Any]] = {
 USE_TZ = True
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en-us"
+FORMAT_MODULE_PATH = ["llamastack.formats"]
 
 # Behind TLS (LLAMA_STACK_HTTPS=1): cookies travel on it alone, and browsers are told to stay on it.
 HTTPS = os.environ.get("LLAMA_STACK_HTTPS") == "1"
@@ -247,6 +248,7 @@ UNFOLD = {
     "SITE_URL": "/",
     "SITE_SYMBOL": "hub",
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": f"{STATIC_URL}console/icon.svg"}],
+    "STYLES": [f"{STATIC_URL}console/admin.css"],
     "SHOW_HISTORY": True,
     "SHOW_BACK_BUTTON": True,
     "DASHBOARD_CALLBACK": "apps.registry.dashboard.dashboard",

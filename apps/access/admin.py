@@ -146,10 +146,11 @@ class UsageAdmin(TenantAdmin):
         "home",
     )
     fields = (
-        "request_id", "ended", "took", "model", "home", "operation", "lane", "status", "error", "whole", "streamed",
-        "tokens_in", "tokens_out", "cached_tokens", "reasoning_tokens", "estimated", "owner", "tenant", "api_key",
+        "request_id", "ended", "took", "model", "home", "operation", "lane", "status", "error", "is_whole",
+        "is_streamed", "tokens_in", "tokens_out", "cached_tokens", "reasoning_tokens", "is_estimated", "owner",
+        "tenant", "api_key",
     )  # fmt: skip
-    readonly_fields = ("ended", "took", "home", "tokens_in", "tokens_out")
+    readonly_fields = ("ended", "took", "home", "tokens_in", "tokens_out", "is_whole", "is_streamed", "is_estimated")
     list_filter = ("created_at", "operation", "whole", "model", "provider_id", "tenant", "lane")
     search_fields = ("request_id", "model", "owner")
     ordering = ("-id",)
@@ -186,6 +187,18 @@ class UsageAdmin(TenantAdmin):
     def took(self, row: Usage) -> str:
         return f"{row.seconds:.3f}"
 
+    @admin.display(description="Whole")
+    def is_whole(self, row: Usage) -> str:
+        return yes_or_no(row.whole)
+
+    @admin.display(description="Streamed")
+    def is_streamed(self, row: Usage) -> str:
+        return yes_or_no(row.streamed)
+
+    @admin.display(description="Estimated")
+    def is_estimated(self, row: Usage) -> str:
+        return yes_or_no(row.estimated)
+
     @admin.display(description="Answered by", ordering="provider_id")
     def home(self, row: Usage) -> str:
         return f"{row.provider_id}/{row.provider_model_id}" if row.provider_id else "–"
@@ -197,6 +210,11 @@ class UsageAdmin(TenantAdmin):
             sums = context["cl"].queryset.summed()
             context.update(sums=[(title, spelled(sums[name])) for name, title in SUMS.items()], losses=losses())
         return page
+
+
+def yes_or_no(fact: bool) -> str:
+    """A word, where the admin's red cross would say that something is wrong."""
+    return "yes" if fact else "no"
 
 
 def spelled(number: int | None) -> str:

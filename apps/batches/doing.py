@@ -15,6 +15,7 @@ from apps.batches.answers import Answer, answer, unanswered
 from apps.batches.lines import Checked, Line, checked, lines
 from apps.batches.models import WRITTEN, AnswerRecord, Batch, BatchAnswer, Status
 from apps.batches.output import written
+from apps.batches.pace import Pace
 from apps.batches.protocol import BatchLimits
 from apps.batches.schemas import BatchError
 from apps.jobs.work import Cancelled, Lost, Running
@@ -55,6 +56,7 @@ class Doing:
         self.answers: list[Answer] = []
         self.errors: list[Any] = self.batch.errors
         self.looked = -math.inf  # when it was looked whether the owner may still act
+        self.pace = Pace()
 
     async def end(self) -> Status:
         self.done = await db(_done, self.batch.id)
@@ -206,9 +208,11 @@ class Doing:
         if not answers:
             return
         rows = [AnswerRecord(self.batch.id, one.line, one.succeeded, one.text.decode()) for one in answers]
-        if not await db(Batch.objects.keep, self.running.job, self.batch.id, rows, _counts(answers)):
+        counts = _counts(answers)
+        if not await db(Batch.objects.keep, self.running.job, self.batch.id, rows, counts):
             raise Lost
         self.done.update(one.line for one in answers)
+        self.pace.add(len(answers), counts["output_tokens"])
 
     # --- its row ---
 
@@ -219,6 +223,8 @@ class Doing:
             if not await db(may_act, self.batch.tenant, self.batch.owner, self.call.principal.key):
                 raise Gone
             self.looked = time.monotonic()
+        if (told := self.pace.due()) is not None:
+            await self.running.metric(**told)
 
     async def _write(self, **fields: Any) -> None:
         if not await db(Batch.objects.write, self.running.job, self.batch.id, **fields):

@@ -17,7 +17,7 @@ from tests.upstream import Upstream
 
 # It talks to its maker's servers otherwise; as root it has no sandbox.
 FLAGS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-MODELS = ["sky-1", "sky-2", "endless", "status-500", "status-429", "broken", "cut", "<b>bold</b>"]
+MODELS = ["sky-1", "sky-2", "endless", "status-500", "status-429", "broken", "cut", "held", "<b>bold</b>"]
 
 expect.set_options(timeout=5_000)
 

@@ -108,7 +108,9 @@ async def test_every_line_is_answered_once_in_the_order_of_the_file(
     file = (await client.get(f"/v1/files/{batch['output_file_id']}")).json()
     assert (file["purpose"], file["filename"]) == ("batch_output", f"{batch['id']}_output.jsonl")
     assert not await db(BatchAnswer.objects.exists)
-    logged = await db(lambda: list(JobEvent.objects.order_by("number").values_list("data__message", flat=True)))
+    logged = await db(
+        lambda: list(JobEvent.objects.filter(kind="log").order_by("number").values_list("data__message", flat=True))
+    )
     assert logged == ["The input file is valid: 20 lines.", "20 of 20 lines have been answered."]
 
 

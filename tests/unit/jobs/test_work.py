@@ -22,8 +22,8 @@ LONG = 10**9  # seconds: a turn that does not end while tests run
 
 
 def queued(**fields: Any) -> str:
-    told: dict[str, Any] = {"owner": "ada", "kind": "test", "created_at": timezone.now(), **fields}
-    job = Job(id=new_id("job_"), **told)
+    told = {"id": new_id("job_"), "owner": "ada", "kind": "test", "created_at": timezone.now(), **fields}
+    job = Job(**told)
     job.save()
     return job.id
 
