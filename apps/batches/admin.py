@@ -5,6 +5,7 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.admin.utils import unquote
 from django.http import HttpRequest
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from apps.access.admin import TenantAdmin, spelled
@@ -31,7 +32,7 @@ FILES = ("input_file", "output_file", "error_file")
 
 @admin.register(Batch)
 class BatchAdmin(TenantAdmin):
-    list_display = ("id", "state", "endpoint", "model", "how_far", "failed", "owner", "tenant", "created")
+    list_display = ("id", "state", "model", "how_far", "owner", "tenant", "created")
     list_filter = ("status", "endpoint", "created_at")
     search_fields = ("id", "input_file_id", "owner")
     ordering = ("-created_at", "-id")
@@ -56,7 +57,8 @@ class BatchAdmin(TenantAdmin):
 
     @admin.display(description="Answered")
     def how_far(self, batch: Batch) -> SafeString | str:
-        return bar(batch.completed + batch.failed, batch.total)
+        told = bar(batch.completed + batch.failed, batch.total)
+        return format_html("{}, {} failed", told, batch.failed) if batch.failed else told
 
     @admin.display(description="Created", ordering="created_at")
     def created(self, batch: Batch) -> str:

@@ -40,12 +40,12 @@ class QueueFilter(admin.SimpleListFilter):
 
 @admin.register(Job)
 class JobAdmin(TenantAdmin):
-    list_display = ("id", "kind", "state", "how_far", "attempt", "owner", "tenant", "created", "ended")
+    list_display = ("id", "kind", "state", "how_far", "owner", "tenant", "created")
     list_filter = ("status", ("kind", admin.AllValuesFieldListFilter), QueueFilter, "created_at")
     search_fields = ("id", "owner")
     ordering = ("-created_at", "-id")
     show_full_result_count = False
-    fields = ("kind", "queue", "priority", "tenant", "progress", "payload", "lease_until")
+    fields = ("queue", "priority", "tenant", "payload", "lease_until")
     readonly_fields = ("queue",)
     change_form_outer_before_template = "admin/jobs/job/panel.html"
 
@@ -79,10 +79,6 @@ class JobAdmin(TenantAdmin):
     @admin.display(description="Created", ordering="created_at")
     def created(self, job: Job) -> str:
         return moment(job.created_at)
-
-    @admin.display(description="Ended", ordering="ended_at")
-    def ended(self, job: Job) -> str:
-        return moment(job.ended_at)
 
     @admin.display(description="Queue")
     def queue(self, job: Job) -> str:

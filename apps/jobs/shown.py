@@ -60,6 +60,7 @@ def left(until: datetime | None, now: datetime) -> str:
 def panel(job: Job, *, may_press: bool) -> dict[str, Any]:
     """The context of `admin/jobs/job/panel.html`. What happens after `job.events`, job.js tells."""
     happened = JobEvent.objects.filter(job=job, number__lte=job.events).order_by("-number")
+    drawn = metrics(list(happened.filter(kind="metric")[:DRAWN]))
     done, total = job.done
     return {
         "job": job,
@@ -72,7 +73,8 @@ def panel(job: Job, *, may_press: bool) -> dict[str, Any]:
         "log": [
             (moment(e.created_at), e.data.get("message", "")) for e in reversed(happened.filter(kind="log")[:LOGGED])
         ],
-        "metrics": metrics(list(happened.filter(kind="metric")[:DRAWN])),
+        "metrics": drawn,
+        "plots": [(name, name.replace("_", " "), points[-1][1]) for name, points in drawn.items()],
         "about": about(job),
         "may_press": may_press,
         "may_cancel": job.status not in ENDED and not job.cancel_requested,

@@ -1,11 +1,14 @@
 """The README's pictures: `make screenshots` writes docs/screenshots/*.png from the real server and a real model."""
 
 import asyncio
+import json
+import re
 import shutil
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
+import httpx
 from playwright.async_api import Browser, Page, async_playwright, expect
 
 from tests import upstream as dialect
@@ -76,6 +79,36 @@ async def admin(browser: Browser, server: Server, upstream: Upstream) -> None:
     await shoot(page, "admin-models")
 
 
+async def batch(server: Server, lines: int = 200) -> str:
+    """The job of a batch on the local model, whose answers are of different lengths."""
+    url = "/v1/chat/completions"
+    asked = {"model": LOCAL, "messages": [{"role": "user", "content": QUESTION}]}
+    bodies = [{**asked, "max_tokens": 2 + 7 * number % 24} for number in range(lines)]
+    wanted = [{"custom_id": str(n), "method": "POST", "url": url, "body": body} for n, body in enumerate(bodies)]
+    text = "\n".join(map(json.dumps, wanted)).encode()
+    async with httpx.AsyncClient(base_url=server.url, trust_env=False) as http:
+        form = {"file": ("questions.jsonl", text)}
+        file = (await http.post("/v1/files", files=form, data={"purpose": "batch"})).json()["id"]
+        made = {"input_file_id": file, "endpoint": url, "completion_window": "24h"}
+        (await http.post("/v1/batches", json=made)).raise_for_status()
+        job: str = (await http.get("/v1alpha/jobs", params={"limit": 1})).json()["data"][0]["id"]
+    return job
+
+
+async def jobs(browser: Browser, server: Server) -> None:
+    """The page of a job while its batch runs."""
+    page = await tab(browser, "light")
+    await log_in(page, server, server.first_password)
+    job = await batch(server)
+    await page.goto(f"{server.url}/admin/jobs/job/{job}/change/")
+    await expect(page.locator("[data-count]")).to_have_text(re.compile(r"1[0-4]\d of 200"), timeout=300_000)
+    for scheme in ("light", "dark"):
+        await page.emulate_media(color_scheme=scheme)
+        await page.reload()  # the admin asks for the scheme once
+        await expect(page.get_by_text("Live", exact=True)).to_be_visible()
+        await page.screenshot(path=FOLDER / f"job-{scheme}.png", animations="disabled")
+
+
 async def main() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
@@ -84,6 +117,7 @@ async def main() -> None:
         async with async_playwright() as playwright, dialect.serving(Upstream(models=REMOTE)) as upstream:
             browser = await playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
             await admin(browser, server, upstream)
+            await jobs(browser, server)
             await playground(browser, server)
             await browser.close()
 

@@ -1,9 +1,11 @@
 """The page of a job while a batch runs: it follows without being reloaded, and its buttons do what they say."""
 
 import json
+from typing import Any
 
 import httpx
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
 from tests.browser.actions import log_in
@@ -13,6 +15,16 @@ from tests.upstream import Upstream
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 URL = "/v1/chat/completions"
 HELLO = [{"role": "user", "content": "Hello"}]
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def cookies(chromium: Browser, server: Server) -> list[Any]:
+    """Those of the first superuser's session, logged in once."""
+    context = await chromium.new_context()
+    await log_in(await context.new_page(), server, server.first_password)
+    found: list[Any] = await context.cookies()
+    await context.close()
+    return found
 
 
 async def batch(server: Server, *models: str) -> str:
@@ -33,7 +45,8 @@ def body(model: str) -> dict[str, object]:
     return {"model": model, "messages": HELLO}
 
 
-async def opened(page: Page, server: Server, job_id: str) -> None:
+async def opened(page: Page, server: Server, cookies: list[Any], job_id: str) -> None:
+    await page.context.add_cookies(cookies)
     await page.goto(f"{server.url}/admin/jobs/job/")
     await page.get_by_role("link", name=job_id).click()
     await expect(page.get_by_text("Live", exact=True)).to_be_visible()
@@ -44,11 +57,12 @@ async def state_is(page: Page, state: str) -> None:
     await expect(page.locator("[data-state]:visible")).to_have_text(state)
 
 
-async def test_a_batch_is_followed_without_reloading(page: Page, server: Server, upstream: Upstream) -> None:
+async def test_a_batch_is_followed_without_reloading(
+    page: Page, server: Server, cookies: list[Any], upstream: Upstream
+) -> None:
     upstream.released.clear()
-    await log_in(page, server, server.first_password)
     job_id = await batch(server, *["openai/sky-1"] * 3, *["openai/held"] * 2)
-    await opened(page, server, job_id)
+    await opened(page, server, cookies, job_id)
     await expect(page.locator("[data-count]")).to_have_text("3 of 5")
     await state_is(page, "running")
     upstream.released.set()
@@ -65,10 +79,11 @@ async def test_a_batch_is_followed_without_reloading(page: Page, server: Server,
     await expect(page.locator("body")).to_contain_text("lines.jsonl")
 
 
-async def test_a_job_is_cancelled_and_the_page_says_so(page: Page, server: Server, upstream: Upstream) -> None:
+async def test_a_job_is_cancelled_and_the_page_says_so(
+    page: Page, server: Server, cookies: list[Any], upstream: Upstream
+) -> None:
     upstream.released.clear()
-    await log_in(page, server, server.first_password)
-    await opened(page, server, await batch(server, "openai/sky-1", "openai/held"))
+    await opened(page, server, cookies, await batch(server, "openai/sky-1", "openai/held"))
     await expect(page.locator("[data-count]")).to_have_text("1 of 2")
     await page.get_by_role("button", name="Cancel").click()
     await expect(page.get_by_text("The job is cancelled")).to_be_visible()

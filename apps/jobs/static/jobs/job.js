@@ -139,7 +139,7 @@ function figureOf(plots, name) {
     figure = made("figure", plots);
     figure.dataset.plot = name;
     const title = made("figcaption", figure);
-    title.append(`${name} `);
+    title.append(`${name.replaceAll("_", " ")} `);
     made("strong", title).dataset.latest = "";
   }
   if (!figure.querySelector("svg")) {
@@ -147,7 +147,7 @@ function figureOf(plots, name) {
     picture.setAttribute("viewBox", `0 0 ${WIDTH} ${HEIGHT}`);
     picture.setAttribute("preserveAspectRatio", "none");
     picture.setAttribute("role", "img");
-    picture.setAttribute("aria-label", name);
+    picture.setAttribute("aria-label", name.replaceAll("_", " "));
     picture.append(document.createElementNS(SVG, "polyline"));
     figure.append(picture);
     const range = made("div", figure);
