@@ -159,7 +159,7 @@ def on_missing(request: HttpRequest, error: Any) -> HttpResponse:
 @api.exception_handler(OperationalError)
 @api.exception_handler(InterfaceError)
 def on_database_gone(request: HttpRequest, error: Any) -> HttpResponse:
-    return answer(unavailable())
+    return answer(unavailable(error))
 
 
 @api.exception_handler(Exception)

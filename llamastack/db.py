@@ -9,10 +9,11 @@ from typing import Any, ParamSpec, TypeVar
 
 from django.db import DataError, InterfaceError, OperationalError, connection, connections
 
-from llamastack.errors import BadRequest, Unavailable
+from llamastack.errors import BadRequest, DatabaseFull, Unavailable
 
 THREADS = 8
 RETRY_SECONDS = 5
+DISK_FULL = "53100"  # PostgreSQL's code of it
 T = TypeVar("T")
 P = ParamSpec("P")
 
@@ -41,7 +42,8 @@ _threads = Threads()
 async def db(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run `work` where the ORM may be used. It returns plain values, never a lazy query or a row that loads more.
 
-    Raises Unavailable (503 with Retry-After) while the database cannot be reached.
+    Raises Unavailable (503 with Retry-After) while the database cannot be reached, and its DatabaseFull (507) while
+    there is no room for what is to be written.
     """
     return await asyncio.wrap_future(_threads.submit(lambda: _guarded(lambda: work(*args, **kwargs))))
 
@@ -65,7 +67,7 @@ def _guarded(work: Callable[[], T]) -> T:
     try:
         return work()
     except (OperationalError, InterfaceError) as error:
-        raise unavailable() from error
+        raise unavailable(error) from error
     except DataError as error:
         raise BadRequest("The database cannot hold a value of this request, such as a NUL character.") from error
     finally:
@@ -85,6 +87,15 @@ def held_open() -> AbstractContextManager[object]:
     return closing(held)
 
 
-def unavailable() -> Unavailable:
-    """The error of a database that is gone: try again soon."""
+def unavailable(error: BaseException) -> Unavailable:
+    """What it means to a caller that the database is gone (try again soon), or that there is no room on its disk."""
+    if is_full(error):
+        return DatabaseFull("The disk of the database is full. Make room on it.", retry_after=RETRY_SECONDS)
     return Unavailable("The database cannot be reached; try again shortly.", retry_after=RETRY_SECONDS)
+
+
+def is_full(error: BaseException) -> bool:
+    cause = error.__cause__
+    if isinstance(cause, sqlite3.Error):
+        return cause.sqlite_errorcode == sqlite3.SQLITE_FULL
+    return getattr(cause, "sqlstate", None) == DISK_FULL  # psycopg's, where there is one

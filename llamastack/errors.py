@@ -14,6 +14,7 @@
     ├── UpstreamError               502  a provider could not be reached or answered nonsense
     │   └── UpstreamRejected        the upstream's own 4xx status
     ├── Unavailable                 503  Retry-After
+    │   └── DatabaseFull            507  the database's disk is full: what is retried is retried here, too
     ├── UpstreamTimeout             504
     └── DiskFull                    507
 
@@ -149,6 +150,12 @@ class Unavailable(StackError):
     status = 503
     type = "service_unavailable"
     code = "unavailable"
+
+
+class DatabaseFull(Unavailable):
+    status = 507
+    type = StackError.type
+    code = "disk_full"
 
 
 class UpstreamTimeout(StackError):

@@ -43,9 +43,10 @@ def not_found(request: HttpRequest, exception: Any) -> HttpResponse:
 
 def failed(request: HttpRequest) -> HttpResponse:
     """A page that needs the database while it is gone is 503, and any other failure 500."""
-    if not isinstance(sys.exc_info()[1], OperationalError | InterfaceError):
+    reason = sys.exc_info()[1]
+    if not isinstance(reason, OperationalError | InterfaceError):
         return server_error(request)
-    error = unavailable()
+    error = unavailable(reason)
     return HttpResponse(error.message, status=error.status, headers=headers(error), content_type="text/plain")
 
 

@@ -20,6 +20,7 @@ class Upstream:
 
     url: str = ""
     models: list[str] = field(default_factory=lambda: ["sky-1", "sky-2"])
+    words: list[str] = field(default_factory=lambda: WORDS)
     requests: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     closed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -77,7 +78,7 @@ async def generate(request: web.Request) -> web.StreamResponse:
         except (asyncio.CancelledError, ConnectionError):  # as the client's going away is told, wherever it goes
             upstream.closed.set()
             raise
-    said = "".join(WORDS)
+    said = "".join(upstream.words)
     message = {"role": "assistant", "content": said, "reasoning_content": "I looked up."}
     choice = {"message": message} if chat else {"text": said}
     return web.json_response(reply(choice | {"finish_reason": "stop"}, chat, streamed=False))

@@ -35,7 +35,7 @@ def as_stack_error(error: Exception) -> StackError:
         case exceptions.APIException():
             return of_drf(error)
         case OperationalError() | InterfaceError():
-            return unavailable()
+            return unavailable(error)
         case IntegrityError():
             return errors.Conflict("Somebody else has changed this meanwhile; read it again.")
         case DataError():

@@ -1,10 +1,52 @@
-"""What SQLite needs on the way to the database."""
+"""What SQLite needs on the way to the database, and what it means that there is no room on its disk."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import httpx
+import psycopg
+import pytest
+from django.db import OperationalError
 
+from llamastack.db import db
+from llamastack.errors import DatabaseFull, Unavailable
 from tests.servers import serving
+
+
+def full_sqlite() -> None:
+    """As SQLite itself says it of a disk."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute("CREATE TABLE t (x)")
+        connection.execute("PRAGMA max_page_count = 2")
+        connection.execute("INSERT INTO t VALUES (zeroblob(100000))")
+
+
+def full_postgresql() -> None:
+    raise psycopg.errors.DiskFull("could not extend file")
+
+
+def gone() -> None:
+    raise psycopg.OperationalError("the connection is closed")
+
+
+def as_django(work: object) -> None:
+    try:
+        work()  # type: ignore[operator]
+    except (sqlite3.Error, psycopg.Error) as error:
+        raise OperationalError(str(error)) from error
+
+
+@pytest.mark.parametrize(
+    ("work", "kind", "status"),
+    [(full_sqlite, DatabaseFull, 507), (full_postgresql, DatabaseFull, 507), (gone, Unavailable, 503)],
+)
+async def test_a_full_disk_of_the_database_is_507_and_what_can_be_tried_again(
+    work: object, kind: type[Unavailable], status: int
+) -> None:
+    with pytest.raises(Unavailable) as caught:
+        await db(as_django, work)
+    assert (type(caught.value), caught.value.status, caught.value.retry_after) == (kind, status, 5)
 
 
 def test_the_log_of_sqlite_is_kept_from_call_to_call_and_gone_when_the_server_has_stopped(tmp_path: Path) -> None:
