@@ -11,9 +11,10 @@ from typing import Any
 from django.utils import timezone
 
 from apps.access.models import may_act
-from apps.batches.answers import Answer, answer, unanswered
+from apps.batches.answers import answer, unanswered
+from apps.batches.keeping import Kept
 from apps.batches.lines import Checked, Line, checked, lines
-from apps.batches.models import WRITTEN, AnswerRecord, Batch, BatchAnswer, Status
+from apps.batches.models import WRITTEN, Batch, Status
 from apps.batches.output import written
 from apps.batches.pace import Pace
 from apps.batches.protocol import BatchLimits
@@ -25,6 +26,7 @@ from llamastack.errors import NotFound, StackError, Unavailable
 from llamastack.stack import LlamaStack
 
 KEEPS_SECONDS = 0.5
+PATIENCE_SECONDS = 60.0  # with a database that is gone; who comes after us is told by the fence
 LOOKS_SECONDS = 15.0  # whether its owner may still act
 GONE = BatchError(
     code="owner_disabled",
@@ -52,30 +54,31 @@ class Doing:
     limits: BatchLimits
 
     def __post_init__(self) -> None:
-        self.done: set[int] = set()
-        self.answers: list[Answer] = []
+        self.pace = Pace()
+        self.kept = Kept(self.running.job, self.batch.id, self.pace)
+        self.writable = asyncio.Event()  # whether answers can be kept: nothing is asked that would be lost
+        self.writable.set()
         self.errors: list[Any] = self.batch.errors
         self.looked = -math.inf  # when it was looked whether the owner may still act
-        self.pace = Pace()
 
     async def end(self) -> Status:
-        self.done = await db(_done, self.batch.id)
+        await self.kept.read()
         resumed = self.batch.status == Status.finalizing
         if resumed:
             status = self._as_it_was_left()
         else:
             status = await self._answered()
-            if status == Status.failed and not self.done:
+            if status == Status.failed and not self.kept.lines:
                 await self._end(status, errors=self.errors, total=self.batch.total)
                 return status
             await self._write(status=Status.finalizing, finalizing_at=timezone.now(), errors=self.errors)
-            await self.running.log(f"{len(self.done)} of {self.batch.total} lines have been answered.")
+            await self.running.log(f"{len(self.kept.lines)} of {self.batch.total} lines have been answered.")
         await self._end(status, **await written(self.stack.files, self.call, self.batch, left=resumed))
         return status
 
     def _as_it_was_left(self) -> Status:
         """Whoever wrote the files before is gone; no line has been answered since."""
-        if len(self.done) == self.batch.total and self.batch.total:
+        if len(self.kept.lines) == self.batch.total and self.batch.total:
             return Status.completed
         if self.errors and timezone.now() < self.batch.expires_at:
             return Status.failed
@@ -88,8 +91,8 @@ class Doing:
             if self.batch.status == Status.validating and not await self._valid():
                 return Status.failed
             await self._answer_lines()
-            if len(self.done) < self.batch.total:
-                raise RuntimeError(f"{self.batch.total - len(self.done)} lines of {self.batch.id} have no answer")
+            if len(self.kept.lines) < self.batch.total:
+                raise RuntimeError(f"{self.batch.total - len(self.kept.lines)} lines of {self.batch.id} have no answer")
         except Cancelled:
             return Status.cancelled
         except Gone:
@@ -141,7 +144,7 @@ class Doing:
     async def _lines_left(self) -> AsyncGenerator[Line]:
         async with aclosing(self._content()) as content:
             async for line in lines(content):
-                if line.number not in self.done:
+                if line.number not in self.kept.lines:
                     yield line
 
     # --- its lines ---
@@ -149,21 +152,35 @@ class Doing:
     async def _answer_lines(self) -> None:
         """Keeps all that is answered. Raises Cancelled, Expired, Gone and, of the input file, NotFound."""
         await self._go_on()  # the file may have taken a while
-        if timezone.now() >= self.batch.expires_at and self.done:
+        if timezone.now() >= self.batch.expires_at and self.kept.lines:
             raise Expired
         asking = asyncio.create_task(self._ask())
         try:
             while not asking.done():
                 await asyncio.wait([asking], timeout=KEEPS_SECONDS)
-                await self._keep()
-                await self._go_on()
+                await self._kept_on()
                 if timezone.now() >= self.batch.expires_at and not asking.done():
                     raise Expired
             asking.result()
         finally:
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
-            await self._keep()  # also where the server stops
+            await self.kept.write()  # also where the server stops
+
+    async def _kept_on(self) -> None:
+        """Keep what has been answered and go on, also where the database is gone for a while and comes back."""
+        patience = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                await self.kept.write()
+                await self._go_on()
+                self.writable.set()
+                return
+            except Unavailable:
+                if time.monotonic() >= patience:
+                    raise
+                self.writable.clear()
+                await asyncio.sleep(KEEPS_SECONDS)
 
     async def _ask(self) -> None:
         tasks: set[asyncio.Task[None]] = set()
@@ -177,6 +194,7 @@ class Doing:
             async with aclosing(self._lines_left()) as left:
                 async for line in left:
                     await places.acquire()
+                    await self.writable.wait()
                     task = asyncio.create_task(self._ask_one(line))
                     tasks.add(task)
                     task.add_done_callback(over)
@@ -189,36 +207,25 @@ class Doing:
 
     async def _ask_one(self, line: Line) -> None:
         answered = await answer(self.stack.inference, self.stack.gateway, self.call, self.batch.endpoint, line)
-        self.answers.append(answered)  # a step of its own: the list is another one by now
+        self.kept.add(answered)
 
     async def _expire_lines(self) -> None:
         """Where the input file is gone, nobody knows any more what its lines were called."""
         try:
             async with aclosing(self._lines_left()) as left:
                 async for line in left:
-                    self.answers.append(unanswered(line, *EXPIRED))
-                    if len(self.answers) >= WRITTEN:
-                        await self._keep()
+                    self.kept.add(unanswered(line, *EXPIRED))
+                    if len(self.kept.coming) >= WRITTEN:
+                        await self.kept.write()
         except (NotFound, Unavailable) as gone:
             self._tell_of_input(gone)
-        await self._keep()
-
-    async def _keep(self) -> None:
-        answers, self.answers = self.answers, []
-        if not answers:
-            return
-        rows = [AnswerRecord(self.batch.id, one.line, one.succeeded, one.text.decode()) for one in answers]
-        counts = _counts(answers)
-        if not await db(Batch.objects.keep, self.running.job, self.batch.id, rows, counts):
-            raise Lost
-        self.done.update(one.line for one in answers)
-        self.pace.add(len(answers), counts["output_tokens"])
+        await self.kept.write()
 
     # --- its row ---
 
     async def _go_on(self) -> None:
         """Tell how far it is. Raises Cancelled, and Gone within a quarter of a minute."""
-        await self.running.progress(done=len(self.done), total=self.batch.total)
+        await self.running.progress(done=len(self.kept.lines), total=self.batch.total)
         if time.monotonic() - self.looked >= LOOKS_SECONDS:
             if not await db(may_act, self.batch.tenant, self.batch.owner, self.call.principal.key):
                 raise Gone
@@ -233,15 +240,3 @@ class Doing:
     async def _end(self, status: Status, **fields: Any) -> None:
         if not await db(Batch.objects.end, self.running.job, self.batch.id, status, **fields):
             raise Lost
-
-
-def _done(batch_id: str) -> set[int]:
-    return set(BatchAnswer.objects.filter(batch=batch_id).values_list("line", flat=True))
-
-
-def _counts(answers: list[Answer]) -> dict[str, int]:
-    """By the columns of a batch."""
-    asked, cached, said, reasoned = (sum(column) for column in zip(*(one.tokens for one in answers), strict=True))
-    done = sum(one.succeeded for one in answers)
-    tokens = {"input_tokens": asked, "cached_tokens": cached, "output_tokens": said, "reasoning_tokens": reasoned}
-    return {"completed": done, "failed": len(answers) - done, **tokens}

@@ -1,0 +1,60 @@
+"""The answers of a batch that is being done: those in the database, and those on their way there."""
+
+from apps.batches.answers import Answer
+from apps.batches.models import AnswerRecord, Batch, BatchAnswer
+from apps.batches.pace import Pace
+from apps.jobs.models import Job
+from apps.jobs.work import Lost
+from llamastack.db import db
+from llamastack.errors import Unavailable
+
+
+class Kept:
+    """`lines` are those whose answers are in the database: after a crash none of them is asked for once more."""
+
+    def __init__(self, job: Job, batch_id: str, pace: Pace) -> None:
+        self.job = job
+        self.batch_id = batch_id
+        self.pace = pace
+        self.lines: set[int] = set()
+        self.coming: list[Answer] = []
+        self._doubtful = True  # whether any other than `lines` may be there
+
+    async def read(self) -> None:
+        self.lines = await db(_lines, self.batch_id)
+        self._doubtful = False
+
+    def add(self, answer: Answer) -> None:
+        self.coming.append(answer)
+
+    async def write(self) -> None:
+        """Raises Lost, and Unavailable while the database is gone: nothing is lost then, and it can be tried again."""
+        if self._doubtful:
+            await self.read()
+            self.coming = [one for one in self.coming if one.line not in self.lines]
+        answers, self.coming = self.coming, []
+        if not answers:
+            return
+        rows = [AnswerRecord(self.batch_id, one.line, one.succeeded, one.text.decode()) for one in answers]
+        counts = _counts(answers)
+        try:
+            ours = await db(Batch.objects.keep, self.job, self.batch_id, rows, counts)
+        except Unavailable:  # which may have come before its answer: they may be there all the same
+            self.coming[:0], self._doubtful = answers, True
+            raise
+        if not ours:
+            raise Lost
+        self.lines.update(one.line for one in answers)
+        self.pace.add(len(answers), counts["output_tokens"])
+
+
+def _lines(batch_id: str) -> set[int]:
+    return set(BatchAnswer.objects.filter(batch=batch_id).values_list("line", flat=True))
+
+
+def _counts(answers: list[Answer]) -> dict[str, int]:
+    """By the columns of a batch."""
+    asked, cached, said, reasoned = (sum(column) for column in zip(*(one.tokens for one in answers), strict=True))
+    done = sum(one.succeeded for one in answers)
+    tokens = {"input_tokens": asked, "cached_tokens": cached, "output_tokens": said, "reasoning_tokens": reasoned}
+    return {"completed": done, "failed": len(answers) - done, **tokens}

@@ -1,0 +1,61 @@
+"""Answers on their way to the database: each is there once, and counted once, whatever became of its commit."""
+
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from apps.batches.answers import Answer
+from apps.batches.keeping import Kept
+from apps.batches.models import COUNTED, AnswerRecord, Batch, BatchAnswer
+from apps.batches.pace import Pace
+from apps.jobs.models import Job
+from apps.jobs.work import Lost
+from llamastack.db import db
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def begun() -> Job:
+    now: Any = timezone.now()
+    job = Job.objects.create(id="job_1", owner="ada", kind="batch", created_at=now)
+    Batch.objects.create(id="batch_1", owner="ada", created_at=now, expires_at=now, job=job)
+    claimed: Job = Job.objects.claim(job.id)
+    return claimed
+
+
+def found() -> tuple[list[int], int, int]:
+    batch = Batch.objects.get()
+    return (
+        list(BatchAnswer.objects.order_by("line").values_list("line", flat=True)),
+        batch.completed,
+        batch.input_tokens,
+    )
+
+
+def answer(line: int) -> Answer:
+    return Answer(line, True, b"{}", (5, 0, 4, 0))
+
+
+async def test_what_is_there_already_is_not_written_again() -> None:
+    job = await db(begun)
+    counts = dict.fromkeys(COUNTED, 0) | {"completed": 1, "input_tokens": 5}
+    record = AnswerRecord("batch_1", 1, True, "{}")
+    assert await db(Batch.objects.keep, job, "batch_1", [record], counts)  # a commit whose answer was lost
+    kept = Kept(job, "batch_1", Pace())
+    for line in (1, 2):
+        kept.add(answer(line))
+    await kept.write()
+    assert await db(found) == ([1, 2], 2, 10)
+    assert (kept.lines, kept.coming) == ({1, 2}, [])
+
+
+async def test_whoever_has_lost_the_job_writes_nothing() -> None:
+    job = await db(begun)
+    kept = Kept(job, "batch_1", Pace())
+    await kept.read()
+    kept.add(answer(1))
+    await db(lambda: Job.objects.update(fence=99))
+    with pytest.raises(Lost):
+        await kept.write()
+    assert await db(found) == ([], 0, 0)
