@@ -57,7 +57,7 @@ class LlamaStack:
         pace = Pace()
         self.inference: RoutedInference = InferenceService(self.live, self.flusher, pace)
         self.worker = Worker(partial(kinds.of, self), periodic=kinds.PERIODIC)
-        self.bell = None if settings.JOBS == HERE else Bell(_send)
+        self.bell = None if settings.JOBS == HERE else Bell(send)
         self.batches = BatchesService(self.live, self.worker.ring)
         self.vector_io = VectorIOService(self.live, self.files, self.inference, self.worker.ring)
         services[Api.batches] = self.batches
@@ -166,7 +166,8 @@ async def start(tape: "Tape | None" = None) -> LlamaStack:
     return _running
 
 
-def _send(job_id: str, kind: str, priority: int) -> None:
+def send(job_id: str, kind: str, priority: int) -> None:
+    """Tell a worker of a job, by Redis. Raises whatever its client does."""
     from apps.jobs import kinds
     from llamastack import celery
 

@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 from typing import Any, ClassVar, Self
 
 from django.db import models, transaction
-from django.db.models import DateTimeField, ExpressionWrapper, F, Q, Value
-from django.db.models.functions import Now
+from django.db.models import Case, DateTimeField, ExpressionWrapper, F, Q, Value, When
+from django.db.models.functions import Concat, Now
 from django.db.models.sql import UpdateQuery
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
@@ -17,7 +17,9 @@ from llamastack import stack
 
 MOST_ATTEMPTS = 3
 LEASE = timedelta(seconds=15)  # renewed every 5: so long nobody goes on with what a killed server did
+GONE = "whoever worked on it was gone before its end."
 FORESEEN_SECONDS = 365 * 86_400
+TEXT = models.TextField()
 KEY = ("priority", "created_at", "id")
 SYSTEM = "system"  # whose the jobs are that nobody asks for
 PLANNED = uuid.UUID("0e6c9c0e-5d0e-4d0a-9b1c-6f1f5d3a7c11")  # any: the namespace of their ids
@@ -84,7 +86,13 @@ class JobQuerySet(ObjectQuerySet):
         job = due.filter(attempt__lt=MOST_ATTEMPTS).changed(**changes, attempt=F("attempt") + 1)
         if job is not None:
             return job
-        reason = f"It was begun {MOST_ATTEMPTS} times, and each time whoever worked on it was gone before its end."
+        reason = Case(
+            When(error="", then=Value(f"It was begun {MOST_ATTEMPTS} times, and each time {GONE}")),
+            default=Concat(
+                Value(f"It was begun {MOST_ATTEMPTS} times. What was told last: "), F("error"), output_field=TEXT
+            ),
+            output_field=TEXT,
+        )
         due.filter(attempt__gte=MOST_ATTEMPTS).update(
             status=Status.quarantined, error=reason, ended_at=Now(), fence=F("fence") + 1
         )
@@ -110,6 +118,10 @@ class JobQuerySet(ObjectQuerySet):
         if not self.held(job).update(progress=progress, progressed_at=Now()):
             return None
         return not self.filter(pk=job.pk, cancel_requested=True).exists()
+
+    def excuse(self, job: "Job", reason: str) -> None:
+        """Why it is left: told where nobody gets further."""
+        self.held(job).update(error=reason)
 
     def finish(self, job: "Job", status: Status, error: str = "") -> bool:
         """Write its end, once. False where somebody else has claimed it: what we have done is not told then."""

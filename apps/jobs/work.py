@@ -4,7 +4,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
@@ -81,6 +81,8 @@ async def work(job_id: str, kinds: Kinds, lease: timedelta = LEASE) -> bool:
             return False
         except Unavailable as gone:  # the database, or what the job needs: its lease ends, and it is begun again
             logger.warning("Job %s was left: %s", job_id, gone.message)
+            with suppress(Unavailable):
+                await db(Job.objects.excuse, job, gone.message)
             return False
     return await db(Job.objects.finish, job, status, error)
 

@@ -12,7 +12,7 @@ from django.utils import timezone
 from apps.jobs.models import PLANNED_KEPT, Job, JobEvent, Status
 from apps.jobs.work import Run, Running, work
 from llamastack.db import db
-from llamastack.errors import BadRequest
+from llamastack.errors import BadRequest, Unavailable
 from llamastack.ids import new_id
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -119,6 +119,30 @@ async def test_what_runs_to_its_end_is_completed() -> None:
     assert (ours, job.status, job.progress, job.events) == (True, "completed", {"done": 1, "total": 2}, 2)
     told = await db(lambda: list(JobEvent.objects.order_by("number").values_list("kind", "data")))
     assert told == [("log", {"message": "half"}), ("metric", {"loss": 0.5})]
+
+
+async def test_one_that_is_set_aside_tells_what_was_unavailable_last() -> None:
+    reasons = iter(["The database cannot be reached.", "No provider.", "No disk."])
+
+    async def run(running: Running) -> None:
+        raise Unavailable(next(reasons))
+
+    job_id = await db(queued)
+    for _ in range(3):
+        assert not await work(job_id, lambda kind: run)
+        await db(lambda: Job.objects.update(lease_until=timezone.now() + OVER))
+    assert not await work(job_id, lambda kind: run)
+    job = await db(Job.objects.get)
+    assert (job.status, job.error) == ("quarantined", "It was begun 3 times. What was told last: No disk.")
+
+
+async def test_what_was_told_before_is_forgotten_when_it_ends_well() -> None:
+    async def run(running: Running) -> None:
+        pass
+
+    job_id = await db(lambda: queued(error="No disk."))
+    assert await work(job_id, lambda kind: run)
+    assert (await db(Job.objects.get)).error == ""
 
 
 @pytest.mark.parametrize(

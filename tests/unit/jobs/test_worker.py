@@ -1,35 +1,24 @@
 """A worker finds what is due, does a few jobs at a time, and hands back what it has not finished."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 import pytest
 
 from apps.jobs import kinds
 from apps.jobs.models import Job, Status
-from apps.jobs.work import Run, Running
-from apps.jobs.worker import Worker, planning
+from apps.jobs.work import Running
+from apps.jobs.worker import planning
 from llamastack.db import db
 from llamastack.stack import LlamaStack
+from tests.unit.jobs.conftest import Working
 from tests.unit.jobs.test_work import OVER, queued
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-@asynccontextmanager
-async def working(run: Run, **options: Any) -> AsyncIterator[Worker]:
-    worker = Worker(lambda kind: run, **options)
-    worker.start()
-    try:
-        yield worker
-    finally:
-        await worker.stop()
-
-
 async def until(true: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not await true():
             await asyncio.sleep(0.02)
 
@@ -38,7 +27,7 @@ async def statuses() -> list[str]:
     return await db(lambda: list(Job.objects.order_by("created_at").values_list("status", flat=True)))
 
 
-async def test_what_is_due_is_done_whoever_has_queued_it() -> None:
+async def test_what_is_due_is_done_whoever_has_queued_it(working: Working) -> None:
     async def run(running: Running) -> None:
         await running.progress(done=True)
 
@@ -56,7 +45,7 @@ async def all_are(status: str, count: int) -> bool:
     return await statuses() == [status] * count
 
 
-async def test_no_more_are_done_at_once_than_it_may() -> None:
+async def test_no_more_are_done_at_once_than_it_may(working: Working) -> None:
     begun: list[str] = []
     go_on = asyncio.Event()
 
@@ -78,7 +67,7 @@ async def reached(found: list[str], count: int) -> bool:
     return len(found) == count
 
 
-async def test_a_worker_that_stops_hands_back_what_it_does() -> None:
+async def test_a_worker_that_stops_hands_back_what_it_does(working: Working) -> None:
     begun: list[str] = []
 
     async def run(running: Running) -> None:
