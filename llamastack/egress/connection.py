@@ -8,6 +8,7 @@ from aiohttp.client_proto import ResponseHandler
 from llamastack.egress.incoming import Endless, Incoming, Unreadable
 from llamastack.egress.transport import READ_AHEAD_BYTES
 
+NOTHING = memoryview(b"")
 WRITE_BYTES = 256 * 1024  # at once, of a large body: the rest waits until these are on their way
 
 
@@ -21,7 +22,7 @@ class Connected(ResponseHandler):
         self.exchanges = 0
         self.ahead = READ_AHEAD_BYTES
         self.stopped = False
-        self.unsent = memoryview(b"")
+        self.unsent = NOTHING
         self.arrival: asyncio.Future[None] | None = None
 
     def ask(self, head: bytes, body: bytes, ahead: int = READ_AHEAD_BYTES) -> Incoming:
@@ -60,7 +61,7 @@ class Connected(ResponseHandler):
             incoming.drop()
             if incoming.whole and incoming.clean and self._quiet():
                 return True
-        self.unsent = memoryview(b"")
+        self.unsent = NOTHING
         self.abort()
         return False
 
@@ -106,7 +107,8 @@ class Connected(ResponseHandler):
 
     def _send(self) -> None:
         while self.unsent and not self._paused and self.transport is not None:
-            piece, self.unsent = self.unsent[:WRITE_BYTES], self.unsent[WRITE_BYTES:]
+            piece, rest = self.unsent[:WRITE_BYTES], self.unsent[WRITE_BYTES:]
+            self.unsent = rest or NOTHING  # an empty part of a body would keep all of it as long as the connection
             self._write(piece)
 
     def _write(self, data: bytes | memoryview) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import aiohttp
 import pytest
 
-from llamastack.egress.connection import Connected
+from llamastack.egress.connection import WRITE_BYTES, Connected
 from llamastack.egress.lean import Exchange, LeanTransport
 from llamastack.egress.routes import Network, Route
 from llamastack.egress.transport import READ_AHEAD_BYTES, LiveTransport, Outgoing, Timeouts, Transport, written
@@ -178,6 +178,30 @@ async def test_a_large_body_goes_as_fast_as_it_is_read() -> None:
         assert [await said(transport, server, body) for _ in range(2)] == [b'{"a": 1}'] * 2
     [requests] = server.asked
     assert [request.partition(b"\r\n\r\n")[2] == body for request in requests] == [True, True]
+
+
+async def test_a_kept_connection_keeps_nothing_of_a_body_that_it_has_sent() -> None:
+    """Parts of large files would take as much memory again as there are connections."""
+
+    gone = asyncio.Event()
+
+    class Body(bytes):
+        """Bytes that tell when they are gone."""
+
+        def __del__(self) -> None:
+            gone.set()
+
+    async def kept(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await server.request(reader)
+        writer.write(GOOD)
+        await asyncio.Event().wait()
+
+    async with serving(kept) as server, opened() as transport:
+        body = Body(bytes(4 * WRITE_BYTES + 1))
+        assert await said(transport, server, body) == b'{"a": 1}'
+        del body
+        gc.collect()
+        assert gone.is_set()
 
 
 async def test_an_answer_to_half_a_request_is_read_and_its_connection_is_not_used_again() -> None:

@@ -125,6 +125,7 @@ class S3(RemoteFiles):
         try:
             async for part in parts(new.content, PART_BYTES):
                 await upload.add(part)
+                del part  # before the next one gathers
             await upload.finish()
         except BaseException:  # the client has gone, what it sends is wrong, or S3 refuses it
             await upload.abort()
