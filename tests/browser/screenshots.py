@@ -91,7 +91,7 @@ async def batch(server: Server, lines: int = 200) -> str:
         file = (await http.post("/v1/files", files=form, data={"purpose": "batch"})).json()["id"]
         made = {"input_file_id": file, "endpoint": url, "completion_window": "24h"}
         (await http.post("/v1/batches", json=made)).raise_for_status()
-        job: str = (await http.get("/v1alpha/jobs", params={"limit": 1})).json()["data"][0]["id"]
+        job: str = (await http.get("/v1alpha/jobs", params={"kind": "batch", "limit": 1})).json()["data"][0]["id"]
     return job
 
 

@@ -36,7 +36,7 @@ async def batch(server: Server, *models: str) -> str:
         asked = {"input_file_id": file.json()["id"], "endpoint": URL, "completion_window": "24h"}
         made = await http.post("/v1/batches", json=asked)
         assert made.status_code == 200, made.text
-        jobs = await http.get("/v1alpha/jobs", params={"limit": 1})
+        jobs = await http.get("/v1alpha/jobs", params={"kind": "batch", "limit": 1})
     job_id: str = jobs.json()["data"][0]["id"]
     return job_id
 

@@ -161,7 +161,7 @@ async def held_batch(server: Server) -> AsyncIterator[str]:
         file = (await client.post("/v1/files", **form)).json()["id"]  # type: ignore[arg-type]
         asked = {"input_file_id": file, "endpoint": line["url"], "completion_window": "24h"}
         assert (await client.post("/v1/batches", json=asked)).status_code == 200
-        job_id = (await client.get("/v1alpha/jobs", params={"limit": 1})).json()["data"][0]["id"]
+        job_id = (await client.get("/v1alpha/jobs", params={"kind": "batch", "limit": 1})).json()["data"][0]["id"]
         yield job_id
         await client.post(f"/v1alpha/jobs/{job_id}/cancel")
 

@@ -217,6 +217,7 @@ async def test_usage_is_listed_with_its_sums_and_cannot_be_changed(browser: Brow
     shown = await browser.open(f"{USAGE}{row.pk}/change/")
     assert ("upstream_error" in shown.text, 'name="_save"' in shown.text) == (True, False)
     assert f"{row.created_at:%Y-%m-%d %H:%M:%S}" in shown.text
+    assert "close_small" not in shown.text  # the admin's red cross, where "no" is nothing bad
     assert (await browser.http.get(f"{USAGE}{row.pk}/delete/")).status_code == 403
 
 

@@ -1,5 +1,7 @@
 """Stored completions in the admin: to look at and to delete."""
 
+import re
+
 import httpx
 from django.contrib.auth.models import Permission
 
@@ -17,8 +19,10 @@ async def test_a_stored_completion_is_shown_and_cannot_be_changed(
     client: httpx.AsyncClient, browser: Browser, sky: Provider
 ) -> None:
     name = await chat(client, messages=[{"role": "user", "content": "<b>Why</b> is that?"}], metadata={"who": "me"})
-    assert name in (await browser.open(LIST)).text
+    listed = (await browser.open(LIST)).text
+    assert name in listed
     page = (await browser.open(f"{LIST}{name}/change/")).text
+    assert all(re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", shown) for shown in (listed, page))
     assert "The sky is blue." in page
     assert "StoredCompletion object" not in page
     assert "&lt;b&gt;Why&lt;/b&gt; is that?" in page
