@@ -113,7 +113,6 @@ class JobAdmin(TenantAdmin):
             raise PermissionDenied
         try:
             step(self.get_queryset(request), job.pk)
-            service.ring()
             messages.success(request, told)
         except StackError as error:
             messages.error(request, error.message)

@@ -15,7 +15,6 @@ from llamastack.bodies import refuse_unknown
 from llamastack.db import db
 from llamastack.errors import StackError
 from llamastack.pagination import Page
-from llamastack.stack import current
 
 LAST = "Last-Event-ID"
 router = Router(tags=["jobs"])
@@ -51,9 +50,7 @@ async def cancel_job(request: Request, job_id: str) -> Any:
 @router.post("/jobs/{job_id}/retry", response=JobObject, summary="Try a job again")
 async def retry_job(request: Request, job_id: str) -> Any:
     """One that has failed, was cancelled, or was set aside."""
-    job = await db(service.retried, service.of(request.auth.principal), job_id)
-    current().worker.ring()
-    return job
+    return await db(service.retried, service.of(request.auth.principal), job_id)
 
 
 @router.get("/jobs/{job_id}/events", summary="Watch a job", openapi_extra=EVENTS)

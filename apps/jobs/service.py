@@ -84,7 +84,7 @@ def cancelled(rows: JobQuerySet, job_id: str) -> JobObject:
 
 
 def retried(rows: JobQuerySet, job_id: str) -> JobObject:
-    """The job, queued again. Whoever calls this rings."""
+    """The job, queued again."""
     job = found(rows, job_id)
     if not rows.retry(job_id):
         raise Conflict(
@@ -99,12 +99,6 @@ def number(text: str, param: str) -> int:
     if text and not NUMBER.fullmatch(text):
         raise BadRequest(f"'{param}' is the number of the last event that has come.", param=param)
     return int(text or 0)
-
-
-def ring() -> None:
-    """From a thread: there is a job, or one to be cancelled."""
-    running = current()
-    running.loop.call_soon_threadsafe(running.worker.ring)
 
 
 async def events(

@@ -86,7 +86,6 @@ class JobViewSet(Managed):
         """What a button does to the job."""
         job = self.get_object()
         step(self.get_queryset(), job.id)
-        service.ring()
         job.refresh_from_db()
         return Response(JobSerializer(job).data)
 
