@@ -1,5 +1,6 @@
 """A batch's input file: its lines, and what is wrong with them before any is answered."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,7 @@ MOST_ERRORS = 100  # that are told of one file
 FIELDS = {"custom_id": str, "method": str, "url": str, "body": dict}
 WORDS = {str: "text", dict: "a JSON object"}
 SHOWN = 100
+LOOKED_AT = 200  # lines, which take a millisecond, before others have their turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,8 @@ async def checked(content: AsyncIterator[bytes], endpoint: str) -> Checked:
             found.add(line)
             if found.full or found.total > MOST_LINES:
                 break
+            if not found.total % LOOKED_AT:
+                await asyncio.sleep(0)  # a piece of the file may hold thousands
     except sse.MalformedStream as error:
         found.wrong("invalid_json_line", f"The file cannot be read: {error}.", line=found.total + 1)
     if not found.total and not found.errors:

@@ -533,4 +533,6 @@ async def test_a_job_that_fails_ends_its_batch(client: httpx.AsyncClient, batche
     await db(lambda: Job.objects.update(payload={"schema": 2}))
     batches.worker.start()
     batch = await ended(client, made["id"])
-    assert (batch["status"], [error["code"] for error in batch["errors"]["data"]]) == ("failed", ["job_failed"])
+    (error,) = batch["errors"]["data"]
+    assert (batch["status"], error["code"], "cannot be read" in error["message"]) == ("failed", "job_failed", True)
+    assert (await client.get("/v1alpha/jobs", params={"kind": "batch"})).json()["data"][0]["status"] == "quarantined"
