@@ -14,6 +14,7 @@ from ninja.parser import Parser
 from ninja.security.base import AuthBase
 
 from apps.batches.api import router as batches
+from apps.file_processors.api import router as file_processors
 from apps.files.api import router as files
 from apps.inference.api import alpha as inference_alpha
 from apps.inference.api import router as inference
@@ -128,7 +129,7 @@ api = LlamaStackAPI(
 )
 for router in (models, registry, files, inference, batches, vector_stores, vector_io):
     api.add_router("/v1", router)
-for router in (inference_alpha, jobs):
+for router in (file_processors, inference_alpha, jobs):
     api.add_router("/v1alpha", router)
 # The aliases that 0.3.5 serves for OpenAI's clients, and that llama-stack-client 0.2 still calls.
 for router in (models, files, inference, batches, vector_stores):

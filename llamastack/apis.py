@@ -52,6 +52,7 @@ class ApiInfo:
 # what is not here answers 404, is missing from `llama stack list-apis` and `unavailable` in YAML.
 SERVED: dict[Api, ApiInfo] = {
     Api.batches: ApiInfo("batches", has_providers=True),
+    Api.file_processors: ApiInfo("file_processors", level="v1alpha", has_providers=True),
     Api.files: ApiInfo("files", has_providers=True),
     Api.inference: ApiInfo("inference", has_providers=True),
     Api.inspect: ApiInfo("registry"),

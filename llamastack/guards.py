@@ -22,7 +22,7 @@ from llamastack.middleware import is_api
 
 LONGEST_HOST = 260  # a name of 253 characters and a port
 BODY_METHODS = ("POST", "PUT", "PATCH")
-UPLOADS = frozenset({"/v1/files", f"{ALIASES}/files"})
+UPLOADS = frozenset({"/v1/files", f"{ALIASES}/files", "/v1alpha/file-processors/process"})
 FORM_BYTES = 256 * 1024  # of an upload, beside the file
 PREFLIGHT_HEADERS = (
     (b"access-control-allow-methods", b"GET, POST, PUT, PATCH, DELETE, OPTIONS"),

@@ -53,7 +53,7 @@ class LlamaStack:
         self.live = Live(ProviderPool(services, tape, settings.WORKERS + others))
         self.flusher = Flusher()
         self.files = FilesService(self.live)
-        self.file_processors = FileProcessorsService(self.live)
+        self.file_processors = FileProcessorsService(self.live, self.files)
         pace = Pace()
         self.inference: RoutedInference = InferenceService(self.live, self.flusher, pace)
         self.worker = Worker(partial(kinds.of, self), periodic=kinds.PERIODIC)

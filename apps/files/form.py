@@ -14,12 +14,17 @@ from llamastack.errors import BadRequest
 from llamastack.guards import FORM_BYTES, file_too_large
 
 FILE = "file"
-FIELDS = ("purpose", "expires_after[anchor]", "expires_after[seconds]")
 MOST_NAME = 255
 
 
 class Form:
-    """`content` is the file's bytes; `described` what the form says of it, once that has been read."""
+    """`content` is the file's bytes; `described` what the form says of it, once that has been read.
+
+    `names` are the fields that there may be beside the file.
+    """
+
+    names: tuple[str, ...] = ("purpose", "expires_after[anchor]", "expires_after[seconds]")
+    needs_file = True
 
     def __init__(self, content_type: str, pieces: AsyncIterator[bytes]) -> None:
         _, options = parse_options_header(content_type)
@@ -49,14 +54,18 @@ class Form:
                 yield data
         if not self._ended:
             raise BadRequest("The form breaks off before its last boundary.")
-        if self.filename is None:
+        if self.filename is None and self.needs_file:
             raise BadRequest("The form has no 'file'.", param=FILE, code="missing_required_parameter")
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """The fields that have been read, as they were sent."""
+        return {name: value.decode(errors="replace") for name, value in self._fields.items()}
 
     def described(self) -> FormUpload:
         fields: dict[str, Any] = {"filename": self.filename}
-        for name, value in self._fields.items():
+        for name, text in self.texts.items():
             outer, _, inner = name.removesuffix("]").partition("[")
-            text = value.decode(errors="replace")
             if inner:
                 fields.setdefault(outer, {})[inner] = text
             else:
@@ -100,7 +109,7 @@ class Form:
         if self._name == FILE:
             self._begin_file(options.get(b"filename"))
             return
-        refuse_unknown([self._name], [FILE, *FIELDS])
+        refuse_unknown([self._name], [FILE, *self.names])
         if self._name in self._fields:
             raise BadRequest(f"'{self._name}' is given twice.", param=self._name)
         self._fields[self._name] = b""

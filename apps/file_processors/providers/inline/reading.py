@@ -58,11 +58,8 @@ class ReadingConfig(ChunksConfig):
     )
     max_cpu_seconds: int = Field(60, ge=1, description="How long that process may calculate.")
     timeout_seconds: float = Field(120, gt=0, description="After which it is killed, whatever it does.")
-    documents_at_once: int = Field(
-        default_factory=lambda: max(1, (os.cpu_count() or 2) // 2),
-        ge=1,
-        le=64,
-        description="Documents that are read at once. By default one for every two processors.",
+    documents_at_once: int | None = Field(
+        None, ge=1, le=64, description="Documents that are read at once. By default one for every two processors."
     )
 
     @property
@@ -91,7 +88,7 @@ class Reader(Provider):
 
     def __init__(self, provider_id: str, config: ReadingConfig) -> None:
         super().__init__(provider_id, config)
-        self.sandbox = Sandbox(config.documents_at_once)
+        self.sandbox = Sandbox(config.documents_at_once or max(1, (os.cpu_count() or 2) // 2))
         self.chunk_tokens = config.chunk_tokens
 
     async def stop(self) -> None:
