@@ -117,8 +117,8 @@ async def main() -> None:
         async with async_playwright() as playwright, dialect.serving(Upstream(models=REMOTE)) as upstream:
             browser = await playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
             await admin(browser, server, upstream)
-            await jobs(browser, server)
             await playground(browser, server)
+            await jobs(browser, server)
             await browser.close()
 
 
