@@ -13,9 +13,9 @@ from apps.vector_io.filters import matches, parse
 from apps.vector_io.protocol import Chunk, Query, Store, VectorIO
 from apps.vector_io.ranking import Ranking
 from llamastack.errors import BadRequest, NotFound, StackError
+from tests.conformance.vector_providers import CONFIGS
 from tests.conformance.vector_stores import (
     CALL,
-    CONFIGS,
     DIMENSION,
     Kept,
     chunk,

@@ -1,9 +1,8 @@
-"""The vector_io providers that run here, each with what it needs to start anew on what it has kept."""
+"""A vector_io provider that starts anew on what it has kept, and chunks to give it."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, cast
 
 import numpy
@@ -13,27 +12,9 @@ from llamastack.apis import Api
 from llamastack.call import ANONYMOUS_ADMIN, Call
 from llamastack.ids import new_id
 from llamastack.providers import Provider, load, specs
-from tests.plugin import ON_SQLITE
 
 CALL = Call(ANONYMOUS_ADMIN)
 DIMENSION = 16
-
-
-def in_folder(folder: Path) -> dict[str, Any]:
-    return {"storage_dir": str(folder)}
-
-
-def in_files(folder: Path) -> dict[str, Any]:
-    return {"db_path": f"{folder}.db"}
-
-
-def in_the_database(folder: Path) -> dict[str, Any]:
-    return {}
-
-
-CONFIGS: dict[str, Callable[[Path], dict[str, Any]]] = {"inline::faiss": in_folder, "inline::sqlite-vec": in_files}
-if not ON_SQLITE:
-    CONFIGS["remote::pgvector"] = in_the_database
 
 
 @dataclass

@@ -85,5 +85,5 @@ class Table:
     def indexing(self) -> str:
         return (
             f"CREATE INDEX CONCURRENTLY {self.index} ON {self.name} "
-            f"USING hnsw (embedding {self.type}_ip_ops) WITH (m = 16, ef_construction = 100)"
+            f"USING hnsw (embedding {self.type}_ip_ops) WITH (m = 16, ef_construction = 64)"
         )
