@@ -49,8 +49,8 @@ class LlamaStack:
         from llamastack.watch import Watch
 
         services: dict[Api, object] = {}
-        others = 1 if settings.JOBS == WORKER else 0  # there is a server too
-        self.live = Live(ProviderPool(services, tape, settings.WORKERS + others))
+        beside = settings.JOBS == WORKER  # a server, which runs all of the providers
+        self.live = Live(ProviderPool(services, tape, settings.WORKERS + beside), duties=not beside)
         self.flusher = Flusher()
         self.files = FilesService(self.live)
         self.file_processors = FileProcessorsService(self.live, self.files)

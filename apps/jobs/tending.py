@@ -16,15 +16,18 @@ logger = logging.getLogger(__name__)
 
 async def tending(queues: Iterable[str], every: float = TENDS_SECONDS) -> None:
     """For ever, at once and then again and again."""
+    told = False
     while True:
         for queue in queues:
             try:
                 left, queued = await db(_due, queue)
                 await asyncio.to_thread(remind, queue, left, queued)
+                told = False
             except Unavailable as error:
                 logger.debug("No jobs can be looked for: %s", error.message)
             except Exception as error:  # of Redis' client: when it is back, this goes on
-                logger.warning("Queue %s cannot be looked after: %s", queue, error)
+                logger.log(logging.DEBUG if told else logging.WARNING, "Queue %s is not looked after: %s", queue, error)
+                told = True
         await asyncio.sleep(every)
 
 

@@ -33,14 +33,20 @@ class Worker:
     def start(self) -> None:
         self._tasks = [asyncio.create_task(self._run()), asyncio.create_task(planning(self.periodic))]
 
-    async def stop(self) -> None:
-        """Take no more, and hand back what is being done: whoever comes next goes on with it at once."""
+    async def stop(self, seconds: float = STOP_SECONDS) -> None:
+        """Take no more, and hand back what is being done: whoever comes next goes on with it at once.
+
+        What is not handed back in time is left.
+        """
+        if self._stopping:
+            await self._stopped.wait()
+            return
         self._stopping = True
         tasks = [*self._tasks, *self._doing.values()]
         for task in tasks:
             task.cancel()
         if tasks:
-            await asyncio.wait(tasks, timeout=STOP_SECONDS)
+            await asyncio.wait(tasks, timeout=seconds)
         self._stopped.set()
 
     async def do(self, job_id: str) -> None:

@@ -34,8 +34,10 @@ logger = logging.getLogger(__name__)
 
 
 class Live:
-    def __init__(self, pool: ProviderPool) -> None:
+    def __init__(self, pool: ProviderPool, *, duties: bool = True) -> None:
+        """Without `duties` others list models and check health: those that run all of the providers."""
         self.pool = pool
+        self._has_duties = duties
         self.snapshot = Snapshot()
         self.listing = Listing()
         self._lock = asyncio.Lock()
@@ -50,7 +52,8 @@ class Live:
     async def start(self) -> None:
         """Read the registry, start its providers, and follow both from now on."""
         await self.refresh()
-        self._tasks = [asyncio.create_task(self._follow()), asyncio.create_task(self._keep_duties())]
+        duties = self._keep_duties() if self._has_duties else self._keep_started()
+        self._tasks = [asyncio.create_task(self._follow()), asyncio.create_task(duties)]
 
     async def stop(self) -> None:
         tasks = [*self._tasks, *self._under_way]
@@ -121,6 +124,13 @@ class Live:
                 await self.refresh_if_possible()
             except Exception:  # one bad row must not end the following of all others
                 logger.exception("The registry could not be followed")
+
+    async def _keep_started(self) -> None:
+        """What a health check does beside checking: try those again whose start has failed."""
+        while True:
+            await asyncio.sleep(CHECK_EVERY.total_seconds())
+            for key in list(self.snapshot.providers):
+                await self.pool.restart(key)
 
     # --- duties that one process does for all ---
 

@@ -24,6 +24,7 @@ from llamastack.config import ProviderEntry, StackConfig
 from llamastack.environment import EnvironmentFault
 from llamastack.home import home
 from llamastack.providers import find
+from llamastack.stack import WORKERS
 
 DEFAULT_CONFIG = "starter"
 DEFAULT_HOST = "127.0.0.1"
@@ -138,6 +139,8 @@ def show(credentials: database.Credentials, source: str) -> None:
 
 def announce(address: addresses.Address, config: StackConfig, workers: int) -> None:
     """What answers now, and where."""
+    from llamastack import settings
+
     by = f" by {workers} workers" if workers > 1 else ""
     say(
         f"[green]Llama Stack {__version__} serves {escape(config.image_name)}[/green]{by}, "
@@ -145,6 +148,8 @@ def announce(address: addresses.Address, config: StackConfig, workers: int) -> N
     )
     for name, path in PAGES.items():
         say(f"  {name:<11}{address.url}{path}")
+    if settings.JOBS == WORKERS:
+        say("Long work, such as batches, is done by workers: start one with `llama worker`.")
     say(f"Try it:\n  {escape(curl(address.url, config))}\nCtrl-C stops it.")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from llamastack.services import Services
-from tests.servers import ROOT, environment, starting
+from tests.servers import ROOT, environment, free_port, starting
 from tests.workers import wait_for, working
 
 pytestmark = pytest.mark.slow
@@ -51,6 +51,13 @@ def test_it_says_what_it_does_and_ends_cleanly(services: Services, tmp_path: Pat
         assert worker.stop() == 0
     assert "Warning" not in worker.output
     assert "Traceback" not in worker.output
+
+
+def test_it_waits_for_redis_until_it_is_told_to_stop(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "llamastack.cli", "worker", "--config", "remote-only"]
+    with starting(command, environment(tmp_path, REDIS_URL=f"redis://127.0.0.1:{free_port()}"), 0) as worker:
+        wait_for(worker, "Cannot connect to redis")
+        assert worker.stop() == 0
 
 
 def test_beat_needs_no_redis_and_ends_cleanly(tmp_path: Path) -> None:

@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import pytest
 
 from apps.jobs import kinds
 from apps.jobs.models import Job, Status
 from apps.jobs.work import Running
-from apps.jobs.worker import planning
+from apps.jobs.worker import Worker, planning
 from llamastack.db import db
 from llamastack.stack import LlamaStack
 from tests.unit.jobs.conftest import Working
@@ -80,6 +81,32 @@ async def test_a_worker_that_stops_hands_back_what_it_does(working: Working) -> 
         await until(lambda: reached(begun, 2))
     assert await statuses() == ["queued", "queued"]
     assert await db(lambda: set(Job.objects.values_list("attempt", flat=True))) == {0}
+
+
+async def test_what_does_not_let_itself_be_stopped_is_left(running: LlamaStack) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def run(running: Running) -> None:
+        while not go_on.is_set():
+            begun.set()
+            with suppress(asyncio.CancelledError):
+                await go_on.wait()
+
+    await running.worker.stop()
+    worker = Worker(lambda kind: run)
+    doing = asyncio.create_task(worker.do(await db(queued)))
+    await begun.wait()
+    await worker.stop(0.01)
+    await worker.stop()  # which waits no second time
+    await doing
+    await worker.do(await db(queued))  # and takes no other
+    assert await statuses() == ["running", "queued"]
+    go_on.set()
+    await until(lambda: none_is("running"))
+
+
+async def none_is(status: str) -> bool:
+    return status not in await statuses()
 
 
 async def test_a_job_of_an_unknown_kind_is_set_aside(running: LlamaStack) -> None:
