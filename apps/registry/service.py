@@ -34,6 +34,7 @@ from apps.registry.models import (
     Origin,
     Provider,
     Resource,
+    VectorStore,
     from_environment,
     merged_is,
     patch_between,
@@ -45,8 +46,10 @@ from llamastack.apis import Api
 from llamastack.call import DEFAULT_TENANT, SHARED_TENANT, Principal
 from llamastack.config import ConfigError, ModelEntry, ProviderEntry, StackConfig, expand, references
 from llamastack.config.expand import strings
+from llamastack.config.sections import VectorStoreEntry
 from llamastack.encryption import PREFIX
 from llamastack.errors import BadRequest, Conflict, NotFound, PermissionDenied
+from llamastack.ids import new_id
 from llamastack.model_facts import problem_in
 from llamastack.providers import Health
 
@@ -65,7 +68,11 @@ def apply(config: StackConfig) -> None:
     SnapshotVersion.lock()
     kept_providers = [_declare_provider(entry) for entries in config.providers.values() for entry in entries]
     kept_models = [_declare_model(entry) for entry in config.registered_resources.models]
+    first = next((entry.provider_id for entry in config.providers.get(Api.vector_io, ())), "")
+    kept_stores = [_declare_vector_store(entry, first) for entry in config.registered_resources.vector_stores]
     for row in Provider.objects.filter(origin=Origin.yaml, gone=False).exclude(pk__in=kept_providers):
+        _set_gone(row, True)
+    for row in VectorStore.objects.filter(origin=Origin.yaml, gone=False).exclude(pk__in=kept_stores):
         _set_gone(row, True)
     for row in Model.objects.filter(origin=Origin.yaml, gone=False).exclude(pk__in=kept_models):
         _set_gone(row, True)
@@ -86,6 +93,22 @@ def _declare_model(entry: ModelEntry) -> int:
     row = _shared(Model, identifier) or Model(identifier=identifier)
     written = {name: value for name, value in entry.declared.items() if name != "model_id" and value is not None}
     return _declare(row, written, {})
+
+
+def _declare_vector_store(entry: VectorStoreEntry, provider_id: str) -> int:
+    """Shared with all. What its index was made for stays: another model's vectors are another store."""
+    row = _shared(VectorStore, entry.vector_store_id)
+    wanted = {
+        "provider_id": entry.provider_id or provider_id,
+        "embedding_model": entry.embedding_model,
+        "embedding_dimension": entry.embedding_dimension,
+    }
+    if row is None:
+        row = VectorStore(identifier=entry.vector_store_id, key=new_id("vs_"), name=entry.vector_store_id, **wanted)
+    elif any(getattr(row, name) != value for name, value in wanted.items()):
+        told = "Vector store %s was made for other settings, which stay. Delete it, or give the new one another name"
+        logger.warning(told, entry.vector_store_id)
+    return _declare(row, entry.model_dump(exclude_none=True), {})
 
 
 def _declare(row: Resource, declared: dict[str, Any], columns: Mapping[str, Any]) -> int:

@@ -20,6 +20,7 @@ from llamastack.near import did_you_mean
 from llamastack.providers import specs as built_specs
 
 OLD_STORES = ("metadata_store", "inference_store", "conversations_store")
+REGISTERED = ("models", "vector_stores")
 UNREAD = ("vector_stores", "safety", "connectors", "external_providers_dir", "external_apis_dir")
 
 
@@ -125,7 +126,7 @@ def _notes(config: StackConfig) -> Iterator[str]:
     if absent:
         yield f"apis: not built yet and answered with 404: {', '.join(absent)}"
     for name in RegisteredResources.model_fields:
-        if name != "models" and getattr(config.registered_resources, name):
+        if name not in REGISTERED and getattr(config.registered_resources, name):
             yield f"{RESOURCES}.{name}: kept, but its API is not built yet"
     for name in OLD_STORES:
         if getattr(config, name) is not None:

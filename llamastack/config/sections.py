@@ -314,7 +314,7 @@ class ToolGroupEntry(Section):
 
 
 class RegisteredResources(Section):
-    """What to register at the start. Only models are served today; the other lists are checked and kept."""
+    """What to register at the start. Models and vector stores are served; the other lists are checked and kept."""
 
     models: list[ModelEntry] = []
     shields: list[ShieldEntry] = []

@@ -7,8 +7,11 @@ from typing import Any
 
 import openai
 import pytest
+from llama_stack_client import LlamaStackClient
+from ogx_client import OgxClient
 
 from tests.sdk.conftest import EMBEDDING
+from tests.servers import Server
 
 pytestmark = pytest.mark.local_model
 WAIT_SECONDS = 120
@@ -52,3 +55,84 @@ def test_openai_stores_files_and_finds_what_answers(client: openai.OpenAI) -> No
     assert client.vector_stores.delete(store.id).deleted
     with pytest.raises(openai.NotFoundError):
         client.vector_stores.search(store.id, query="anything")
+
+
+def test_openai_attaches_many_files_and_filters_by_their_attributes(client: openai.OpenAI) -> None:
+    store = client.vector_stores.create(expires_after={"anchor": "last_active_at", "days": 2})
+    files = [
+        {
+            "file_id": client.files.create(file=(name, text.encode()), purpose="assistants").id,
+            "attributes": {"name": name},
+        }
+        for name, text in TEXTS.items()
+    ]
+    batch = client.vector_stores.file_batches.create(store.id, files=files)  # type: ignore[arg-type]
+    done = until(lambda: client.vector_stores.file_batches.retrieve(batch.id, vector_store_id=store.id))
+    assert (done.status, done.file_counts.completed) == ("completed", 3)
+    listed = client.vector_stores.file_batches.list_files(batch.id, vector_store_id=store.id, limit=2)
+    assert {file.status for file in listed} == {"completed"}
+    only = {"type": "eq", "key": "name", "value": "sea.txt"}
+    found = client.vector_stores.search(store.id, query="bread", filters=only, ranking_options={"ranker": "auto"})  # type: ignore[arg-type]
+    assert [result.filename for result in found.data] == ["sea.txt"]
+    file_id = found.data[0].file_id
+    content = client.vector_stores.files.content(file_id, vector_store_id=store.id)
+    assert [part.text for part in content] == [TEXTS["sea.txt"]]
+    changed = client.vector_stores.files.update(file_id, vector_store_id=store.id, attributes={"name": "ocean"})
+    assert changed.attributes == {"name": "ocean"}
+    assert client.vector_stores.search(store.id, query="salt", filters=only).data == []  # type: ignore[arg-type]
+    assert client.vector_stores.files.delete(file_id, vector_store_id=store.id).deleted
+    assert file_id not in {file.id for file in client.vector_stores.files.list(store.id)}
+    with pytest.raises(openai.BadRequestError, match="odd"):
+        client.vector_stores.search(store.id, query="x", filters={"type": "odd", "key": "a", "value": 1})  # type: ignore[arg-type]
+    client.vector_stores.delete(store.id)
+
+
+def test_llama_stack_client_0_2_registers_a_vector_database_and_queries_it(server: Server) -> None:
+    with LlamaStackClient(base_url=server.url) as client:
+        made = client.vector_dbs.register(
+            vector_db_id="client-0-2", embedding_model=EMBEDDING, embedding_dimension=384, provider_id="faiss"
+        )
+        assert (made.identifier, made.type) == ("client-0-2", "vector_db")
+        chunks: Any = [{"content": text, "metadata": {"document_id": name}} for name, text in TEXTS.items()]
+        client.vector_io.insert(vector_db_id="client-0-2", chunks=chunks)
+        found = client.vector_io.query(vector_db_id="client-0-2", query="What makes a loaf fluffy?")
+        assert found.chunks[0].metadata["document_id"] == "bread.txt"
+        assert found.scores == sorted(found.scores, reverse=True)
+        assert "client-0-2" in {one.identifier for one in client.vector_dbs.list()}
+        client.vector_dbs.unregister("client-0-2")
+
+
+def test_llama_stack_client_0_2_has_vector_stores_too(server: Server) -> None:
+    with LlamaStackClient(base_url=server.url) as client:
+        store = client.vector_stores.create(name="old", embedding_model=EMBEDDING, embedding_dimension=384)
+        file = client.files.create(file=("sky.txt", TEXTS["sky.txt"].encode()), purpose="assistants")
+        client.vector_stores.files.create(store.id, file_id=file.id)
+        until(lambda: client.vector_stores.retrieve(store.id))
+        found = client.vector_stores.search(store.id, query="Why is it blue up there?", max_num_results=1)
+        assert (found.data[0].file_id, found.data[0].filename) == (file.id, "sky.txt")
+        assert store.id in {one.id for one in client.vector_stores.list()}
+        assert client.vector_stores.update(store.id, name="new").name == "new"
+        assert client.vector_stores.delete(store.id).deleted
+
+
+def test_ogx_client_1_1(server: Server) -> None:
+    with OgxClient(base_url=server.url) as client:
+        store = client.vector_stores.create(name="ogx", extra_body={"embedding_model": EMBEDDING})
+        file = client.files.create(file=("sky.txt", TEXTS["sky.txt"].encode()), purpose="assistants")
+        client.vector_stores.files.create(store.id, file_id=file.id, attributes={"of": "ogx"})
+        done = until(lambda: client.vector_stores.files.retrieve(file.id, vector_store_id=store.id))
+        assert done.status == "completed"
+        found = client.vector_stores.search(store.id, query="blue", search_mode="hybrid", max_num_results=3)
+        assert found.data[0].file_id == file.id
+        chunk: Any = {
+            "content": TEXTS["sea.txt"],
+            "chunk_id": "sea",
+            "chunk_metadata": {"document_id": "sea"},
+            "embedding": [0.1] * 384,
+            "embedding_dimension": 384,
+            "embedding_model": EMBEDDING,
+        }
+        client.vector_io.insert(vector_store_id=store.id, chunks=[chunk])
+        answer = client.vector_io.query(vector_store_id=store.id, query="salt", params={"mode": "keyword"})
+        assert [one.chunk_id for one in answer.chunks] == ["sea"]
+        assert client.vector_stores.delete(store.id).deleted

@@ -7,7 +7,7 @@ import pytest
 from apps.access.models import SnapshotVersion
 from apps.registry import service
 from apps.registry.effective import model_record, provider_record
-from apps.registry.models import Model, Origin, Provider
+from apps.registry.models import Model, Origin, Provider, VectorStore
 from apps.registry.secrets import MASK, masked
 from llamastack.config import load_config
 from llamastack.errors import Conflict
@@ -117,3 +117,30 @@ def test_each_built_in_distribution_applies(name: str, monkeypatch: pytest.Monke
     service.apply(load_config(name))
     problems = {row.identifier: provider_record(row).unavailable for row in Provider.objects.all()}
     assert set(problems.values()) == {None}, problems
+
+
+DOCS = {
+    "vector_store_id": "docs",
+    "embedding_model": "minilm",
+    "embedding_dimension": 384,
+    "provider_id": "faiss",
+}
+
+
+def test_a_vector_store_of_the_yaml_is_shared_and_goes_with_its_entry(apply: Any) -> None:
+    apply([], registered_resources={"vector_stores": [DOCS]})
+    row = VectorStore.objects.get()
+    assert (row.identifier, row.tenant, row.origin, row.provider_id) == ("docs", "*", Origin.yaml, "faiss")
+    apply([], registered_resources={})
+    assert VectorStore.objects.get().gone
+    apply([], registered_resources={"vector_stores": [DOCS]})
+    again = VectorStore.objects.get()
+    assert (again.gone, again.key) == (False, row.key)
+
+
+def test_what_a_vector_store_was_made_for_stays(apply: Any, caplog: pytest.LogCaptureFixture) -> None:
+    apply([], registered_resources={"vector_stores": [DOCS]})
+    apply([], registered_resources={"vector_stores": [DOCS | {"embedding_model": "other", "embedding_dimension": 2}]})
+    row = VectorStore.objects.get()
+    assert (row.embedding_model, row.embedding_dimension) == ("minilm", 384)
+    assert "Vector store docs was made for other settings" in caplog.text

@@ -214,3 +214,25 @@ async def test_chunk_sizes_have_bounds(shelf: Shelf, sizes: dict[str, int], said
     error = await shelf.error(f"{URL}/{store}/files", 400, file_id=file_id, chunking_strategy=strategy)
     assert said in error["message"]
     assert error["param"].startswith("chunking_strategy.static")
+
+
+async def test_a_store_of_the_run_yaml_is_made_when_it_is_first_used(shelf: Shelf) -> None:
+    made = {"embedding_model": "counts", "embedding_dimension": DIMENSION, "provider_id": "memory"}
+    await db(VectorStore.objects.create, identifier="docs", key="vs_docs", origin="yaml", **made)
+    assert await shelf.search("docs", "sky") == []
+    await shelf.attach("docs", "The sky is blue.")
+    assert len(await shelf.search("docs", "sky")) == 1
+
+
+async def test_a_shared_store_is_read_by_all_and_changed_by_the_default_tenants_admins(shelf: Shelf) -> None:
+    made = {"embedding_model": "counts", "embedding_dimension": DIMENSION, "provider_id": "memory"}
+    await db(VectorStore.objects.create, identifier="docs", key="vs_docs", origin="yaml", **made)
+    await shelf.attach("docs", "The sky is blue.")
+    _, secret = await db(ApiKey.issue, "other", "eve", tenant="other", admin=True)
+    await shelf.stack.live.refresh()
+    shelf.http.headers["Authorization"] = f"Bearer {secret}"
+    assert len(await shelf.search("docs", "sky")) == 1
+    file_id = await shelf.upload("The sea is salt.")
+    for path, body in ((f"{URL}/docs", {"name": "mine"}), (f"{URL}/docs/files", {"file_id": file_id})):
+        assert (await shelf.error(path, 403, **body))["code"] == "permission_denied"
+    await shelf.delete(f"{URL}/docs", 403)
