@@ -1,8 +1,12 @@
 """Vector stores, by the methods that the official clients have for them, on real embeddings."""
 
 import io
+import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -10,8 +14,9 @@ import pytest
 from llama_stack_client import LlamaStackClient
 from ogx_client import OgxClient
 
-from tests.sdk.conftest import EMBEDDING
-from tests.servers import Server
+from tests import documents
+from tests.sdk.conftest import EMBEDDING, ON_ONE
+from tests.servers import ROOT, Server
 
 pytestmark = pytest.mark.local_model
 WAIT_SECONDS = 120
@@ -110,7 +115,7 @@ def test_llama_stack_client_0_2_has_vector_stores_too(server: Server) -> None:
         until(lambda: client.vector_stores.retrieve(store.id))
         found = client.vector_stores.search(store.id, query="Why is it blue up there?", max_num_results=1)
         assert (found.data[0].file_id, found.data[0].filename) == (file.id, "sky.txt")
-        assert store.id in {one.id for one in client.vector_stores.list()}
+        assert store.id in {one.id for one in client.vector_stores.list().data}
         assert client.vector_stores.update(store.id, name="new").name == "new"
         assert client.vector_stores.delete(store.id).deleted
 
@@ -136,3 +141,33 @@ def test_ogx_client_1_1(server: Server) -> None:
         answer = client.vector_io.query(vector_store_id=store.id, query="salt", params={"mode": "keyword"})
         assert [one.chunk_id for one in answer.chunks] == ["sea"]
         assert client.vector_stores.delete(store.id).deleted
+
+
+PAGES = {
+    "air.pdf": [
+        "Air is mostly nitrogen and oxygen. Its pressure falls with height.",
+        "The sky looks blue because air scatters short waves of light more than long ones.",
+    ],
+    "water.pdf": [
+        "Sea water is salt since rivers carry dissolved minerals from rocks into the ocean for ages.",
+        "Water boils at a lower temperature on a mountain.",
+    ],
+}
+QUOTED = re.compile(r"^\[(\S+), page (\d+), [\d.]+\] (.+)$", re.MULTILINE)
+
+
+@ON_ONE
+def test_the_example_quotes_what_stands_in_the_file_and_on_the_page_that_it_names(
+    server: Server, tmp_path: Path
+) -> None:
+    for name, pages in PAGES.items():
+        (tmp_path / name).write_bytes(documents.pdf(*pages))
+    command = [sys.executable, "examples/07_rag.py", server.url, *map(str, sorted(tmp_path.iterdir()))]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
+    assert ran.returncode == 0, ran.stderr
+    assert "air.pdf: completed" in ran.stdout
+    quotes = QUOTED.findall(ran.stdout)
+    assert quotes[0][:2] == ("water.pdf", "1")
+    assert len(quotes) == 2
+    for name, page, text in quotes:
+        assert text in PAGES[name][int(page) - 1]

@@ -80,13 +80,16 @@ STARTER = """\
     """
 
 
+BUILT = ("bedrock", "groq", "meta-reference-files", "faiss")
+
+
 def test_a_file_of_0_3_5_is_read_and_what_is_not_built_is_noted(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_text(dedent(STARTER))
     config = load_config(path, env={"SQLITE_STORE_DIR": "/srv"})
     assert [entry.provider_id for entry in config.providers["inference"]] == ["bedrock", "groq"]
     unavailable = {entry.provider_id: entry.unavailable for entries in config.providers.values() for entry in entries}
-    assert [unavailable.pop(name) for name in ("bedrock", "groq", "meta-reference-files")] == [None] * 3
+    assert [unavailable.pop(name) for name in BUILT] == [None] * len(BUILT)
     assert set(unavailable.values()) == {"not built yet"}
     assert config.registered_resources.shields == []
     assert database_url(config, {}) == "sqlite:////srv/llamastack.db"

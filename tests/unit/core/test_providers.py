@@ -25,5 +25,5 @@ def test_a_module_that_is_missing_says_so() -> None:
 
 
 def test_an_api_that_is_not_served_has_no_providers() -> None:
-    assert specs(Api.vector_io) == {}
+    assert specs(Api.safety) == {}
     assert specs(Api.models) == {}

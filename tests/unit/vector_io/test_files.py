@@ -11,6 +11,7 @@ from apps.jobs.models import Job
 from apps.vector_io.models import VectorStoreFile
 from llamastack.db import db
 from llamastack.errors import RateLimited, Unavailable
+from tests import documents
 from tests.unit.vector_io.conftest import URL, Shelf, add_model
 from tests.unit.vector_io.fakes import DIMENSION, MOST
 
@@ -82,6 +83,9 @@ async def test_a_file_that_is_attached_again_alike_stays_and_otherwise_is_read_a
     [
         (b"\x00\x01\x02\xff" * 40, "odd.bin", "unsupported_file", "odd.bin"),
         (b" \n ", "blank.txt", "invalid_file", "empty"),
+        (documents.pdf("")[:200], "broken.pdf", "invalid_file", "cannot be read"),
+        (documents.scan(), "scan.pdf", "invalid_file", "no text"),
+        (documents.encrypted(documents.pdf("text"), "secret"), "locked.pdf", "invalid_file", "encrypted"),
     ],
 )
 async def test_a_file_that_cannot_be_read_has_failed_and_says_why(

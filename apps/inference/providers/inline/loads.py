@@ -1,6 +1,7 @@
 """Models that load in a thread, once for all who ask at the same time."""
 
 import asyncio
+import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -8,6 +9,8 @@ from llamastack import collector
 from llamastack.providers import Health, ProviderUnavailable
 
 Loaded = TypeVar("Loaded")
+# transformers makes a model on torch's `meta` device, and whatever another thread loads meanwhile is made there too.
+LOADING = threading.Lock()
 
 
 class Loads(Generic[Loaded]):
@@ -56,7 +59,8 @@ class Loads(Generic[Loaded]):
             # it gets the first one, which is empty. This waits.
             import transformers  # noqa: F401
 
-            loaded = self._load(name)
+            with LOADING:
+                loaded = self._load(name)
             collector.settle()
             return loaded
         except ImportError as error:
