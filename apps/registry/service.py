@@ -46,7 +46,7 @@ from llamastack.apis import Api
 from llamastack.call import DEFAULT_TENANT, SHARED_TENANT, Principal
 from llamastack.config import ConfigError, ModelEntry, ProviderEntry, StackConfig, expand, references
 from llamastack.config.expand import strings
-from llamastack.config.sections import VectorStoreEntry
+from llamastack.config.sections import EmbeddingModelReference, VectorStoreEntry
 from llamastack.encryption import PREFIX
 from llamastack.errors import BadRequest, Conflict, NotFound, PermissionDenied
 from llamastack.ids import new_id
@@ -67,7 +67,8 @@ def apply(config: StackConfig) -> None:
     """Make the YAML's rows say what the YAML says. Rows of other origin, and edits laid over these, stay."""
     SnapshotVersion.lock()
     kept_providers = [_declare_provider(entry) for entries in config.providers.values() for entry in entries]
-    kept_models = [_declare_model(entry) for entry in config.registered_resources.models]
+    preferred = config.vector_stores and config.vector_stores.default_embedding_model
+    kept_models = [_declare_model(entry, preferred) for entry in config.registered_resources.models]
     first = next((entry.provider_id for entry in config.providers.get(Api.vector_io, ())), "")
     kept_stores = [_declare_vector_store(entry, first) for entry in config.registered_resources.vector_stores]
     for row in Provider.objects.filter(origin=Origin.yaml, gone=False).exclude(pk__in=kept_providers):
@@ -88,10 +89,13 @@ def _declare_provider(entry: ProviderEntry) -> int:
     return _declare(row, {"config": config}, {"provider_type": entry.provider_type, "module": entry.module})
 
 
-def _declare_model(entry: ModelEntry) -> int:
+def _declare_model(entry: ModelEntry, preferred: EmbeddingModelReference | None = None) -> int:
+    """The embedding model that vector stores prefer is the default, unless the entry says otherwise."""
     identifier = entry.model_id or ""
     row = _shared(Model, identifier) or Model(identifier=identifier)
     written = {name: value for name, value in entry.declared.items() if name != "model_id" and value is not None}
+    if preferred is not None and preferred.means(entry):
+        written.setdefault("default", True)
     return _declare(row, written, {})
 
 

@@ -137,6 +137,9 @@ def _notes(config: StackConfig) -> Iterator[str]:
 
 def _unread(config: StackConfig) -> Iterator[str]:
     sections: dict[str, object] = {name: getattr(config, name) for name in UNREAD}
+    if config.vector_stores is not None:
+        read = config.vector_stores.model_dump(exclude={"default_embedding_model"}, exclude_none=True)
+        sections["vector_stores"] = read
     sections["telemetry"] = config.telemetry.enabled
     sections["logging"] = config.logging.category_levels
     for name, section in sections.items():

@@ -195,8 +195,14 @@ class Logging(Section):
 
 
 class EmbeddingModelReference(Section):
+    """Of a registered model, by its provider and that one's own name of it; 0.3.5's registry joins the two."""
+
     provider_id: str
     model_id: str
+
+    def means(self, entry: "ModelEntry") -> bool:
+        named = (entry.provider_id, entry.provider_model_id) == (self.provider_id, self.model_id)
+        return named or entry.model_id in (self.model_id, f"{self.provider_id}/{self.model_id}")
 
 
 class VectorStores(Section):

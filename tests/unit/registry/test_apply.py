@@ -144,3 +144,19 @@ def test_what_a_vector_store_was_made_for_stays(apply: Any, caplog: pytest.LogCa
     row = VectorStore.objects.get()
     assert (row.embedding_model, row.embedding_dimension) == ("minilm", 384)
     assert "Vector store docs was made for other settings" in caplog.text
+
+
+def test_the_embedding_model_that_vector_stores_prefer_is_the_default(apply: Any) -> None:
+    given = [
+        {
+            "model_id": name,
+            "provider_id": "one",
+            "provider_model_id": f"inner/{name}",
+            "model_type": "embedding",
+            "metadata": {"embedding_dimension": 2},
+        }
+        for name in ("a", "b")
+    ]
+    preferred = {"default_embedding_model": {"provider_id": "one", "model_id": "inner/b"}}
+    apply([openai()], given, vector_stores=preferred)
+    assert {row.identifier: model_record(row).default for row in Model.objects.all()} == {"a": False, "b": True}
