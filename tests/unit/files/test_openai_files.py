@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import os
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -106,8 +107,8 @@ async def read(request: web.Request, name: str) -> tuple[dict[str, Any], bytes]:
         return {**fields, "filename": file.filename}, file.file.read()
 
 
-@pytest.fixture
-async def account() -> AsyncIterator[Account]:
+@asynccontextmanager
+async def serving() -> AsyncIterator[Account]:
     account = Account()
     app = web.Application(client_max_size=2**30)
     app.router.add_route("*", "/{path:.*}", account.answer)
@@ -116,6 +117,12 @@ async def account() -> AsyncIterator[Account]:
         yield account
         if account.held is not None:
             account.held.set()
+
+
+@pytest.fixture
+async def account() -> AsyncIterator[Account]:
+    async with serving() as account:
+        yield account
 
 
 @pytest.fixture
