@@ -51,7 +51,7 @@ class FilesService:
             async with self.live.pool.use(record) as store:
                 return await self._uploaded(file, store, new)
         except BaseException:  # whatever it was: nothing of the file is to stay
-            self._in_background(self._remove(file))
+            self._in_background(self._given_up(file))
             raise
 
     async def _uploaded(self, file: File, store: FileStore, new: NewFile) -> FileObject:
@@ -75,11 +75,11 @@ class FilesService:
         return shown(await self._found(call.principal, file_id))
 
     async def delete(self, call: Call, file_id: str) -> None:
-        """Gone for everybody first, and then its bytes: whatever comes between, they are removed later."""
+        """Gone for everybody first, and then its bytes: whatever comes between, the sweep removes them later."""
         file = await self._found(call.principal, file_id)
         if not await db(File.objects.expire, file.id, timezone.now()):
             raise not_found(file_id)
-        await self._remove(file)
+        await _quietly(self._remove(file))
 
     async def content(self, call: Call, file_id: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         file = await self._found(call.principal, file_id)
@@ -143,6 +143,11 @@ class FilesService:
         async with self.live.pool.use(record) as store:
             await store.sweep()
 
+    async def _given_up(self, file: File) -> None:
+        """An upload that failed: where its provider fails too, the sweep need not wait for the row's day to end."""
+        await db(File.objects.expire, file.id, timezone.now())
+        await self._remove(file)
+
     async def _remove(self, file: File) -> None:
         """Where it fails, the row stays, and it is tried again by the next sweep."""
         async with self.live.pool.use(self._keeper(file)) as store:
@@ -160,10 +165,10 @@ async def _quietly(work: Coroutine[Any, Any, None]) -> bool:
     try:
         await work
     except StackError as error:
-        logger.warning("Files that have expired could not be removed: %s", error.message)
+        logger.warning("A file could not be removed, and will be later: %s", error.message)
         return False
     except Exception:  # nobody waits for this
-        logger.exception("Files that have expired could not be removed")
+        logger.exception("A file could not be removed, and will be later")
         return False
     return True
 

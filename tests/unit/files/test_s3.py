@@ -381,3 +381,29 @@ async def test_a_busy_bucket_is_503_and_a_wrong_one_502(client: httpx.AsyncClien
     async with asyncio.timeout(5):
         while await db(File.objects.exists):
             await asyncio.sleep(0.01)
+
+
+async def test_a_file_is_deleted_though_its_bucket_is_away_and_its_bytes_go_later(
+    client: httpx.AsyncClient, bucket: ScriptedS3, running: LlamaStack
+) -> None:
+    made = await upload(client)
+    bucket.fail("DELETE", "AccessDenied", 403)
+    assert (await client.delete(f"{URL}/{made['id']}")).json()["deleted"]
+    assert (await client.get(f"{URL}/{made['id']}")).status_code == 404
+    assert list(bucket.objects) == [made["id"]]
+    assert (await swept(running)).progress == {"removed": 1}
+    assert bucket.objects == {}
+
+
+async def test_so_do_those_of_an_upload_that_failed(
+    client: httpx.AsyncClient, bucket: ScriptedS3, running: LlamaStack
+) -> None:
+    bucket.fail("DELETE", "AccessDenied", 403)
+    response = await client.post(URL, files={"file": ("a", b"abc"), "purpose": (None, "fun")})
+    assert response.status_code == 400
+    async with asyncio.timeout(5):
+        while bucket.asked[-1][:6] != "DELETE":
+            await asyncio.sleep(0.01)
+    assert len(bucket.objects) == 1
+    assert (await swept(running)).progress == {"removed": 1}
+    assert bucket.objects == {}
