@@ -20,6 +20,7 @@ from llamastack.call import AT_ONCE, LANE, SERVED_BY
 from llamastack.errors import BadRequest, PermissionDenied, StackError, TooLarge, headers, render
 from llamastack.middleware import is_api
 
+JSON = "application/json"
 LONGEST_HOST = 260  # a name of 253 characters and a port
 BODY_METHODS = ("POST", "PUT", "PATCH")
 UPLOADS = frozenset({"/v1/files", f"{ALIASES}/files", "/v1alpha/file-processors/process"})
@@ -45,7 +46,7 @@ def check_head(scope: Any) -> dict[str, str]:
 
 def by_name(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     """Headers as ASGI has them, by their names in lower case; one that stands there twice is one of both values."""
-    told = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in headers]
+    told = [(_name(name), value.decode("latin-1")) for name, value in headers]
     found = dict(told)
     if len(found) == len(told):
         return found
@@ -53,6 +54,12 @@ def by_name(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     for key, text in told:
         found[key] = f"{found[key]}, {text}" if key in found else text
     return found
+
+
+@lru_cache(256)
+def _name(name: bytes) -> str:
+    """Hardly any two requests have other names of headers."""
+    return name.decode("latin-1").lower()
 
 
 def check_host(headers: dict[str, str]) -> None:
@@ -148,7 +155,8 @@ def file_too_large() -> TooLarge:
 
 
 def content_type(headers: dict[str, str]) -> str:
-    return headers.get("content-type", "").partition(";")[0].strip().lower()
+    told = headers.get("content-type", "")
+    return told if told == JSON else told.partition(";")[0].strip().lower()
 
 
 def check_content(headers: dict[str, str]) -> None:
@@ -157,7 +165,7 @@ def check_content(headers: dict[str, str]) -> None:
         raise too_large()
     kind = content_type(headers)
     empty = length in ("", "0") and "transfer-encoding" not in headers
-    if not empty and kind != "application/json":
+    if not empty and kind != JSON:
         raise BadRequest(f"Send JSON with 'Content-Type: application/json', not '{kind[:100]}'.")
 
 

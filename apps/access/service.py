@@ -47,7 +47,7 @@ class Route:
 def secret_in(headers: Mapping[str, str]) -> str | None:
     """The API key a request carries, in `Authorization: Bearer` or `x-api-key`."""
     authorization = headers.get("authorization", "")
-    if authorization.lower().startswith(BEARER):
+    if authorization[: len(BEARER)].lower() == BEARER:
         return authorization[len(BEARER) :].strip() or None
     return headers.get("x-api-key") or None
 
