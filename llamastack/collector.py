@@ -29,8 +29,8 @@ def serve() -> None:
 
 
 def keep_pages() -> None:
-    """Have glibc keep memory that is free: else each body of more than 128 KiB, such as one of embeddings, has its pages
-    from the system and gives them back, which takes longer than to copy it. Other libraries have no such word.
+    """Have glibc keep memory that is free: else each body of more than 128 KiB, such as one of embeddings, gets its
+    pages from the system and gives them back, which takes longer than to copy it. Other libraries have no such word.
     """
     with suppress(AttributeError, OSError):
         allocator = ctypes.CDLL(None)
