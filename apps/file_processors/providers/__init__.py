@@ -3,6 +3,7 @@
 from llamastack.provider_specs import ProviderSpec
 
 INLINE = "apps.file_processors.providers.inline"
+REMOTE = "apps.file_processors.providers.remote"
 PACKAGES = "requirements/documents.txt"
 
 PROVIDERS = {
@@ -20,4 +21,6 @@ PROVIDERS = {
     "inline::pypdf": ProviderSpec(
         f"{INLINE}.pypdf.Pypdf", pip_packages=("charset_normalizer", "pypdf"), requirements=PACKAGES
     ),
+    "remote::docling-serve": ProviderSpec(f"{REMOTE}.docling_serve.DoclingServe"),
+    "remote::unstructured-api": ProviderSpec(f"{REMOTE}.unstructured_api.Unstructured"),
 }

@@ -6,47 +6,23 @@ from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any, ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from apps.file_processors import kinds, refusals
 from apps.file_processors.parsing.outcomes import Limits, Refused, Task
 from apps.file_processors.parsing.readers import PACKAGES
 from apps.file_processors.parsing.text import NoText, decoded, held
-from apps.file_processors.protocol import ChunkTokens, Document, Page, Parsed
+from apps.file_processors.protocol import Document, Page, Parsed
+from apps.file_processors.providers.chunks import ChunksConfig
 from apps.file_processors.sandbox import Sandbox
 from llamastack.call import Call
 from llamastack.errors import StackError, Unavailable, UnsupportedParameter
-from llamastack.providers import Health, Provider, ProviderConfig
+from llamastack.providers import Health, Provider
 
 TEXT = "text"
 FINAL = ("encrypted", "empty", "too_large")  # no other parser would make more of it
 INSTALL = "pip install -r requirements/documents.txt"
 MEBIBYTE = 1 << 20
-
-
-class ChunksConfig(ProviderConfig):
-    """How a document is cut where nobody says how."""
-
-    default_chunk_size_tokens: int = Field(
-        800, ge=100, le=4096, description="Tokens of a chunk, unless a request says."
-    )
-    default_chunk_overlap_tokens: int = Field(
-        400, ge=0, le=2048, description="How many of them the next chunk repeats: half at most."
-    )
-
-    @model_validator(mode="after")
-    def _overlap_is_half_at_most(self) -> "ChunksConfig":
-        if self.default_chunk_overlap_tokens > self.default_chunk_size_tokens // 2:
-            raise ValueError("default_chunk_overlap_tokens must be half of default_chunk_size_tokens at most")
-        return self
-
-    @property
-    def chunk_tokens(self) -> ChunkTokens:
-        return ChunkTokens(self.default_chunk_size_tokens, self.default_chunk_overlap_tokens)
-
-    @classmethod
-    def sample_run_config(cls) -> dict[str, Any]:
-        return {"default_chunk_size_tokens": 800, "default_chunk_overlap_tokens": 400}
 
 
 class ReadingConfig(ChunksConfig):
