@@ -23,7 +23,7 @@ MODEL = f"sky/{_echo.MODEL}"
 URL = "/v1/chat/completions"
 LIVE = 4  # clients, each of whom thinks between its chats
 THINKS_SECONDS = 0.02
-LOOKS_SECONDS = 0.02
+LOOKS_SECONDS = 0.05  # a look costs the server as much as twenty lines
 RUN = """
 version: 2
 image_name: jobs

@@ -115,9 +115,8 @@ class JobQuerySet(ObjectQuerySet):
 
     def report(self, job: "Job", progress: dict[str, Any]) -> bool | None:
         """Whether to go on: False where it is to be cancelled, None where it is not ours any more."""
-        if not self.held(job).update(progress=progress, progressed_at=Now()):
-            return None
-        return not self.filter(pk=job.pk, cancel_requested=True).exists()
+        row = self.held(job).changed(progress=progress, progressed_at=Now())
+        return None if row is None else not row.cancel_requested
 
     def excuse(self, job: "Job", reason: str) -> None:
         """Why it is left: told where nobody gets further."""
