@@ -67,7 +67,7 @@ def apply(config: StackConfig) -> None:
     """Make the YAML's rows say what the YAML says. Rows of other origin, and edits laid over these, stay."""
     SnapshotVersion.lock()
     kept_providers = [_declare_provider(entry) for entries in config.providers.values() for entry in entries]
-    preferred = config.vector_stores and config.vector_stores.default_embedding_model
+    preferred = config.vector_stores.default_embedding_model if config.vector_stores else None
     kept_models = [_declare_model(entry, preferred) for entry in config.registered_resources.models]
     first = next((entry.provider_id for entry in config.providers.get(Api.vector_io, ())), "")
     kept_stores = [_declare_vector_store(entry, first) for entry in config.registered_resources.vector_stores]
