@@ -113,6 +113,7 @@ class JobAdmin(TenantAdmin):
             raise PermissionDenied
         try:
             step(self.get_queryset(request), job.pk)
+            self.log_change(request, job, told)
             messages.success(request, told)
         except StackError as error:
             messages.error(request, error.message)

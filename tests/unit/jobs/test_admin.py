@@ -73,6 +73,8 @@ async def test_the_buttons_cancel_and_try_again(browser: Browser) -> None:
     page = (await pressed(browser, waiting, "retry")).text
     assert (shown(page), "queued again" in page) == ("queued", True)
     assert "what can be tried again" in (await pressed(browser, waiting, "retry")).text
+    history = (await browser.open(f"{LIST}{waiting}/history/")).text
+    assert (history.count("The job is cancelled"), history.count("queued again")) == (1, 1)
     begun = await claimed()
     page = (await pressed(browser, begun.id, "cancel")).text
     assert re.search(r"data-ending>A cancel is asked for", page)
