@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, Page, WebSocketRoute, expect
 
 from tests.browser.actions import log_in
 from tests.servers import Server
@@ -89,6 +89,27 @@ async def test_a_job_is_cancelled_and_the_page_says_so(
     await expect(page.get_by_text("The job is cancelled")).to_be_visible()
     await state_is(page, "cancelled")
     await expect(page.get_by_role("button", name="Try again")).to_be_visible()
+
+
+async def test_a_page_that_is_cut_off_comes_back_by_itself(
+    page: Page, server: Server, cookies: list[Any], upstream: Upstream
+) -> None:
+    upstream.released.clear()
+    asked: list[str] = []
+
+    async def cut_at_first(socket: WebSocketRoute) -> None:
+        asked.append(socket.url)
+        if len(asked) == 1:
+            await socket.close(code=1012)
+        else:
+            socket.connect_to_server()
+
+    await page.route_web_socket("**/ws/jobs/*", cut_at_first)
+    await opened(page, server, cookies, await batch(server, "openai/sky-1", "openai/held"))
+    assert len(asked) == 2
+    upstream.released.set()
+    await state_is(page, "completed")
+    await expect(page.locator("[data-log] li")).to_have_count(2)
 
 
 async def test_without_scripts_the_page_tells_the_facts(chromium: Browser, server: Server, upstream: Upstream) -> None:
