@@ -18,6 +18,7 @@ from llamastack.errors import Conflict, NotFound
 
 BUSY_SECONDS = 30.0
 KEPT = (100_000,)  # changes: who has missed more reads the whole store anew
+FEW = 1000  # chunks, among which every word is searched
 FIELDS = "number, id, content, file_id, filename, page, position, metadata, attributes"
 CHUNKS = "chunks JOIN attribute_sets ON attribute_sets.number = attribute_set"
 ADD = """
@@ -141,14 +142,27 @@ class StoreFile:
 
     def worded(self, text: str, limit: int, filter: Filter | None) -> Scored:
         """The chunks that have most of a text's words, and its rare ones."""
-        any_word = words.any_of(text)
-        if not any_word:
+        asked = self._telling(words.distinct(text))
+        if not asked:
             return []
         kept, values = self.kept(filter)
         rows = self.connection.execute(
-            f"SELECT rowid, rank FROM words WHERE words MATCH ?{kept} ORDER BY rank LIMIT ?", [any_word, *values, limit]
+            f"SELECT rowid, rank FROM words WHERE words MATCH ?{kept} ORDER BY rank LIMIT ?",
+            [words.any_of(asked), *values, limit],
         )
         return [(number, squashed(-rank)) for number, rank in rows]  # FTS5's better scores are lower
+
+    def _telling(self, asked: list[str]) -> list[str]:
+        """Those words that few chunks have; all where there is none, or where there are few chunks."""
+        (count,) = self.connection.execute("SELECT count(*) FROM chunks").fetchone()
+        if count < FEW:
+            return asked
+        return [word for word in asked if self._having(word) <= words.COMMON * count] or asked
+
+    def _having(self, word: str) -> int:
+        found = self.connection.execute("SELECT count(*) FROM words WHERE words MATCH ?", [words.any_of([word])])
+        count: int = found.fetchone()[0]
+        return count
 
     def kept(self, filter: Filter | None) -> tuple[str, list[Any]]:
         """What a query adds to its conditions on `rowid`, so that it finds chunks that the filter keeps."""

@@ -1,6 +1,7 @@
 """The chunks of one store: what is asked of its partition, over one connection."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from apps.vector_io.protocol import Chunk, Place, Size, Vector
 from apps.vector_io.providers.remote.pgvector.connections import Connection
 from apps.vector_io.providers.remote.pgvector.tables import LANGUAGE, Table
 from apps.vector_io.providers.remote.pgvector.where import condition
-from apps.vector_io.providers.words import any_of
+from apps.vector_io.providers.words import COMMON, distinct
 from apps.vector_io.ranking import squashed
 
 COLUMNS = "store, id, file_id, filename, page, position, bytes, content, metadata, attributes, embedding"
@@ -20,6 +21,8 @@ TYPES = ("int4", "text", "text", "text", "int4", "int4", "int4", "text", "text",
 FIELDS = "id, content, file_id, filename, page, position, attributes::text, metadata"
 WRITING = 8_322  # an advisory lock of who inserts, with the number of the store
 FEW = 5000  # chunks that a filter keeps: they are compared one by one, and none is lost
+RANKED = 100  # chunks that have any of the words, ranked by each of them
+RARE = 0.001  # the share of the chunks that have a word of which PostgreSQL knows nothing
 SAFE_DIGITS = 15  # of a whole number, which is read as a float past them
 Scores = dict[str, float]
 
@@ -95,15 +98,51 @@ class Rows:
         return int(count) <= FEW
 
     async def worded(self, text: str, limit: int, filter: Filter | None) -> Scores:
-        """The chunks that have any of a text's words; those first that have more of them."""
+        """The chunks that have most of a text's words, those first that have its rare ones.
+
+        PostgreSQL's rank knows nothing of rare words: it picks some, which are then ranked by each word and its weight.
+        """
+        weights = await self._telling(text)
         kept, values = condition(filter)
+        # The planner does not count that to read each row's words is to fetch them from elsewhere.
+        await self.connection.execute("SET LOCAL enable_seqscan = off")
         found = await self.connection.execute(
-            f"SELECT id, ts_rank(words, asked, 1) AS rank "
-            f"FROM {self.table.name}, websearch_to_tsquery('{LANGUAGE}', %s) AS asked "
-            f"WHERE words @@ asked AND {kept} ORDER BY rank DESC, id LIMIT %s",
-            [any_of(text), *values, limit],
+            f"""
+            WITH asked AS (
+                SELECT string_agg(quote_literal(word), ' | ')::tsquery AS any_word FROM unnest(%s::text[]) AS word
+            ),
+            best AS (
+                SELECT id, words FROM {self.table.name}, asked WHERE words @@ any_word AND {kept}
+                ORDER BY ts_rank(words, any_word, 1) DESC, id LIMIT %s
+            )
+            SELECT id, (
+                SELECT sum(weight * ts_rank(words, quote_literal(word)::tsquery, 1))
+                FROM unnest(%s::text[], %s::float8[]) AS each(word, weight)
+            ) AS rank
+            FROM best ORDER BY rank DESC, id LIMIT %s
+            """,
+            [list(weights), *values, max(2 * limit, RANKED), list(weights), list(weights.values()), limit],
         )
         return {id: squashed(rank) for id, rank in await found.fetchall()}
+
+    async def _telling(self, text: str) -> dict[str, float]:
+        """The words that few chunks have, by what PostgreSQL knows of the column; all where there is none.
+
+        Each has the weight that BM25 gives to words as rare.
+        """
+        found = await self.connection.execute(
+            """
+            SELECT word, share FROM unnest(tsvector_to_array(to_tsvector(%s, %s))) AS word LEFT JOIN (
+                SELECT known.word, known.share FROM pg_stats, unnest(
+                    most_common_elems::text::text[], most_common_elem_freqs
+                ) AS known(word, share) WHERE (schemaname, tablename, attname) = (%s, %s, 'words')
+            ) AS known USING (word)
+            """,
+            [LANGUAGE, " ".join(distinct(text)), *self.table.name.split(".")],
+        )
+        shares = {word: share or RARE for word, share in await found.fetchall()}
+        telling = {word: share for word, share in shares.items() if share <= COMMON}
+        return {word: -math.log(share) for word, share in (telling or shares).items()}
 
     async def read(self, ids: Sequence[str]) -> dict[str, Chunk]:
         found = await self.connection.execute(f"SELECT {FIELDS} FROM {self.table.name} WHERE id = ANY(%s)", [list(ids)])
