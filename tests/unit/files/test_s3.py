@@ -18,7 +18,7 @@ from apps.registry import service
 from apps.registry.models import Provider
 from llamastack.db import db
 from llamastack.egress.retries import Retries
-from llamastack.errors import AuthenticationError, BadRequest, DiskFull, StackError, Unavailable, UpstreamError
+from llamastack.errors import BadRequest, DiskFull, StackError, Unavailable, UpstreamError
 from llamastack.stack import LlamaStack
 from tests.s3 import KEYS, ScriptedS3, by_moto, serving
 from tests.unit.files.test_files_api import LINES, URL, refused, upload
@@ -175,8 +175,18 @@ async def test_without_any_the_error_says_what_to_set(
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     store = await started(s3.url, aws_access_key_id="", aws_secret_access_key="")
-    with pytest.raises(AuthenticationError, match="aws_access_key_id"):
+    with pytest.raises(UpstreamError, match="aws_access_key_id"):
         await store.write(FILE, new(b"abc"))
+    await store.stop()
+
+
+async def test_a_tenant_s_bucket_is_at_a_public_address(s3: ScriptedS3) -> None:
+    store = S3("s", S3Config.model_validate(config(s3.url)))
+    store.confined = True
+    await store.start()
+    with pytest.raises(StackError, match="leads to no public address"):
+        await store.write(FILE, new(b"abc"))
+    assert s3.asked == []
     await store.stop()
 
 

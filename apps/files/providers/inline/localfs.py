@@ -1,7 +1,6 @@
 """Files in a folder of this machine."""
 
 import asyncio
-import errno
 import os
 import threading
 import time
@@ -12,13 +11,12 @@ from typing import Any
 from pydantic import Field
 
 from apps.files.protocol import Kept, NewFile
+from apps.files.providers.disk import FULL, WRITE_BYTES, gathered
 from llamastack.errors import DiskFull, Unavailable
 from llamastack.home import home
 from llamastack.providers import Health, Provider, ProviderConfig, ProviderUnavailable
 
-WRITE_BYTES = 1024 * 1024
 READ_BYTES = 256 * 1024
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 ONLY_OURS = 0o600
 PART = ".part"
 LEFT_SECONDS = 3600
@@ -154,20 +152,6 @@ class Writing:
         self._ended = True
         if self._file >= 0:
             os.close(self._file)
-
-
-async def gathered(content: AsyncIterator[bytes], size: int) -> AsyncIterator[list[bytes]]:
-    """The pieces in groups of about so many bytes: to go to a thread for each would cost more than to write it."""
-    group: list[bytes] = []
-    total = 0
-    async for piece in content:
-        group.append(piece)
-        total += len(piece)
-        if total >= size:
-            yield group
-            group, total = [], 0
-    if group:
-        yield group
 
 
 def part(path: Path) -> Path:

@@ -16,7 +16,7 @@ from urllib.parse import quote
 from pydantic import Field, SecretStr, field_validator
 
 from apps.files.protocol import Kept, NewFile
-from apps.files.providers.inline.localfs import FULL, gathered
+from apps.files.providers.disk import FULL, WRITE_BYTES, gathered
 from apps.files.providers.remote.upstream import RemoteFiles
 from apps.files.schemas import FileUpload, UploadPurpose
 from llamastack.egress import Egress
@@ -26,7 +26,6 @@ from llamastack.home import home
 from llamastack.providers import Health
 
 PART_BYTES = 8 * 1024 * 1024  # of those that an upload is sent in; OpenAI takes up to 64 MB
-WRITE_BYTES = 1024 * 1024
 CANCEL_SECONDS = 10.0
 LINES = "text/jsonl"
 OTHER_PURPOSE = "user_data"  # of what the server itself writes, such as a batch's output: no client may say that

@@ -17,7 +17,7 @@ from apps.files.providers.remote.s3.refusals import Refused
 from apps.files.providers.remote.upstream import RemoteFiles
 from llamastack.egress.aws import Credentials, Signer
 from llamastack.egress.network import RemoteConfig
-from llamastack.errors import AuthenticationError, StackError
+from llamastack.errors import StackError, UpstreamError
 from llamastack.providers import Health
 
 PART_BYTES = 8 * 1024 * 1024  # S3 takes none of fewer than 5 MiB but the last
@@ -145,8 +145,9 @@ class S3(RemoteFiles):
             if datetime.fromisoformat(begun) < long_ago:
                 await self.bucket.abort(key, upload_id)
 
-    def _keyless(self) -> AuthenticationError:
-        return AuthenticationError(
+    def _keyless(self) -> UpstreamError:
+        """No fault of the caller's own key."""
+        return UpstreamError(
             f"{self.upstream} has no AWS credentials. Set aws_access_key_id and aws_secret_access_key in its config.",
             code="no_provider_key",
         )
