@@ -180,6 +180,13 @@ async def test_a_range_outside_of_the_file_is_416(client: httpx.AsyncClient, fol
     assert response.json()["error"]["code"] == "range_not_satisfiable"
 
 
+async def test_a_range_on_a_condition_that_cannot_be_met_is_all(client: httpx.AsyncClient, folder: Path) -> None:
+    made = await upload(client)
+    headers = {"Range": "bytes=0-3", "If-Range": '"another"'}
+    response = await client.get(f"{URL}/{made['id']}/content", headers=headers)
+    assert (response.status_code, response.content) == (200, LINES)
+
+
 async def test_content_is_never_a_page_of_ours(client: httpx.AsyncClient, folder: Path) -> None:
     made = await upload(client, b"<script>alert(1)</script>", 'x".html')
     headers = (await client.get(f"{URL}/{made['id']}/content")).headers
