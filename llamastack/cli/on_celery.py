@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import os
-import socket
+import platform
 import threading
 import warnings
 from collections.abc import Sequence
@@ -90,7 +90,7 @@ def work(queues: Sequence[str], concurrency: int) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SecurityWarning)  # that it runs as root, which matters where pickles are read
         worker = celery.app.Worker(
-            hostname=f"{os.getpid()}@{socket.gethostname()}",
+            hostname=f"{os.getpid()}@{platform.node()}",
             queues=list(queues),
             concurrency=concurrency,
             pool="threads",
