@@ -10,7 +10,7 @@ from typing import Any
 from apps.file_processors import kinds
 from apps.file_processors.parsing import archives
 from apps.file_processors.parsing.outcomes import Reading, Refused, Task
-from apps.file_processors.parsing.text import NoText, decoded
+from apps.file_processors.parsing.text import NoText, decoded, held
 
 SLIDE = re.compile(r"<!-- Slide number: (\d+) -->\n?")
 PICTURE = re.compile(r"!\[([^\]]*)\]\([^)\n]*\)")
@@ -18,6 +18,9 @@ NAMED_BY_MACHINE = re.compile(
     r"(?:Picture|Image|Graphic|Bild|Grafik) ?\d*|.*\.(?:png|jpe?g|gif|emf|wmf|svg)", re.IGNORECASE
 )
 NO_VALUE = re.compile(r"(?<=\| )(?:NaN|NaT|Unnamed: \d+)(?= \|)")
+# https://html.spec.whatwg.org/multipage/parsing.html#prescan-a-byte-stream-to-determine-its-encoding
+CHARSET = re.compile(rb"<meta[^>]+charset\s*=\s*[\"']?([\w.:-]+)", re.IGNORECASE)
+SAID = 1024
 ZIPPED = (kinds.DOCX, kinds.XLSX, kinds.PPTX, kinds.EPUB)
 
 
@@ -36,7 +39,7 @@ def by_markitdown(task: Task, content: bytes) -> Reading:
     if task.kind in ZIPPED:
         archives.check(task, content)
     else:
-        content = _in_utf8(content)
+        content = _in_utf8(content, task.kind in kinds.WEB)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -47,7 +50,14 @@ def by_markitdown(task: Task, content: bytes) -> Reading:
     return Reading(list(_pages(task, found.markdown)), facts)
 
 
-def _in_utf8(content: bytes) -> bytes:
+def _in_utf8(content: bytes, page: bool) -> bytes:
+    """A web page may say itself which encoding it is in."""
+    said = CHARSET.search(content[:SAID]) if page else None
+    if said is not None and content[:2] not in (b"\xff\xfe", b"\xfe\xff"):
+        try:
+            return held(content.decode(said[1].decode(), "replace")).encode()
+        except (LookupError, UnicodeError):
+            pass  # a name of no encoding of text
     try:
         return decoded(content)[0].encode()
     except NoText as error:

@@ -84,6 +84,13 @@ async def test_a_web_page_is_its_text_in_whatever_encoding(auto: Auto, encoding:
     assert answer.metadata == {"title": "T"}
 
 
+@pytest.mark.parametrize("encoding", ["koi8-r", "shift_jis", "utf-8"])
+async def test_a_web_page_says_itself_which_encoding_it_is_in(auto: Auto, encoding: str) -> None:
+    page = f"<meta http-equiv='Content-Type' content='text/html; charset={encoding}'><p>Да</p>"
+    assert await text(auto, "a.html", page.encode(encoding)) == "Да"
+    assert await text(auto, "a.html", page.replace(encoding, "rot13").encode()) == "Да"
+
+
 async def test_a_web_page_nested_without_end_is_read_as_text(auto: Auto) -> None:
     assert await text(auto, "a.html", b"<div>" * 20_000 + b"deep") == "deep"
 
