@@ -34,7 +34,7 @@ class Told(BaseModel):
 
     no_network: bool
     no_powers: bool
-    missing: list[str]
+    no_files: bool
 
 
 class Answer(BaseModel):

@@ -19,7 +19,7 @@ from dataclasses import asdict
 from types import ModuleType
 from typing import Any
 
-from apps.file_processors.parsing import seal
+from apps.file_processors.parsing import landlock, seal
 from apps.file_processors.parsing.outcomes import Limits, Refused, Task
 
 ORDER = struct.Struct("!cQ")
@@ -30,31 +30,27 @@ def main(control: socket.socket) -> None:
     seal.die_with_parent()
     network = seal.leave_network()
     powers = seal.refuses_sockets()
-    missing = _import_parsers()
+    _import_parsers()
     gc.freeze()
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all of a terminal: the server ends us
-    told = {"no_network": network, "no_powers": powers, "missing": missing}
+    told = {"no_network": network, "no_powers": powers, "no_files": landlock.version() > 0}
     control.sendall(json.dumps(told).encode() + b"\n")
     serve(control, woken)
 
 
-def _import_parsers() -> list[str]:
+def _import_parsers() -> None:
     from apps.file_processors.parsing.readers import PACKAGES
 
     # markitdown imports what guesses a kind from bytes, and onnxruntime with it, whose threads no fork would have. Of
     # markitdown only the converters are used, which know the kind.
     sys.modules.setdefault("magika", ModuleType("magika"))
-    missing = []
-    for package in sorted({package for packages in PACKAGES.values() for package in packages}):
-        try:
+    for package in {package for packages in PACKAGES.values() for package in packages}:
+        with suppress(ImportError):  # told where it is needed
             importlib.import_module(package)
-        except ImportError:
-            missing.append(package)
-    return missing
 
 
 def serve(control: socket.socket, woken: int) -> None:
@@ -121,6 +117,7 @@ def _child(peer: socket.socket) -> None:
             task = Task(**told | {"limits": Limits(**told["limits"])})
             content = stream.read(task.size)
         seal.limit(task.limits)
+        landlock.read_code_alone()
         seal.give_up_powers()
         peer.sendall(_framed(_answer(task, content)))
         os._exit(0)

@@ -157,7 +157,7 @@ async def test_its_health_tells_what_this_system_does_not_give() -> None:
         await parsed(provider, "a.pdf", QUICK)
         told = provider.sandbox.told
         assert told is not None
-        assert bool((await provider.health()).message) == (not (told.no_network and told.no_powers))
+        assert bool((await provider.health()).message) == (not (told.no_network and told.no_powers and told.no_files))
     finally:
         await provider.stop()
 

@@ -80,13 +80,15 @@ class Reader(Provider):
 
     def _unsealed(self) -> list[str]:
         told = self.sandbox.told
-        if told is None or (told.no_network and told.no_powers):
+        if told is None:
             return []
-        if told.no_powers:
-            return ["This system gives no network namespace; documents are read by a process that opens no socket."]
-        if told.no_network:
-            return ["This system has no filter of system calls; documents are read without a network."]
-        return ["Documents are read by a process that this system does not cut off from the network."]
+        lacks = [
+            "a network namespace" if not told.no_network else "",
+            "a filter of system calls (seccomp)" if not told.no_powers else "",
+            "rules for files (Landlock)" if not told.no_files else "",
+        ]
+        named = " and no ".join(filter(None, lacks))
+        return [f"This system gives no {named} to the processes that read documents."] if named else []
 
     async def parse(self, call: Call, document: Document, options: Mapping[str, Any] | None = None) -> Parsed:
         for name in options or {}:

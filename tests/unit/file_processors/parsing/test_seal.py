@@ -4,17 +4,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
-from apps.file_processors.parsing import seal
+from apps.file_processors.parsing import landlock, seal
 
 ROOT = Path(__file__).resolve().parents[4]
-LINUX = sys.platform == "linux"
 
 
 def tried(powers: str, *acts: str) -> list[str]:
     """What became of each of these lines of Python, after what is in `powers`."""
-    code = f"import os, socket, subprocess\nfrom apps.file_processors.parsing import seal, outcomes\n{powers}\n"
+    code = (
+        f"import os, socket, subprocess\nfrom apps.file_processors.parsing import landlock, outcomes, seal\n{powers}\n"
+    )
     for act in acts:
         code += f"try:\n    {act}\n    print('done')\nexcept (OSError, MemoryError) as error:\n"
         code += "    print(type(error).__name__)\n"
@@ -25,7 +24,8 @@ def tried(powers: str, *acts: str) -> list[str]:
 
 def test_it_opens_no_socket_and_starts_no_process() -> None:
     if not seal.refuses_sockets():
-        pytest.fail("This machine has no filter of system calls, which the tests count on.")
+        assert tried("print(seal.give_up_powers())") == ["False"]
+        return
     assert tried(
         "seal.give_up_powers()",
         "socket.socket()",
@@ -50,3 +50,21 @@ def test_it_takes_no_more_memory_than_it_may_and_writes_no_file(tmp_path: Path) 
         "MemoryError",
         "OSError",
     ]
+
+
+def test_it_reads_code_and_no_other_file(tmp_path: Path) -> None:
+    if not landlock.version():
+        assert tried("print(landlock.read_code_alone())") == ["False"]
+        return
+    secret = tmp_path / "secret"
+    secret.write_text("secret")
+    assert tried(
+        "landlock.read_code_alone()",
+        f"open({str(secret)!r})",
+        f"os.listdir({str(tmp_path)!r})",
+        f"open({str(secret)!r}, 'w')",
+        "open('pyproject.toml')",
+        "open(f'/proc/{os.getppid()}/environ')",
+        "open(os.__file__).close()",
+        "__import__('encodings.cp1251')",
+    ) == ["PermissionError"] * 5 + ["done", "done"]
