@@ -69,6 +69,7 @@ async def test_two_sweeps_at_once_do_no_harm(client: httpx.AsyncClient, running:
 
 async def test_what_is_left_of_a_broken_upload_goes_after_an_hour(running: LlamaStack, folder: Path) -> None:
     """Of a process that was killed, whose row is gone or belongs to another database."""
+    folder.mkdir(exist_ok=True)  # as the provider does when it starts, which may be a moment later
     old, young, other = folder / "file-1.part", folder / "file-2.part", folder / "file-3"
     for path in (old, young, other):
         path.write_bytes(b"half")
