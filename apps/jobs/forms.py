@@ -82,6 +82,11 @@ class ScheduleForm(Base):
             self._fill(cleaned)
         return cleaned
 
+    def validate_unique(self) -> None:
+        """It asks for a time, too, which is not there as long as something else is wrong."""
+        if not self.errors:
+            super().validate_unique()
+
     def _check(self, kind: str, payload: dict[str, Any]) -> None:
         try:
             schedules.read(kind, payload)

@@ -62,8 +62,16 @@ async def test_a_schedule_is_added_changed_and_deleted(browser: Browser) -> None
     ],
 )
 async def test_what_is_wrong_is_told_and_nothing_is_saved(browser: Browser, fields: dict[str, str], told: str) -> None:
-    assert told in await added(browser, **fields)
+    page = await added(browser, **fields)
+    assert told in page
+    assert "One of clocked" not in page
     assert not await db(Schedule.objects.exists)
+
+
+async def test_a_name_is_taken_once(browser: Browser) -> None:
+    await added(browser)
+    assert "already exists" in await added(browser)
+    assert await db(Schedule.objects.count) == 1
 
 
 async def test_its_job_is_made_now_where_a_person_wants_it(browser: Browser) -> None:
