@@ -275,7 +275,11 @@ UNFOLD = {
             },
             {
                 "title": "Files",
-                "items": [_page("Files", "draft", "files_file")],
+                "items": [
+                    _page("Files", "draft", "files_file"),
+                    _page("Vector stores", "database", "registry_vectorstore"),
+                    _page("Files in stores", "topic", "vector_io_vectorstorefile"),
+                ],
             },
             {
                 "title": "Long work",

@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 from playwright.async_api import Browser, Page, async_playwright, expect
 
+from tests import documents
 from tests import upstream as dialect
 from tests.browser.actions import add_provider, choose, log_in
 from tests.browser.conftest import FLAGS
@@ -21,6 +22,11 @@ FOLDER = Path(__file__).resolve().parents[2] / "docs" / "screenshots"
 LOCAL = "SmolLM2-135M-Instruct"
 REMOTE = ["llama-3.3-70b-instruct", "qwen3-32b"]
 QUESTION = "Why is the sky blue? Answer in two sentences."
+AIR = (
+    "Air is mostly nitrogen and oxygen. Its pressure falls with height.",
+    "The sky looks blue because air scatters short waves of light more than long ones.",
+)
+SEA = "Sea water is salt since rivers carry dissolved minerals from rocks into the ocean for ages."
 WIDTH, HEIGHT = 1280, 800
 
 
@@ -109,6 +115,29 @@ async def jobs(browser: Browser, server: Server) -> None:
         await page.screenshot(path=FOLDER / f"job-{scheme}.png", animations="disabled")
 
 
+async def vector_store(browser: Browser, server: Server) -> None:
+    """The page of a vector store, and what it finds in each mode."""
+    page = await tab(browser, "light")
+    await log_in(page, server, server.first_password)
+    async with httpx.AsyncClient(base_url=server.url, trust_env=False, timeout=60) as http:
+        store = (await http.post("/v1/vector_stores", json={"name": "Facts about nature"})).json()["id"]
+        for name, content in {
+            "air.pdf": documents.pdf(*AIR),
+            "sea.txt": SEA.encode(),
+            "scan.pdf": documents.scan(),
+        }.items():
+            made = await http.post("/v1/files", files={"file": (name, content)}, data={"purpose": "assistants"})
+            await http.post(f"/v1/vector_stores/{store}/files", json={"file_id": made.json()["id"]})
+        while (await http.get(f"/v1/vector_stores/{store}")).json()["status"] == "in_progress":
+            await asyncio.sleep(0.2)
+    await page.goto(f"{server.url}/admin/registry/vectorstore/")
+    await page.get_by_role("link", name=store).click()
+    await page.get_by_label("What to search for").fill("Where does the ocean's taste come from?")
+    await page.get_by_role("button", name="Search in each mode").click()
+    await page.set_viewport_size({"width": WIDTH, "height": 1000})
+    await shoot(page, "admin-vector-store")
+
+
 async def main() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
@@ -118,6 +147,7 @@ async def main() -> None:
             browser = await playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
             await admin(browser, server, upstream)
             await playground(browser, server)
+            await vector_store(browser, server)
             await jobs(browser, server)
             await browser.close()
 
