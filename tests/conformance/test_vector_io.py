@@ -395,6 +395,13 @@ async def test_two_of_one_provider_see_what_the_other_does(kept: Kept, provider:
         assert await found(other, store) == ["b", "c"]
         await other.insert(CALL, store, [chunk("d", attributes={"n": 2})])
         assert await found(provider, store, filter=parse({"type": "gt", "key": "n", "value": 0})) == ["c", "d"]
+        await other.drop_store(CALL, store)
+        with pytest.raises(NotFound):
+            await found(provider, store)
+        await other.create_store(CALL, store)
+        assert await found(provider, store) == []
+        await other.insert(CALL, store, [chunk("e")])
+        assert await found(provider, store) == ["e"]
 
 
 async def test_insertions_and_searches_at_once_lose_nothing(provider: VectorIO, store: Store) -> None:

@@ -13,7 +13,6 @@ from apps.vector_io.protocol import Store, Vector
 from apps.vector_io.providers.in_sqlite.file import Scored, StoreFile
 from llamastack.errors import BadRequest, NotFound
 
-MOST_OPEN = 100
 JOURNALS = ("-wal", "-shm")
 
 
@@ -23,6 +22,7 @@ class OpenStore:
     def __init__(self, reader: StoreFile, writer: StoreFile, store: Store) -> None:
         self.store = store
         self.users = 0
+        self.inode: int | None = None
         self.dropped = False
         self._reader, self._writer = reader, writer
         self._reads, self._writes = threading.Lock(), threading.Lock()
@@ -50,12 +50,20 @@ Opened = TypeVar("Opened", bound=OpenStore)
 
 
 class OpenStores(Generic[Opened]):
-    """A folder of stores. `file` opens one of its files, and `opens` makes of two of them what a provider uses."""
+    """A folder of stores, of which `most` stay open that nobody uses.
+
+    `file` opens one of its files, and `opens` makes of two of them what a provider uses.
+    """
 
     def __init__(
-        self, folder: Path, file: Callable[[Path], StoreFile], opens: Callable[[StoreFile, StoreFile, Store], Opened]
+        self,
+        folder: Path,
+        file: Callable[[Path], StoreFile],
+        opens: Callable[[StoreFile, StoreFile, Store], Opened],
+        most: int,
     ) -> None:
         self.folder = folder
+        self.most = most
         self._file, self._opens = file, opens
         self._open: OrderedDict[Path, Opened] = OrderedDict()
         self._lock = threading.Lock()
@@ -74,9 +82,7 @@ class OpenStores(Generic[Opened]):
     def drop(self, store: Store) -> None:
         path = self._path(store)
         with self._lock:
-            if opened := self._open.pop(path, None):
-                opened.dropped = True
-                self._close_unused(opened)
+            self._close(path)
             path.unlink(missing_ok=True)
             remove_journals(path)
 
@@ -85,6 +91,7 @@ class OpenStores(Generic[Opened]):
         with self._lock:
             opened = self._found(store)
             opened.users += 1
+            self._close_idle()
         try:
             yield opened
         finally:
@@ -95,17 +102,15 @@ class OpenStores(Generic[Opened]):
 
     def close(self) -> None:
         with self._lock:
-            while self._open:
-                _, opened = self._open.popitem()
-                opened.dropped = True
-                self._close_unused(opened)
+            for path in list(self._open):
+                self._close(path)
 
     def _found(self, store: Store) -> Opened:
         path = self._path(store)
         opened = self._open.get(path)
-        if opened is None:
+        if opened is None or opened.inode != inode(path):  # another process has dropped it, and may have made it anew
+            self._close(path)
             opened = self._open[path] = self._opened(path, store)
-            self._close_idle()
         self._open.move_to_end(path)
         if opened.store.dimension != store.dimension:
             raise BadRequest(f"This vector store has vectors of {opened.store.dimension} numbers.", param="dimension")
@@ -117,15 +122,23 @@ class OpenStores(Generic[Opened]):
         reader = self._file(path)
         try:
             reader.check(store)
-            return self._opens(reader, self._file(path), store)
+            opened = self._opens(reader, self._file(path), store)
+            opened.inode = inode(path)
+            return opened
         except BaseException:
             reader.close()
             raise
 
     def _close_idle(self) -> None:
         idle = [path for path, opened in self._open.items() if not opened.users]
-        for path in idle[: max(0, len(self._open) - MOST_OPEN)]:
+        for path in idle[: max(0, len(self._open) - self.most)]:
             self._open.pop(path).close()
+
+    def _close(self, path: Path) -> None:
+        """At once, or when its last user has done."""
+        if opened := self._open.pop(path, None):
+            opened.dropped = True
+            self._close_unused(opened)
 
     def _close_unused(self, opened: Opened) -> None:
         if not opened.users:
@@ -135,6 +148,14 @@ class OpenStores(Generic[Opened]):
         """A name of a tenant may hold anything, and be long."""
         name = hashlib.sha256(f"{store.tenant}\0{store.key}".encode()).hexdigest()[:40]
         return self.folder / f"{name}.db"
+
+
+def inode(path: Path) -> int | None:
+    """Which file it is; None where there is none."""
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return None
 
 
 def remove_journals(path: Path) -> None:

@@ -30,11 +30,12 @@ class StoresInSQLite(Provider):
     vectors: Vectors
     opens: type[OpenStore]
     sqlite: ModuleType = sqlite3
+    most_open = 100
 
     def __init__(self, provider_id: str, config: ProviderConfig, folder: Path) -> None:
         super().__init__(provider_id, config)
         self.folder = folder
-        self._stores = OpenStores(folder, self.file, self.opens)
+        self._stores = OpenStores(folder, self.file, self.opens, self.most_open)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix=f"vectors-{provider_id}")
 
     def file(self, path: Path) -> StoreFile:
