@@ -59,10 +59,12 @@ def zygotes() -> list[int]:
     return found
 
 
-async def until(state: Callable[[], Any]) -> None:
+async def until(state: Callable[[], Any]) -> Any:
+    """What it is, once it is anything."""
     async with asyncio.timeout(60):
-        while not state():
+        while not (found := state()):
             await asyncio.sleep(0.02)
+    return found
 
 
 async def test_several_are_read_at_once_each_by_a_process_of_its_own() -> None:
@@ -123,8 +125,8 @@ async def test_what_one_parser_cannot_finish_another_may() -> None:
 async def test_a_reader_that_crashes_costs_its_document_alone() -> None:
     async with Closing() as sandbox:
         reading = asyncio.create_task(sandbox.read(task(SLOW), SLOW))
-        await until(lambda: zygotes() and children(zygotes()[0]))
-        os.kill(children(zygotes()[0])[0], signal.SIGSEGV)
+        reader, *_ = await until(lambda: zygotes() and children(zygotes()[0]))
+        os.kill(reader, signal.SIGSEGV)
         with pytest.raises(Refused) as caught:
             await reading
         assert (caught.value.reason, caught.value.why) == ("broken", "its reader crashed.")
