@@ -40,18 +40,18 @@ class Scheduler(DatabaseScheduler):
         self._heap = None
 
 
-def run(scheduler: Scheduler, over: threading.Event) -> None:
+def run(scheduler: Scheduler, over: threading.Event, pause: float = LOOKS_SECONDS) -> None:
     """Make jobs as they are due, until it is over. Without a database it waits for one."""
     wait = 0.0
     while not over.wait(wait):
         alive.touch()
         try:
-            wait = min(scheduler.tick() or 0.0, LOOKS_SECONDS)
+            wait = min(scheduler.tick() or 0.0, pause)
         except (DatabaseError, InterfaceError) as error:
             logger.warning("The database cannot be used, and no job is made: %s", error)
             close_old_connections()
             scheduler.begin_anew()
-            wait = LOOKS_SECONDS
+            wait = pause
 
 
 def work() -> None:

@@ -1,11 +1,12 @@
 """Schedules: what their form takes, and the jobs that beat makes of them."""
 
 import json
+import threading
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule
 
@@ -14,7 +15,7 @@ from apps.batches.models import Batch
 from apps.jobs import schedules
 from apps.jobs.models import Job, Schedule
 from llamastack import celery
-from llamastack.cli.on_beat import Scheduler
+from llamastack.cli.on_beat import Scheduler, run
 from llamastack.db import db
 from tests.unit.conftest import session_of
 from tests.unit.pages import Browser
@@ -122,4 +123,29 @@ def test_a_schedule_that_nobody_can_read_harms_no_other(caplog: pytest.LogCaptur
         scheduler.tick()
     assert "Schedule 'minutely' made no job" in caplog.text
     assert not Job.objects.exists()
+    assert Schedule.objects.get().total_run_count == 1
+
+
+class Unlucky(Scheduler):
+    """Its database is gone when the first job is due, for a moment."""
+
+    def __init__(self, over: threading.Event) -> None:
+        self.over, self.failures = over, 0
+        super().__init__(app=celery.app)
+
+    def apply_entry(self, entry: Any, producer: Any = None) -> None:
+        if not self.failures:
+            self.failures += 1
+            raise OperationalError("server closed the connection unexpectedly")
+        super().apply_entry(entry, producer)
+        self.over.set()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_turn_is_taken_when_the_database_is_back(caplog: pytest.LogCaptureFixture) -> None:
+    due()
+    over = threading.Event()
+    run(Unlucky(over), over, pause=0.01)
+    assert "no job is made: server closed the connection" in caplog.text
+    assert Batch.objects.count() == 1
     assert Schedule.objects.get().total_run_count == 1
