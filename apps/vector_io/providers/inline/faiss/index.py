@@ -90,6 +90,8 @@ class Index:
         self.alive = numpy.ones(len(self.numbers), dtype=bool)
 
     def nearest(self, vector: Vector, limit: int, filter: Filter | None) -> list[tuple[int, float]]:
+        # Several threads for one search wait for each other, and where searches come together there are enough.
+        faiss.omp_set_num_threads(1)  # of this thread
         with self.gate.together():
             parameters = self._selecting(filter)
             scores, rows = self.vectors.search(vector.reshape(1, -1), limit, params=parameters)
