@@ -3,11 +3,12 @@
 import asyncio
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from apps.file_processors.parsing.outcomes import Limits, Refused, Task
 from apps.file_processors.providers.inline.pypdf import Pypdf, PypdfConfig
@@ -16,6 +17,7 @@ from llamastack.errors import StackError
 from tests import documents
 from tests.unit.file_processors.conftest import parsed
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 SLOW = documents.packed_pdf(
     b"BT /F1 9 Tf 9 9 Td (text) Tj ET BT /F1 9 Tf " + b"(a) Tj " * 300_000 + b"ET"
 )  # takes pypdf seconds, and pdfium none
@@ -23,17 +25,12 @@ LARGE = b"<br>" * 2_000_000  # an object of a thousand bytes each
 QUICK = documents.pdf("text")
 
 
-class Closing:
-    """A sandbox for one test."""
-
-    def __init__(self, at_once: int = 2) -> None:
-        self.sandbox = Sandbox(at_once)
-
-    async def __aenter__(self) -> Sandbox:
-        return self.sandbox
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.sandbox.stop()
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def sandbox() -> AsyncIterator[Sandbox]:
+    """One for all, since its process takes a second to start."""
+    made = Sandbox(at_once=2)
+    yield made
+    await made.stop()
 
 
 def task(content: bytes, parser: str = "pypdf", **limits: Any) -> Task:
@@ -67,50 +64,58 @@ async def until(state: Callable[[], Any]) -> Any:
     return found
 
 
-async def test_several_are_read_at_once_each_by_a_process_of_its_own() -> None:
-    async with Closing() as sandbox:
-        answers = await asyncio.gather(*(sandbox.read(task(QUICK), QUICK) for _ in range(6)))
-        assert [answer.pages for answer in answers] == [[(1, "text")]] * 6
-        (zygote,) = zygotes()
-        await until(lambda: not children(zygote))
+@pytest_asyncio.fixture(loop_scope="module", autouse=True)
+async def at_rest(sandbox: Sandbox) -> None:
+    """Its process has started, and those of other tests have ended: children that are seen are the test's own."""
+    await sandbox.read(task(QUICK), QUICK)
+    await until(lambda: not children(zygotes()[0]))
+
+
+async def test_several_are_read_at_once_each_by_a_process_of_its_own(sandbox: Sandbox) -> None:
+    answers = await asyncio.gather(*(sandbox.read(task(QUICK), QUICK) for _ in range(6)))
+    assert [answer.pages for answer in answers] == [[(1, "text")]] * 6
+    (zygote,) = zygotes()
+    await until(lambda: not children(zygote))
+
+
+async def test_it_ends_with_its_provider(sandbox: Sandbox) -> None:
+    await sandbox.read(task(QUICK), QUICK)
+    await sandbox.stop()
     assert zygotes() == []
+    assert (await sandbox.read(task(QUICK), QUICK)).pages == [(1, "text")]
 
 
-async def test_who_is_cancelled_leaves_no_process_behind() -> None:
-    async with Closing() as sandbox:
-        reading = asyncio.create_task(sandbox.read(task(SLOW), SLOW))
-        await until(lambda: zygotes() and children(zygotes()[0]))
-        reading.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await reading
-        (zygote,) = zygotes()
-        await until(lambda: not children(zygote))
-        assert (await sandbox.read(task(QUICK), QUICK)).pages == [(1, "text")]
+async def test_who_is_cancelled_leaves_no_process_behind(sandbox: Sandbox) -> None:
+    reading = asyncio.create_task(sandbox.read(task(SLOW), SLOW))
+    await until(lambda: children(zygotes()[0]))
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    (zygote,) = zygotes()
+    await until(lambda: not children(zygote))
+    assert (await sandbox.read(task(QUICK), QUICK)).pages == [(1, "text")]
 
 
-async def test_one_that_takes_too_long_is_killed() -> None:
-    async with Closing() as sandbox:
-        with pytest.raises(Refused) as caught:
-            await sandbox.read(task(SLOW, seconds=0.5), SLOW)
-        assert (caught.value.reason, caught.value.why) == ("exhausted", "reading it takes more than 0.5 s.")
-        (zygote,) = zygotes()
-        await until(lambda: not children(zygote))
+async def test_one_that_takes_too_long_is_killed(sandbox: Sandbox) -> None:
+    with pytest.raises(Refused) as caught:
+        await sandbox.read(task(SLOW, seconds=0.5), SLOW)
+    assert (caught.value.reason, caught.value.why) == ("exhausted", "reading it takes more than 0.5 s.")
+    (zygote,) = zygotes()
+    await until(lambda: not children(zygote))
 
 
-async def test_one_that_calculates_too_long_dies_of_it() -> None:
-    async with Closing() as sandbox:
-        with pytest.raises(Refused) as caught:
-            await sandbox.read(task(SLOW, cpu_seconds=1), SLOW)
-        assert caught.value.reason == "exhausted"
-        assert "1 s of calculation" in caught.value.why
+async def test_one_that_calculates_too_long_dies_of_it(sandbox: Sandbox) -> None:
+    with pytest.raises(Refused) as caught:
+        await sandbox.read(task(SLOW, cpu_seconds=1), SLOW)
+    assert caught.value.reason == "exhausted"
+    assert "1 s of calculation" in caught.value.why
 
 
-async def test_one_that_takes_too_much_memory_is_refused() -> None:
+async def test_one_that_takes_too_much_memory_is_refused(sandbox: Sandbox) -> None:
     limits = Limits(memory_bytes=320 << 20)
-    async with Closing() as sandbox:
-        with pytest.raises(Refused) as caught:
-            await sandbox.read(Task("markitdown", "a.html", "text/html", len(LARGE), limits=limits), LARGE)
-        assert (caught.value.reason, caught.value.why) == ("exhausted", "reading it takes more than 320 MiB.")
+    with pytest.raises(Refused) as caught:
+        await sandbox.read(Task("markitdown", "a.html", "text/html", len(LARGE), limits=limits), LARGE)
+    assert (caught.value.reason, caught.value.why) == ("exhausted", "reading it takes more than 320 MiB.")
 
 
 async def test_what_one_parser_cannot_finish_another_may() -> None:
@@ -122,34 +127,32 @@ async def test_what_one_parser_cannot_finish_another_may() -> None:
         await provider.stop()
 
 
-async def test_a_reader_that_crashes_costs_its_document_alone() -> None:
-    async with Closing() as sandbox:
-        reading = asyncio.create_task(sandbox.read(task(SLOW), SLOW))
-        reader, *_ = await until(lambda: zygotes() and children(zygotes()[0]))
-        os.kill(reader, signal.SIGSEGV)
-        with pytest.raises(Refused) as caught:
-            await reading
-        assert (caught.value.reason, caught.value.why) == ("broken", "its reader crashed.")
-        assert (await sandbox.read(task(QUICK), QUICK)).pages == [(1, "text")]
+async def test_a_reader_that_crashes_costs_its_document_alone(sandbox: Sandbox) -> None:
+    reading = asyncio.create_task(sandbox.read(task(SLOW), SLOW))
+    reader, *_ = await until(lambda: children(zygotes()[0]))
+    os.kill(reader, signal.SIGSEGV)
+    with pytest.raises(Refused) as caught:
+        await reading
+    assert (caught.value.reason, caught.value.why) == ("broken", "its reader crashed.")
+    assert (await sandbox.read(task(QUICK), QUICK)).pages == [(1, "text")]
 
 
-async def test_where_the_process_is_killed_that_starts_the_others_a_new_one_starts() -> None:
-    async with Closing() as sandbox:
-        await sandbox.read(task(QUICK), QUICK)
-        (first,) = zygotes()
-        os.kill(first, signal.SIGKILL)
-        await until(lambda: first not in zygotes())
-        assert (await sandbox.read(task(QUICK), QUICK)).pages == [(1, "text")]
+async def test_where_the_process_is_killed_that_starts_the_others_a_new_one_starts(sandbox: Sandbox) -> None:
+    await sandbox.read(task(QUICK), QUICK)
+    (first,) = zygotes()
+    os.kill(first, signal.SIGKILL)
+    await until(lambda: first not in zygotes())
+    assert (await sandbox.read(task(QUICK), QUICK)).pages == [(1, "text")]
 
 
-async def test_no_more_than_so_many_are_read_at_once() -> None:
-    async with Closing(at_once=1) as sandbox:
-        reading = [asyncio.create_task(sandbox.read(task(SLOW), SLOW)) for _ in range(2)]
-        await until(lambda: zygotes() and children(zygotes()[0]))
-        assert len(children(zygotes()[0])) == 1
-        for one in reading:
-            one.cancel()
-        await asyncio.gather(*reading, return_exceptions=True)
+async def test_no_more_than_so_many_are_read_at_once(sandbox: Sandbox) -> None:
+    reading = [asyncio.create_task(sandbox.read(task(SLOW), SLOW)) for _ in range(4)]
+    await until(lambda: len(children(zygotes()[0])) == 2)
+    done, _ = await asyncio.wait(reading, timeout=0.2)
+    assert (len(done), len(children(zygotes()[0]))) == (0, 2)
+    for one in reading:
+        one.cancel()
+    await asyncio.gather(*reading, return_exceptions=True)
 
 
 async def test_its_health_tells_what_this_system_does_not_give() -> None:
@@ -167,6 +170,6 @@ async def test_its_health_tells_what_this_system_does_not_give() -> None:
 async def test_a_text_needs_no_process() -> None:
     provider = Pypdf("pypdf", PypdfConfig())
     await parsed(provider, "a.txt", b"text")
-    assert zygotes() == []
+    assert provider.sandbox.told is None
     with pytest.raises(StackError):
         await parsed(provider, "a.txt", b"")
