@@ -164,7 +164,7 @@ class Gateway:
         provider, request, own_id = passage.provider, passage.request, passage.own_id
         async with await self._asked(passage) as forward:
             data = await forward.whole()
-            reply: Any = None if passage.compares else conforming(passage.operation.reply, data)
+            reply, data = (None, data) if passage.compares else conforming(passage.operation.reply, data)
             if reply is None:
                 reply = await passage.mended(await forward.parsed(data, done=provider.ends_with_done))
                 data = dump(reply)

@@ -21,6 +21,11 @@ HEAD = re.compile(
 )
 TAIL = re.compile(rb'"model"\s*:\s*("[^"\\]*")\s*(?:,\s*"usage"\s*:\s*\{[^{}]*\}\s*)?\}\s*\Z')
 TAIL_BYTES = 2048
+# What stands before a field that many servers leave out, in each of the places where it belongs. No string holds either:
+# a quote within one has a backslash before it.
+ROLE = re.compile(rb'"role"\s*:\s*"assistant"')
+REASON = re.compile(rb'"finish_reason"\s*:\s*(?:"[a-z_]+"|null)')
+NO_REFUSAL, NO_LOGPROBS = rb'\g<0>,"refusal":null', rb'\g<0>,"logprobs":null'
 
 
 class PromptDetails(Struct):
@@ -60,7 +65,7 @@ class Message(Struct):
 
     role: Literal["assistant"]
     content: str | None
-    refusal: str | None
+    refusal: str | UnsetType | None = UNSET
     reasoning_content: str | UnsetType | None = UNSET
     tool_calls: list[ToolCall] | UnsetType = UNSET
 
@@ -69,14 +74,14 @@ class Choice(Struct):
     index: Index
     message: Message
     finish_reason: Reason | None
-    logprobs: JSON | None
+    logprobs: JSON | UnsetType | None = UNSET
 
 
 class TextChoice(Struct):
     index: Index
     text: str
     finish_reason: Reason | None
-    logprobs: JSON | None
+    logprobs: JSON | UnsetType | None = UNSET
 
 
 class ChatReply(Struct):
@@ -92,6 +97,10 @@ class ChatReply(Struct):
         """Who has called tools says so as the reason why it ended."""
         return all(not c.message.tool_calls or c.finish_reason != "stop" for c in self.choices)
 
+    def filled(self, data: bytes) -> bytes | None:
+        refusals = _filled(data, ROLE, NO_REFUSAL, [choice.message.refusal for choice in self.choices])
+        return refusals and _filled(refusals, REASON, NO_LOGPROBS, [choice.logprobs for choice in self.choices])
+
 
 class TextReply(Struct):
     id: Id
@@ -104,6 +113,9 @@ class TextReply(Struct):
     @property
     def is_whole(self) -> bool:
         return True
+
+    def filled(self, data: bytes) -> bytes | None:
+        return _filled(data, REASON, NO_LOGPROBS, [choice.logprobs for choice in self.choices])
 
 
 class Vector(Struct):
@@ -131,19 +143,31 @@ class Vectors(Struct):
     def is_whole(self) -> bool:
         return all(vector.is_whole for vector in self.data)
 
+    def filled(self, data: bytes) -> bytes | None:
+        return data
+
 
 Reply = ChatReply | TextReply | Vectors
 
 
-def conforming(decoder: "msgspec.json.Decoder[Any]", data: bytes) -> Any:
-    """The reply, or None where it has to be put right first."""
+def conforming(decoder: "msgspec.json.Decoder[Any]", data: bytes) -> tuple[Any, bytes]:
+    """The reply, or None where it has to be put right first, and its bytes: those that came, but for nulls left out."""
     try:
         if not data.isascii():
             data.decode()
         reply = decoder.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None
-    return reply if reply.is_whole else None
+        return None, data
+    filled = reply.filled(data) if reply.is_whole else None
+    return (None, data) if filled is None else (reply, filled)
+
+
+def _filled(data: bytes, before: re.Pattern[bytes], field: bytes, values: list[Any]) -> bytes | None:
+    """The same with a field that all choices leave out; None where that is not as simple."""
+    if UNSET not in values:
+        return data
+    filled, count = before.subn(field, data)
+    return filled if count == len(values) == values.count(UNSET) else None
 
 
 def renamed(data: bytes, model: str, own_id: str | None = None, home: str | None = None) -> bytes:
@@ -153,7 +177,7 @@ def renamed(data: bytes, model: str, own_id: str | None = None, home: str | None
     name = orjson.dumps(model)
     head = HEAD.match(data)
     if head is not None and own_id is None:
-        return data[: head.start(2)] + name + data[head.end(2) :]
+        return b"".join((data[: head.start(2)], name, memoryview(data)[head.end(2) :]))
     if head is not None and own_id is not None and head[1] is not None:
         between = data[head.end(1) : head.start(2)]
         return b'%b"%b"%b%b%b' % (data[: head.start(1)], own_id.encode(), between, name, data[head.end(2) :])
