@@ -163,6 +163,7 @@ class Gateway:
         """A whole answer, as it is told and stored."""
         provider, request, own_id = passage.provider, passage.request, passage.own_id
         async with await self._asked(passage) as forward:
+            reply: Any
             data = await forward.whole()
             reply, data = (None, data) if passage.compares else conforming(passage.operation.reply, data)
             if reply is None:

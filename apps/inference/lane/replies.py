@@ -21,8 +21,8 @@ HEAD = re.compile(
 )
 TAIL = re.compile(rb'"model"\s*:\s*("[^"\\]*")\s*(?:,\s*"usage"\s*:\s*\{[^{}]*\}\s*)?\}\s*\Z')
 TAIL_BYTES = 2048
-# What stands before a field that many servers leave out, in each of the places where it belongs. No string holds either:
-# a quote within one has a backslash before it.
+# What stands before a field that many servers leave out, wherever it belongs. No string holds either: a quote within
+# one has a backslash before it.
 ROLE = re.compile(rb'"role"\s*:\s*"assistant"')
 REASON = re.compile(rb'"finish_reason"\s*:\s*(?:"[a-z_]+"|null)')
 NO_REFUSAL, NO_LOGPROBS = rb'\g<0>,"refusal":null', rb'\g<0>,"logprobs":null'
