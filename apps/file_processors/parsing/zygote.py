@@ -27,7 +27,6 @@ LENGTH = struct.Struct("!Q")
 
 
 def main(control: socket.socket) -> None:
-    seal.die_with_parent()
     network = seal.leave_network()
     powers = seal.refuses_sockets()
     _import_parsers()

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -173,3 +174,36 @@ async def test_a_text_needs_no_process() -> None:
     assert provider.sandbox.told is None
     with pytest.raises(StackError):
         await parsed(provider, "a.txt", b"")
+
+
+SERVER = """
+import asyncio
+from tests.unit.file_processors import test_sandbox as t
+async def main():
+    sandbox = t.Sandbox(1)
+    reading = asyncio.create_task(sandbox.read(t.task(t.SLOW), t.SLOW))
+    (reader, *_) = await t.until(lambda: t.zygotes() and t.children(t.zygotes()[0]))
+    print(t.zygotes()[0], reader, flush=True)
+    await reading
+asyncio.run(main())
+"""
+
+
+async def test_a_server_that_is_killed_leaves_none_of_them_behind() -> None:
+    server = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", SERVER, cwd=Path(__file__).parents[3], stdout=asyncio.subprocess.PIPE
+    )
+    assert server.stdout is not None
+    pids = [int(pid) for pid in (await server.stdout.readline()).split()]
+    assert len(pids) == 2
+    server.kill()
+    await server.wait()
+    await until(lambda: not any(runs(pid) for pid in pids))
+
+
+def runs(pid: int) -> bool:
+    """Whether it is more than a name that nobody has asked for its end."""
+    try:
+        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
+    except OSError:
+        return False
