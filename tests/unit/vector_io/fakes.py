@@ -2,7 +2,6 @@
 
 import asyncio
 import zlib
-from collections.abc import Sequence
 from typing import Any
 
 from apps.inference.protocol import Tokens
@@ -90,10 +89,6 @@ def vector(text: str) -> list[float]:
     for word in text.lower().replace(".", " ").split():
         counts[zlib.crc32(word.encode()) % DIMENSION] += 1.0
     return counts
-
-
-def names(given: Sequence[Any]) -> list[str]:
-    return [type(one).__name__ for one in given]
 
 
 PROVIDERS = {

@@ -57,33 +57,33 @@ async def test_files_are_found_too(shelf: Shelf) -> None:
     assert found["metadata"] == {"document_id": file_id, "filename": "sky.txt", "page": None, "a": 1}
 
 
-@pytest.mark.parametrize("ranker", ["weighted", {"type": "rrf", "impact_factor": 5}, {"type": "weighted", "alpha": 1}])
-async def test_a_hybrid_query_takes_a_ranker(shelf: Shelf, ranker: Any) -> None:
+async def test_a_hybrid_query_takes_a_ranker(shelf: Shelf) -> None:
     store = await shelf.store()
     await shelf.post(INSERT, 204, vector_db_id=store, chunks=CHUNKS)
-    params = {"mode": "hybrid", "ranker": ranker, "score_threshold": 0.0}
-    found = await shelf.post(
-        QUERY, vector_store_id=store, query=["sea", {"type": "text", "text": "salt"}], params=params
-    )
-    assert found["chunks"][0]["chunk_id"] == "own"
+    query = ["sea", {"type": "text", "text": "salt"}]
+    rankers: list[Any] = ["weighted", {"type": "rrf", "impact_factor": 5}, {"type": "weighted", "alpha": 1}]
+    for ranker in rankers:
+        params = {"mode": "hybrid", "ranker": ranker, "score_threshold": 0.0}
+        found = await shelf.post(QUERY, vector_store_id=store, query=query, params=params)
+        assert found["chunks"][0]["chunk_id"] == "own"
 
 
-@pytest.mark.parametrize(
-    ("chunk", "param"),
-    [
-        ({"content": "x", "embedding": [1.0, 2.0]}, "chunks[1].embedding"),
-        ({"content": "x", "embedding_dimension": 3}, "chunks[1].embedding"),
-        ({"content": "x", "embedding_model": "other"}, "chunks[1].embedding_model"),
-        ({"content": "x", "embedding": ["a"]}, "chunks[1].embedding[0]"),
-        ({"content": ""}, "chunks[1].content"),
-        ({"content": {"type": "image", "image": {"url": {"uri": "x"}}}}, "chunks[1].content"),
-        ({"metadata": {}}, "chunks[1].content"),
-    ],
-)
-async def test_a_wrong_chunk_is_named_and_none_is_kept(shelf: Shelf, chunk: dict[str, Any], param: str) -> None:
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"content": "x", "embedding": [1.0, 2.0]}, "chunks[1].embedding"),
+    ({"content": "x", "embedding_dimension": 3}, "chunks[1].embedding"),
+    ({"content": "x", "embedding_model": "other"}, "chunks[1].embedding_model"),
+    ({"content": "x", "embedding": ["a"]}, "chunks[1].embedding[0]"),
+    ({"content": ""}, "chunks[1].content"),
+    ({"content": {"type": "image", "image": {"url": {"uri": "x"}}}}, "chunks[1].content"),
+    ({"metadata": {}}, "chunks[1].content"),
+]
+
+
+async def test_a_wrong_chunk_is_named_and_none_is_kept(shelf: Shelf) -> None:
     store = await shelf.store()
-    error = await shelf.error(INSERT, 400, vector_store_id=store, chunks=[CHUNKS[0], chunk])
-    assert error["param"].startswith(param)
+    for chunk, param in WRONG:
+        error = await shelf.error(INSERT, 400, vector_store_id=store, chunks=[CHUNKS[0], chunk])
+        assert error["param"].startswith(param), chunk
     assert shelf.chunks == []
 
 

@@ -3,7 +3,6 @@
 from datetime import timedelta
 from typing import Any
 
-import pytest
 from django.utils import timezone
 
 from apps.access.models import ApiKey
@@ -179,41 +178,41 @@ async def test_another_tenants_store_is_none(shelf: Shelf) -> None:
     assert (await shelf.error(f"{URL}/{own}/file_batches", 404, file_ids=[file_id]))["param"] == "file_ids[0]"
 
 
-@pytest.mark.parametrize(
-    ("body", "param"),
-    [
-        ({"name": "x" * 256}, "name"),
-        ({"name": "a\0b"}, "name"),
-        ({"metadata": {str(number): "x" for number in range(17)}}, "metadata"),
-        ({"metadata": {"x": "y" * 513}}, "metadata.x"),
-        ({"metadata": {"x": [1]}}, "metadata.x"),
-        ({"expires_after": {"anchor": "last_active_at", "days": 0}}, "expires_after.days"),
-        ({"expires_after": {"anchor": "created_at", "days": 1}}, "expires_after.anchor"),
-        ({"file_ids": ["f"] * 501}, "file_ids"),
-        ({"embedding_dimension": "64"}, "embedding_dimension"),
-        ({"chunking_strategy": {"type": "odd"}}, "chunking_strategy"),
-        ({"colour": "blue"}, "colour"),
-    ],
-)
-async def test_what_is_wrong_is_named(shelf: Shelf, body: dict[str, Any], param: str) -> None:
-    assert (await shelf.error(URL, 400, **body))["param"] == param
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"name": "x" * 256}, "name"),
+    ({"name": "a\0b"}, "name"),
+    ({"metadata": {str(number): "x" for number in range(17)}}, "metadata"),
+    ({"metadata": {"x": "y" * 513}}, "metadata.x"),
+    ({"metadata": {"x": [1]}}, "metadata.x"),
+    ({"expires_after": {"anchor": "last_active_at", "days": 0}}, "expires_after.days"),
+    ({"expires_after": {"anchor": "created_at", "days": 1}}, "expires_after.anchor"),
+    ({"file_ids": ["f"] * 501}, "file_ids"),
+    ({"embedding_dimension": "64"}, "embedding_dimension"),
+    ({"chunking_strategy": {"type": "odd"}}, "chunking_strategy"),
+    ({"colour": "blue"}, "colour"),
+]
 
 
-@pytest.mark.parametrize(
-    ("sizes", "said"),
-    [
-        ({"max_chunk_size_tokens": 99, "chunk_overlap_tokens": 0}, "greater than or equal to 100"),
-        ({"max_chunk_size_tokens": 4097, "chunk_overlap_tokens": 0}, "less than or equal to 4096"),
-        ({"max_chunk_size_tokens": 100, "chunk_overlap_tokens": 51}, "half"),
-        ({"max_chunk_size_tokens": 121, "chunk_overlap_tokens": 0}, "counts reads 120 tokens"),
-    ],
-)
-async def test_chunk_sizes_have_bounds(shelf: Shelf, sizes: dict[str, int], said: str) -> None:
+async def test_what_is_wrong_is_named(shelf: Shelf) -> None:
+    for body, param in WRONG:
+        assert (await shelf.error(URL, 400, **body))["param"] == param, body
+
+
+BOUNDS: list[tuple[dict[str, int], str]] = [
+    ({"max_chunk_size_tokens": 99, "chunk_overlap_tokens": 0}, "greater than or equal to 100"),
+    ({"max_chunk_size_tokens": 4097, "chunk_overlap_tokens": 0}, "less than or equal to 4096"),
+    ({"max_chunk_size_tokens": 100, "chunk_overlap_tokens": 51}, "half"),
+    ({"max_chunk_size_tokens": 121, "chunk_overlap_tokens": 0}, "counts reads 120 tokens"),
+]
+
+
+async def test_chunk_sizes_have_bounds(shelf: Shelf) -> None:
     store, file_id = await shelf.store(), await shelf.upload("text")
-    strategy = {"type": "static", "static": sizes}
-    error = await shelf.error(f"{URL}/{store}/files", 400, file_id=file_id, chunking_strategy=strategy)
-    assert said in error["message"]
-    assert error["param"].startswith("chunking_strategy.static")
+    for sizes, said in BOUNDS:
+        strategy = {"type": "static", "static": sizes}
+        error = await shelf.error(f"{URL}/{store}/files", 400, file_id=file_id, chunking_strategy=strategy)
+        assert said in error["message"]
+        assert error["param"].startswith("chunking_strategy.static")
 
 
 async def test_a_store_of_the_run_yaml_is_made_when_it_is_first_used(shelf: Shelf) -> None:
