@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -12,8 +13,9 @@ from apps.vector_io.protocol import Chunk, Query
 from apps.vector_io.providers.remote.pgvector.connections import address
 from apps.vector_io.providers.remote.pgvector.provider import PGVector, PGVectorConfig
 from apps.vector_io.providers.remote.pgvector.tables import Table
-from llamastack.errors import BadRequest
+from llamastack.errors import BadRequest, Unavailable
 from llamastack.providers import ProviderUnavailable
+from llamastack.services import start
 from tests.conformance.vector_stores import CALL, exact, many, new_store, random_vectors, vector
 from tests.plugin import ON_SQLITE
 
@@ -51,6 +53,26 @@ def test_a_column_has_half_the_precision_where_hnsw_needs_it() -> None:
     tables = [Table(1, dimension) for dimension in (384, 2000, 2001, 4000, 4001)]
     assert [table.type for table in tables] == ["vector", "vector", "halfvec", "halfvec", "vector"]
     assert [table.can_be_indexed for table in tables] == [True, True, True, True, False]
+
+
+async def test_a_database_that_goes_away_is_told_and_one_that_refuses_its_user_too() -> None:
+    running = await asyncio.to_thread(start, durable=False, redis=False)
+    parts = urlsplit(running.services.database_url)
+    named = {"host": parts.hostname, "port": parts.port, "db": parts.path[1:], "user": parts.username}
+    try:
+        with pytest.raises(ProviderUnavailable, match="cannot be reached"):
+            await PGVector("vectors", PGVectorConfig(**named, password="wrong")).start()
+        provider, store = PGVector("vectors", PGVectorConfig(**named, password=parts.password)), new_store()
+        await provider.start()
+        await provider.create_store(CALL, store)
+        assert (await provider.health()).ok
+    finally:
+        await asyncio.to_thread(running.close)
+    with pytest.raises(Unavailable, match="cannot be reached") as gone:
+        await provider.query(CALL, store, Query(vector=vector(1.0)))
+    assert gone.value.retry_after
+    assert not (await provider.health()).ok
+    await provider.stop()
 
 
 async def until_indexed(store: str) -> None:

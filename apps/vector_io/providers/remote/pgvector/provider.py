@@ -87,8 +87,9 @@ class PGVector(Provider):
         await self._pool.close()
 
     async def health(self) -> Health:
+        """By a connection of its own: who waits for one of the pool may wait for a busy one, and for too long."""
         try:
-            async with self._transaction() as connection:
+            async with translated(), await psycopg.AsyncConnection.connect(self._address) as connection:
                 await connection.execute("SELECT 1")
         except StackError as error:
             return Health(False, error.message)
@@ -236,7 +237,10 @@ async def _made(connection: Connection, store: Store) -> Table:
     )
     [row] = await made.fetchall()
     table = Table(*row)
-    await connection.execute(table.creation())
+    there = await connection.execute("SELECT to_regclass(%s) IS NOT NULL", [table.parent])
+    if await there.fetchone() == (False,):
+        await connection.execute(table.first())
+    await connection.execute(table.partition())
     return table
 
 

@@ -52,12 +52,16 @@ class Table:
     def parent(self) -> str:
         return f"vector_io.chunks_{self.dimension}"
 
-    def creation(self) -> str:
-        """The parent, where this is the first store of its dimension, and the partition."""
+    def partition(self) -> str:
+        """What locks the parent alone: nobody asks it."""
+        return f"CREATE TABLE {self.name} PARTITION OF {self.parent} FOR VALUES IN ({self.number})"
+
+    def first(self) -> str:
+        """The parent, for the first store of its dimension: later, this would lock all of its stores."""
         size = self.dimension * (2 if self.type == "halfvec" else 4)
         storage = "PLAIN" if size <= IN_THE_ROW else "EXTERNAL"
         return f"""
-            CREATE TABLE IF NOT EXISTS {self.parent} (
+            CREATE TABLE {self.parent} (
                 store integer NOT NULL,
                 id text COLLATE "C" NOT NULL,
                 file_id text NOT NULL,
@@ -72,14 +76,12 @@ class Table:
                 words tsvector GENERATED ALWAYS AS (
                     to_tsvector('{LANGUAGE}', left(content, {LONGEST_INDEXED}))
                 ) STORED,
-                PRIMARY KEY (store, id)
+                PRIMARY KEY (id, store)
             ) PARTITION BY LIST (store);
             ALTER TABLE {self.parent} ALTER COLUMN embedding SET STORAGE {storage};
-            CREATE INDEX IF NOT EXISTS chunks_{self.dimension}_places
-                ON {self.parent} (file_id, position, id) INCLUDE (bytes);
-            CREATE INDEX IF NOT EXISTS chunks_{self.dimension}_attributes ON {self.parent} USING gin (attributes);
-            CREATE INDEX IF NOT EXISTS chunks_{self.dimension}_words ON {self.parent} USING gin (words);
-            CREATE TABLE {self.name} PARTITION OF {self.parent} FOR VALUES IN ({self.number});
+            CREATE INDEX chunks_{self.dimension}_places ON {self.parent} (file_id, position, id) INCLUDE (bytes);
+            CREATE INDEX chunks_{self.dimension}_attributes ON {self.parent} USING gin (attributes);
+            CREATE INDEX chunks_{self.dimension}_words ON {self.parent} USING gin (words);
         """
 
     def indexing(self) -> str:
