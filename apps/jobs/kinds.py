@@ -31,9 +31,10 @@ KINDS = {
     "files.sweep": Kind("apps.files.jobs.sweep"),
     "vector_stores.ingest": Kind("apps.vector_io.jobs.ingest"),
     "vector_stores.remove": Kind("apps.vector_io.jobs.remove"),
+    "vector_stores.sweep": Kind("apps.vector_io.jobs.sweep"),
 }
 # Jobs that nobody asks for: one of the kind in so many seconds, with an empty payload, in the tenant `default`.
-PERIODIC = {"batches.sweep": 600, "files.sweep": 600}
+PERIODIC = {"batches.sweep": 600, "files.sweep": 600, "vector_stores.sweep": 3600}
 
 
 def of(stack: LlamaStack, kind: str) -> Run:

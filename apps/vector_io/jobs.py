@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field, ValidationError
 from apps.jobs.models import Job
 from apps.jobs.work import Running, Unreadable
 from apps.registry.models import VectorStore
+from apps.vector_io import stores
 from apps.vector_io.ingesting import Ingesting
 from apps.vector_io.protocol import Store
 from llamastack.call import Call, Principal
@@ -63,6 +64,14 @@ async def remove(stack: LlamaStack, running: Running) -> None:
                 await provider.delete(call, store, file_id=key)
             except NotFound:  # the store itself is gone
                 return
+
+
+async def sweep(stack: LlamaStack, running: Running) -> None:
+    """What stores hold that have expired. They stay, and say that they have."""
+    for number, key in enumerate(await db(stores.overdue), 1):
+        if await db(stores.emptied, key):
+            stack.vector_io.ring()
+        await running.progress(done=number)
 
 
 def _read(kind: type[P], job: Job) -> P:

@@ -14,7 +14,7 @@ from apps.vector_io.models import VectorStoreFile
 from apps.vector_io.protocol import Store
 from apps.vector_io.schemas.base import FileCounts
 from apps.vector_io.schemas.stores import ExpiresAfter, StoreFilter, UpdateVectorStore, VectorStoreObject
-from llamastack.call import Call, Principal
+from llamastack.call import DEFAULT_TENANT, SHARED_TENANT, Call, Principal
 from llamastack.errors import BadRequest, NotFound, PermissionDenied
 from llamastack.ids import new_id
 from llamastack.pagination import Order, Page, unknown_cursor
@@ -46,7 +46,7 @@ def usable(principal: Principal, identifier: str, *, to_change: bool = False) ->
     if row.expired:
         raise BadRequest(
             f"The vector store '{identifier[:SHOWN]}' has expired: it was not used for {row.expires_after_days} days. "
-            "Make a new one, or update its expires_after.",
+            "Make a new one, or give it more days by its expires_after; what it held is removed within the hour.",
             param="vector_store_id",
             code="vector_store_expired",
         )
@@ -95,6 +95,23 @@ def removed(call: Call, identifier: str) -> VectorStore:
         removal(call.principal, row).save(force_insert=True)
         VectorStore.objects.filter(pk=row.pk).delete()
     return row
+
+
+def overdue() -> list[int]:
+    """The keys of the rows of stores that have expired and still have files."""
+    rows = VectorStore.objects.filter(vectorstorefile__isnull=False).exclude(expires_after_days=None).distinct()
+    return [row.pk for row in rows if row.expired]
+
+
+@transaction.atomic
+def emptied(key: int) -> bool:
+    """Whether a store is still expired, and has nothing any more: its files go, and a job removes its index."""
+    row: VectorStore | None = VectorStore.objects.select_for_update().filter(pk=key).first()
+    if row is None or not row.expired:
+        return False
+    removal(Principal(row.owner, DEFAULT_TENANT if row.tenant == SHARED_TENANT else row.tenant), row).save()
+    VectorStoreFile.objects.filter(store=row).delete()
+    return True
 
 
 def removal(principal: Principal, row: VectorStore, keys: Sequence[str] | None = None) -> Job:

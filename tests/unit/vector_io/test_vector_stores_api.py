@@ -147,6 +147,23 @@ async def test_an_expired_store_says_so_until_it_is_given_more_days(shelf: Shelf
     assert await shelf.search(store, "sky")
 
 
+async def test_what_an_expired_store_held_is_removed(shelf: Shelf) -> None:
+    kept, store = await shelf.store(), await shelf.store(expires_after={"anchor": "last_active_at", "days": 1})
+    for one in (kept, store):
+        await shelf.attach(one, "The sky is blue.")
+    await db(VectorStore.objects.update, last_active_at=timezone.now() - timedelta(days=2))
+    now = timezone.now()
+    job = await db(Job.objects.create, id="job_sweep", kind="vector_stores.sweep", owner="system", created_at=now)
+    shelf.stack.worker.ring()
+    await shelf.until(f"/v1alpha/jobs/{job.id}", lambda job: job["status"] == "completed")
+    await shelf.until("/v1alpha/jobs", lambda jobs: all(job["ended_at"] for job in jobs["data"]))
+    assert [key for _, key in shelf.index.stores] == [kept]
+    shown = await shelf.get(f"{URL}/{store}")
+    assert (shown["status"], shown["file_counts"]["total"]) == ("expired", 0)
+    await shelf.post(f"{URL}/{store}", expires_after=None)
+    assert await shelf.search(store, "sky") == []
+
+
 async def test_whoever_uses_a_store_begins_its_days_anew(shelf: Shelf) -> None:
     store = await shelf.store(expires_after={"anchor": "last_active_at", "days": 1})
     before = timezone.now() - timedelta(hours=20)
