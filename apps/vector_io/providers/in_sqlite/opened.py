@@ -67,10 +67,11 @@ class OpenStores(Generic[Opened]):
         self._file, self._opens = file, opens
         self._open: OrderedDict[Path, Opened] = OrderedDict()
         self._lock = threading.Lock()
+        self._making = threading.Lock()  # of files, while others are used
 
     def create(self, store: Store) -> None:
         path = self._path(store)
-        with self._lock:
+        with self._making:
             if not path.exists():
                 remove_journals(path)  # of a store that was being dropped
             file = self._file(path)
@@ -81,8 +82,9 @@ class OpenStores(Generic[Opened]):
 
     def drop(self, store: Store) -> None:
         path = self._path(store)
-        with self._lock:
-            self._close(path)
+        with self._making:
+            with self._lock:
+                self._close(path)
             path.unlink(missing_ok=True)
             remove_journals(path)
 
