@@ -41,7 +41,7 @@ async def insert(
         _check(row, given, f"chunks[{place}]")
     vectors = await _vectors(inference, call, row, request.chunks)
     chunks = [_chunk(row, given, vector) for given, vector in zip(request.chunks, vectors, strict=True)]
-    await indexes.asked(call, row, lambda provider, store: provider.insert(call, store, chunks))
+    await indexes.asked(call, row, lambda provider, store: provider.insert(call, store, chunks), inserts=True)
 
 
 def _check(row: VectorStore, given: GivenChunk, param: str) -> None:

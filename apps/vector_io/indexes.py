@@ -6,10 +6,12 @@ from typing import TypeVar
 
 from apps.registry.live import Live
 from apps.registry.models import VectorStore
+from apps.vector_io.models import Status, VectorStoreFile
 from apps.vector_io.protocol import Store, VectorIO
 from apps.vector_io.stores import index
 from llamastack.apis import Api
 from llamastack.call import Call
+from llamastack.db import db
 from llamastack.errors import BadRequest, NotFound, Unavailable
 from llamastack.snapshot import ProviderRecord
 
@@ -52,12 +54,26 @@ class Indexes:
         async with self.live.pool.use(self.record(tenant, provider_id)) as provider:
             yield provider
 
-    async def asked(self, call: Call, row: VectorStore, work: Callable[[VectorIO, Store], Awaitable[T]]) -> T:
-        """What a store's provider answers. A store that it does not know, as one of the run.yaml, is created first."""
+    async def asked(
+        self, call: Call, row: VectorStore, work: Callable[[VectorIO, Store], Awaitable[T]], *, inserts: bool = False
+    ) -> T:
+        """What a store's provider answers. A store that it does not know, as one of the run.yaml, is created first.
+
+        Raises Unavailable where it had files there: nothing is found in an index that is gone, and that is no answer.
+        """
         store = index(row)
         async with self.at(row.tenant, row.provider_id) as provider:
             try:
                 return await work(provider, store)
-            except NotFound:
+            except NotFound as error:
+                if not inserts and await db(_has_files, row.pk):
+                    raise Unavailable(
+                        f"The provider '{row.provider_id}' has no index of this vector store any more. "
+                        "Delete the store, and attach its files to a new one."
+                    ) from error
                 await provider.create_store(call, store)
                 return await work(provider, store)
+
+
+def _has_files(store: int) -> bool:
+    return bool(VectorStoreFile.objects.filter(store=store, status=Status.completed).exists())

@@ -116,7 +116,7 @@ class Ingesting:
         try:
             read = await reader.read(row)
             await self.stack.vector_io.indexes.asked(
-                self.call, self.store, lambda provider, store: self._insert(provider, store, row, read)
+                self.call, self.store, lambda provider, store: self._insert(provider, store, row, read), inserts=True
             )
         except Gone:
             return

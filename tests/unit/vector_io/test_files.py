@@ -260,6 +260,7 @@ async def test_whoever_goes_on_with_an_ingestion_makes_no_chunk_twice(shelf: She
     store, file_id = await shelf.store(), await shelf.upload(LONG)
     await shelf.post(f"{URL}/{store}/files", file_id=file_id)
     await shelf.ended(store, file_id)
+    await _settled(shelf)  # or its job's end would still be written
     ids = sorted(chunk.id for chunk in shelf.chunks)
     await db(VectorStoreFile.objects.update, status="in_progress")
     gone = timezone.now() - timedelta(minutes=1)

@@ -156,6 +156,12 @@ async def test_a_provider_that_is_gone_is_a_503_that_says_so(shelf: Shelf, store
     assert "provider 'memory'" in error["message"]
 
 
+async def test_an_index_that_is_gone_is_a_503_and_no_empty_page(shelf: Shelf, store: str) -> None:
+    shelf.index.stores.clear()
+    error = await shelf.error(f"{URL}/{store}/search", 503, query="sky")
+    assert "no index of this vector store any more" in error["message"]
+
+
 async def test_a_file_that_is_still_read_is_not_found_yet(shelf: Shelf, store: str) -> None:
     from apps.vector_io.models import VectorStoreFile
 
