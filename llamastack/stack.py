@@ -36,6 +36,7 @@ class LlamaStack:
         from apps.file_processors.service import FileProcessorsService
         from apps.files.service import FilesService
         from apps.inference.gateway import Gateway
+        from apps.inference.lane.unattended import Unattended
         from apps.inference.pace import Pace
         from apps.inference.service import InferenceService
         from apps.jobs import kinds
@@ -65,6 +66,7 @@ class LlamaStack:
         services[Api.files] = self.files
         services[Api.inference] = self.inference
         self.gateway = Gateway(self.live, self.flusher, pace)
+        self.unattended = Unattended(self.live, self.flusher, pace)
         self.loop = asyncio.get_running_loop()
         self.watch = Watch(self)
         self.held: AbstractContextManager[object] = nullcontext()

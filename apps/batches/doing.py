@@ -206,7 +206,7 @@ class Doing:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _ask_one(self, line: Line) -> None:
-        answered = await answer(self.stack.inference, self.stack.gateway, self.call, self.batch.endpoint, line)
+        answered = await answer(self.stack.inference, self.stack.unattended, self.call, self.batch.endpoint, line)
         self.kept.add(answered)
 
     async def _expire_lines(self) -> None:
