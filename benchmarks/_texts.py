@@ -56,7 +56,7 @@ def _documented(path: Path) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             said = " ".join((ast.get_docstring(node) or "").split())
-            if len(said) >= SHORTEST:
+            if len(said) >= SHORTEST and said.isprintable():
                 yield said[:LONGEST]
 
 

@@ -36,6 +36,7 @@ CALL = Call(ANONYMOUS_ADMIN)
 BATCH = 1000
 PARTS = 100
 TENANTS = 100
+INDEXED = 20_000  # chunks of a store that surely has an index
 LONGEST_MS = 10.0
 QUICK = ("inline::faiss", "remote::pgvector")  # of which so much is asked
 LEAST_RECALL, LEAST_FILTERED = 0.97, 0.95
@@ -206,10 +207,9 @@ async def measured(provider_type: str, config: dict[str, Any], known: Corpus, da
         bench = Bench(provider_type, provider, known)
         store = Store("vs_bench", "default", known.vectors.shape[1])
         rate = await filled(provider, store, known.chunks)
-        indexing = (
-            f", its index {await until_indexed(database):.1f} s later" if provider_type == "remote::pgvector" else ""
-        )
-        print(f"{provider_type:20} {rate:,.0f} chunks/s{indexing}", flush=True)
+        print(f"{provider_type:20} {rate:,.0f} chunks/s inserted", flush=True)
+        if provider_type == "remote::pgvector" and len(known.chunks) >= INDEXED:
+            print(f"{provider_type:20} the index {await until_indexed(database):.1f} s later", flush=True)
         await bench.provider.query(CALL, store, Query(vector=known.wanted[0]))  # an index in memory is made now
         await bench.nearest(store)
         for key in ("part", "topic"):

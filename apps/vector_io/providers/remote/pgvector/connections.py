@@ -24,6 +24,7 @@ SETTINGS = {
     "hnsw.ef_search": "200",
     "hnsw.iterative_scan": "relaxed_order",
     "hnsw.max_scan_tuples": "200000",
+    "random_page_cost": "1.1",
     "plan_cache_mode": "force_custom_plan",
     "jit": "off",
     "application_name": "llamastack-vectors",
