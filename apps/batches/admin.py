@@ -85,7 +85,8 @@ def page(batch: Batch) -> dict[str, Any]:
     """The context of `admin/batches/batch/page.html`, but for that of its job."""
     times = [(name, getattr(batch, f"{name}_at")) for name in TIMES]
     names = {name: getattr(batch, f"{name}_id") for name in FILES}
-    kept = {file.pk: file for file in File.objects.filter(pk__in=[name for name in names.values() if name])}
+    ours = File.objects.filter(tenant=batch.tenant)  # that there is a file of that id elsewhere is nobody's business
+    kept = {file.pk: file for file in ours.filter(pk__in=[name for name in names.values() if name])}
     return {
         "batch_state": state(batch),
         "counts": [(name.replace("_", " "), spelled(getattr(batch, name))) for name in COUNTS],

@@ -28,6 +28,7 @@ from llamastack.ids import new_id
 PAUSES = (1.0, 4.0, 15.0)  # seconds, before a line is tried again that the upstream has no room for
 LONGEST_PAUSE = 60.0
 NO_ROOM = (429, 503)
+BREAKS = b"\r\n"
 MOST_TOKENS = 2**40  # of one line: whoever tells more has told nothing
 OPERATIONS: dict[str, tuple[type[BaseModel], Callable[[Inference], Any]]] = {
     "/v1/chat/completions": (ChatCompletionRequest, lambda inference: inference.post_chat_completion),
@@ -117,10 +118,11 @@ def _failed(line: Line, request: Request, call: Call, error: StackError) -> Answ
 
 
 def written(custom_id: str, call: Call, status: int, body: bytes) -> bytes:
+    """One line, also where an upstream indents what it answers, as OpenAI does: in JSON breaks stand between values."""
     head = {"id": new_id("batch_req_"), "custom_id": custom_id}
     response = {"status_code": status, "request_id": call.request_id}
     begun = orjson.dumps(head)[:-1] + b',"response":' + orjson.dumps(response)[:-1]
-    return begun + b',"body":' + body + b'},"error":null}'
+    return begun + b',"body":' + body.translate(None, BREAKS) + b'},"error":null}'
 
 
 def counted(outcome: Outcome) -> Counted:

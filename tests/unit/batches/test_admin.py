@@ -10,7 +10,7 @@ from apps.batches.models import Batch
 from apps.files.models import File
 from llamastack.db import db
 from llamastack.stack import LlamaStack
-from tests.unit.batches.test_batches_api import create, done, jsonl, line, upload
+from tests.unit.batches.test_batches_api import create, done, ended, jsonl, line, upload
 from tests.unit.pages import Browser
 
 LIST = "/admin/batches/batch/"
@@ -58,6 +58,16 @@ async def test_a_file_that_is_gone_has_no_link(
     await db(File.objects.filter(pk=batch["input_file_id"]).delete)
     page = (await browser.open(page_of(batch["id"]))).text
     assert f"{batch['input_file_id']} (is not kept any more)" in page
+
+
+async def test_nor_has_a_file_of_another_tenant(
+    client: httpx.AsyncClient, browser: Browser, batches: LlamaStack
+) -> None:
+    file_id = await upload(client, jsonl(line("a")))
+    await db(File.objects.filter(pk=file_id).update, tenant="other")
+    batch = await ended(client, (await create(client, file_id))["id"])
+    page = (await browser.open(page_of(batch["id"]))).text
+    assert f"{file_id} (is not kept any more)" in page
 
 
 async def test_a_list_tells_how_far_each_is(client: httpx.AsyncClient, browser: Browser, batches: LlamaStack) -> None:

@@ -19,12 +19,13 @@ from apps.registry.models import Provider
 from llamastack.db import db
 from llamastack.egress.retries import Retries
 from llamastack.errors import BadRequest, DiskFull, StackError, Unavailable, UpstreamError
+from llamastack.ids import new_id
 from llamastack.stack import LlamaStack
 from tests.s3 import KEYS, ScriptedS3, by_moto, serving
 from tests.unit.files.test_files_api import LINES, URL, refused, upload
 from tests.unit.files.test_sweep import swept
 
-FILE = "file-0123"
+FILE = f"file-{7:032x}"
 
 
 def config(url: str, **others: Any) -> dict[str, Any]:
@@ -337,9 +338,11 @@ async def test_an_abort_that_fails_is_left_to_the_sweep(
 
 
 async def test_the_sweep_ends_old_uploads_of_ours_alone(store: S3, s3: ScriptedS3) -> None:
-    s3.uploads = {"1": ("file-1", {}), "2": ("photos/1", {}), "3": ("file-2", {})}
+    ours = [new_id("file-") for _ in range(2)]
+    theirs = ["photos/1", "file-backup.tar", f"{ours[0]}.tar", "file-1?acl"]
+    s3.uploads = {str(number): (key, {}) for number, key in enumerate([ours[0], *theirs, ours[1]])}
     await store.sweep()
-    assert list(s3.uploads) == ["2"]
+    assert [key for key, _ in s3.uploads.values()] == theirs
     s3.begun = "2999-01-01T00:00:00.000Z"
     s3.uploads = {"4": ("file-1", {})}
     await store.sweep()

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from apps.access.models import ApiKey
 from apps.jobs import service
-from apps.jobs.models import Job, JobEvent, Status
+from apps.jobs.models import SYSTEM, Job, JobEvent, Status
 from apps.jobs.schemas import JobObject
 from llamastack.db import db
 from llamastack.errors import AuthenticationError
@@ -75,6 +75,18 @@ async def test_cancel_and_retry(client: httpx.AsyncClient, idle: LlamaStack) -> 
     assert (await client.post(f"{URL}/{begun.id}/retry")).status_code == 409
     again = (await client.post(f"{URL}/{waiting}/retry")).json()
     assert (again["status"], again["ended_at"], again["cancel_requested"]) == ("queued", None, False)
+
+
+async def test_a_plain_key_has_no_say_in_what_nobody_asks_for(client: httpx.AsyncClient, idle: LlamaStack) -> None:
+    sweep = await db(queued, kind="files.sweep", owner=SYSTEM)
+    asked = await db(queued, kind="files.sweep", owner="ada")
+    _, secret = await db(ApiKey.issue, "plain", "ada")
+    await idle.live.refresh()
+    plain = {"Authorization": f"Bearer {secret}"}
+    assert [one["id"] for one in (await client.get(URL, headers=plain)).json()["data"]] == [asked]
+    assert (await client.post(f"{URL}/{sweep}/cancel", headers=plain)).status_code == 404
+    assert (await client.get(f"{URL}/{sweep}/events", headers=plain)).status_code == 404
+    assert (await client.post(f"{URL}/{sweep}/cancel")).json()["status"] == "cancelled"
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", ""), ("GET", "/events"), ("POST", "/cancel"), ("POST", "/retry")])

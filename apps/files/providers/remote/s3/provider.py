@@ -23,6 +23,7 @@ from llamastack.providers import Health
 PART_BYTES = 8 * 1024 * 1024  # S3 takes none of fewer than 5 MiB but the last
 LEFT = timedelta(days=1)  # after which an upload is given up here, too
 PREFIX = "file-"  # of every id that the service makes
+OURS = re.compile(r"file-[0-9a-f]{32}")  # others may use the bucket too, and begin a name like that
 IN_A_NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")  # a bucket that may stand in a host's name under TLS
 REGION = "us-east-1"
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]$")]
@@ -142,7 +143,7 @@ class S3(RemoteFiles):
         """Uploads of a process that was killed: S3 keeps their parts, unseen and paid for, until somebody ends them."""
         long_ago = datetime.now(UTC) - LEFT
         async for key, upload_id, begun in self.bucket.uploads(PREFIX):
-            if datetime.fromisoformat(begun) < long_ago:
+            if OURS.fullmatch(key) and datetime.fromisoformat(begun) < long_ago:
                 await self.bucket.abort(key, upload_id)
 
     def _keyless(self) -> UpstreamError:
