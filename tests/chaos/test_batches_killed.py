@@ -14,17 +14,17 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from llamastack.services import Services
-from tests.chaos.test_database_gone import Link
-from tests.servers import STOP_SECONDS, new_database, serving
+from tests.servers import STOP_SECONDS, serving
 from tests.upstream import on_loopback, reply
 
-LINES = 500
+LINES = int(os.environ.get("CHAOS_LINES", "200"))
+HELD = 5  # lines at the end of each file, which are answered when nobody is to be killed any more
 KILLS = int(os.environ.get("CHAOS_KILLS", "1"))  # of one server after another, while one batch is done
-ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "1"))  # of every other test, here and in test_workers_killed.py
+ROUNDS = int(
+    os.environ.get("CHAOS_ROUNDS", "1")
+)  # of every other test, here, in test_workers_killed.py and in test_leases.py
 TAKES_SECONDS = 0.05
 AT_ONCE = 8
-SHORTLY_GONE_SECONDS = 2
 AGAIN = pytest.mark.parametrize("turn", range(ROUNDS))
 ENDED = ("completed", "failed", "cancelled", "expired")
 RUN = """
@@ -75,13 +75,17 @@ async def reached(http: aiohttp.ClientSession, batch_id: str, count: int) -> Any
         await asyncio.sleep(0.05)
 
 
-def upstream(asked: Counter[str]) -> web.Application:
+def upstream(asked: Counter[str], go_on: asyncio.Event | None = None) -> web.Application:
+    """It counts what it is asked. No batch ends before `go_on` is set, where one is given."""
+
     async def models(_: web.Request) -> web.Response:
         return web.json_response({"object": "list", "data": [{"id": "sky-1", "object": "model"}]})
 
     async def chat(request: web.Request) -> web.Response:
         said = (await request.json())["messages"][0]["content"]
         asked[said] += 1
+        if go_on and said.isdigit() and int(said) >= LINES - HELD:
+            await go_on.wait()
         await asyncio.sleep(TAKES_SECONDS)
         choice = {"message": {"role": "assistant", "content": said}, "finish_reason": "stop"}
         return web.json_response(reply(choice, chat=True, streamed=False))
@@ -123,17 +127,18 @@ async def output_files_of(http: aiohttp.ClientSession) -> list[str]:
         return [file["id"] for file in (await answer.json())["data"]]
 
 
-@pytest.mark.slow
-async def test_each_line_is_answered_once_though_the_server_is_killed(tmp_path: Path) -> None:
-    asked: Counter[str] = Counter()
-    config = tmp_path / "run.yaml"
-    async with on_loopback(upstream(asked)) as address, asyncio.timeout(300 * KILLS):
+async def server_killed(folder: Path) -> None:
+    """Of test_leases.py."""
+    asked, go_on = Counter[str](), asyncio.Event()
+    config = folder / "run.yaml"
+    async with on_loopback(upstream(asked, go_on)) as address, asyncio.timeout(300 * KILLS):
         config.write_text(RUN.format(url=f"{address}/v1", at_once=AT_ONCE))
         batch_id = None
         for kill in range(1, KILLS + 1):
-            batch_id, batch = await under_way(tmp_path / "home", config, batch_id, LINES * kill // (KILLS + 1))
+            batch_id, batch = await under_way(folder / "home", config, batch_id, LINES * kill // (KILLS + 1))
             assert batch["status"] == "in_progress"
-        _, batch = await under_way(tmp_path / "home", config, batch_id, LINES + 1)
+        go_on.set()
+        _, batch = await under_way(folder / "home", config, batch_id, LINES + 1)
     assert (batch["status"], batch["error_file_id"]) == ("completed", None)
     assert batch["request_counts"] == {"total": LINES, "completed": LINES, "failed": 0}
     assert batch["answers"] == [f"n{number}" for number in range(LINES)]
@@ -147,27 +152,25 @@ async def test_each_line_is_answered_once_though_the_server_is_killed(tmp_path: 
 async def test_a_server_that_stops_hands_its_batch_back_and_the_next_one_goes_on_at_once(
     tmp_path: Path, turn: int
 ) -> None:
-    asked: Counter[str] = Counter()
+    asked, go_on = Counter[str](), asyncio.Event()
     config = tmp_path / "run.yaml"
-    async with on_loopback(upstream(asked)) as address:
+    async with on_loopback(upstream(asked, go_on)) as address:
         config.write_text(RUN.format(url=f"{address}/v1", at_once=AT_ONCE))
         batch_id, batch = await under_way(tmp_path / "home", config, None, LINES // 4, signal.SIGTERM)
         assert batch["status"] == "in_progress"
         with closing(sqlite3.connect(tmp_path / "home/distributions/killed/llamastack.db")) as database:
             jobs = database.execute("SELECT status, attempt FROM jobs_job WHERE kind = 'batch'").fetchall()
         assert jobs == [("queued", 0)]  # nobody waits for its lease to end
+        go_on.set()
         _, batch = await under_way(tmp_path / "home", config, batch_id, LINES + 1)
     assert batch["answers"] == [f"n{number}" for number in range(LINES)]
     assert asked.total() <= LINES + AT_ONCE  # those that were being answered are asked again
 
 
-@AGAIN
-@pytest.mark.slow
-async def test_a_server_that_was_stopped_for_longer_than_its_lease_writes_nothing_more(
-    tmp_path: Path, turn: int
-) -> None:
-    config, home = tmp_path / "run.yaml", tmp_path / "home"
-    async with on_loopback(upstream(Counter())) as address, asyncio.timeout(300):
+async def server_paused(folder: Path) -> None:
+    """Of test_leases.py: for longer than its lease."""
+    config, home, go_on = folder / "run.yaml", folder / "home", asyncio.Event()
+    async with on_loopback(upstream(Counter(), go_on)) as address, asyncio.timeout(300):
         config.write_text(RUN.format(url=f"{address}/v1", at_once=AT_ONCE))
         stopped = serving(config, home=home)
         first = await asyncio.to_thread(stopped.__enter__)
@@ -176,6 +179,7 @@ async def test_a_server_that_was_stopped_for_longer_than_its_lease_writes_nothin
                 batch_id = await create(http)
                 await reached(http, batch_id, LINES // 4)
                 first.send(signal.SIGSTOP)
+                go_on.set()
                 _, batch = await under_way(home, config, batch_id, LINES + 1)
                 first.send(signal.SIGCONT)
                 while "was left" not in first.output:
@@ -187,31 +191,3 @@ async def test_a_server_that_was_stopped_for_longer_than_its_lease_writes_nothin
     assert batch.pop("answers") == [f"n{number}" for number in range(LINES)]
     assert batch.pop("files") == [batch["output_file_id"]]
     assert again == batch
-
-
-@AGAIN
-@pytest.mark.slow
-async def test_a_batch_goes_on_when_the_database_is_back(services: Services, tmp_path: Path, turn: int) -> None:
-    config = tmp_path / "run.yaml"
-    link = Link(new_database(services, "batches"))
-    await link.open()
-    asked: Counter[str] = Counter()
-    async with on_loopback(upstream(asked)) as address, asyncio.timeout(300):
-        config.write_text(RUN.format(url=f"{address}/v1", at_once=AT_ONCE))
-        running = serving(config, home=tmp_path / "home", env={"DATABASE_URL": link.url})
-        server = await asyncio.to_thread(running.__enter__)
-        try:
-            async with aiohttp.ClientSession(server.url) as http:
-                batch_id = await create(http)
-                await reached(http, batch_id, LINES // 4)
-                await link.cut()
-                await asyncio.sleep(SHORTLY_GONE_SECONDS)
-                await link.open()
-                batch = await reached(http, batch_id, LINES + 1)
-                assert await answers(http, batch) == [f"n{number}" for number in range(LINES)]
-                assert await output_files_of(http) == [batch["output_file_id"]]
-        finally:
-            await asyncio.to_thread(running.__exit__, None, None, None)
-            await link.cut()
-    assert batch["request_counts"] == {"total": LINES, "completed": LINES, "failed": 0}
-    assert asked.total() < LINES * 2

@@ -15,12 +15,15 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+import pytest_asyncio
 
 from llamastack.services import Services
 from tests.chaos.test_batches_killed import ENDED, RUN, request
@@ -33,8 +36,9 @@ LIMIT = 8 * MIB
 LINES = 60
 SAID = "the sky is blue. " * 10_000  # of each line: all of them are more than the limit
 SMALL_DISK = 48 * MIB
-ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "3"))
+ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "1"))
 CHAT = {"model": "sky/sky-1", "messages": [{"role": "user", "content": "Hello"}]}
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
 
 def limited(server: Server, size: int) -> None:
@@ -91,18 +95,31 @@ def written(folder: Path, upstream: Upstream) -> Path:
     return config
 
 
-@pytest.mark.slow
-async def test_a_full_disk_is_507_and_everything_else_goes_on(services: Services, tmp_path: Path) -> None:
-    async with answering(Upstream(models=["sky-1"])) as upstream:
+@dataclass
+class Site:
+    server: Server
+    http: aiohttp.ClientSession
+    upstream: Upstream
+    files: Path
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def site(services: Services, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
+    folder = tmp_path_factory.mktemp("disk")
+    async with answering(Upstream(models=["sky-1"], words=[SAID])) as upstream:
         env = {"DATABASE_URL": new_database(services, "disk_full"), "LLAMA_STACK_JOBS": "here"}
-        running = serving(written(tmp_path, upstream), home=tmp_path / "home", env=env)
+        running = serving(written(folder, upstream), home=folder / "home", env=env)
         server = await asyncio.to_thread(running.__enter__)
         try:
             async with aiohttp.ClientSession(server.url) as http:
-                for _ in range(ROUNDS):
-                    await filled(http, server, tmp_path / "home/files")
+                yield Site(server, http, upstream, folder / "home/files")
         finally:
             await asyncio.to_thread(running.__exit__, None, None, None)
+
+
+async def test_a_full_disk_is_507_and_everything_else_goes_on(site: Site) -> None:
+    for _ in range(ROUNDS):
+        await filled(site.http, site.server, site.files)
 
 
 async def filled(http: aiohttp.ClientSession, server: Server, folder: Path) -> None:
@@ -120,29 +137,18 @@ async def filled(http: aiohttp.ClientSession, server: Server, folder: Path) -> N
     assert (code, await content(http, file["id"]) == large) == (200, True)
 
 
-@pytest.mark.slow
-async def test_a_batch_whose_output_finds_no_room_says_so_and_is_tried_again(
-    services: Services, tmp_path: Path
-) -> None:
-    async with answering(Upstream(models=["sky-1"], words=[SAID])) as upstream:
-        env = {"DATABASE_URL": new_database(services, "disk_full_batch"), "LLAMA_STACK_JOBS": "here"}
-        running = serving(written(tmp_path, upstream), home=tmp_path / "home", env=env)
-        server = await asyncio.to_thread(running.__enter__)
-        try:
-            async with aiohttp.ClientSession(server.url) as http:
-                limited(server, LIMIT)
-                batch_id = await create(http)
-                folder = tmp_path / "home/files"
-                before = {path.name for path in folder.iterdir()}
-                batch = await status(http, f"/v1/batches/{batch_id}", ENDED)
-                (error,) = batch["errors"]["data"]
-                assert (batch["status"], error["code"], "no room" in error["message"]) == ("failed", "job_failed", True)
-                await emptied(folder, before)
-                limited(server, resource.RLIM_INFINITY)
-                assert await tried_again(http, batch_id) == Counter(f"n{number}" for number in range(LINES))
-                assert len(upstream.requests) == LINES  # no line was asked for twice
-        finally:
-            await asyncio.to_thread(running.__exit__, None, None, None)
+async def test_a_batch_whose_output_finds_no_room_says_so_and_is_tried_again(site: Site) -> None:
+    site.upstream.requests.clear()
+    limited(site.server, LIMIT)
+    batch_id = await create(site.http)
+    before = {path.name for path in site.files.iterdir()}
+    batch = await status(site.http, f"/v1/batches/{batch_id}", ENDED)
+    (error,) = batch["errors"]["data"]
+    assert (batch["status"], error["code"], "no room" in error["message"]) == ("failed", "job_failed", True)
+    await emptied(site.files, before)
+    limited(site.server, resource.RLIM_INFINITY)
+    assert await tried_again(site.http, batch_id) == Counter(f"n{number}" for number in range(LINES))
+    assert len(site.upstream.requests) == LINES  # no line was asked for twice
 
 
 async def tried_again(http: aiohttp.ClientSession, batch_id: str) -> Counter[str]:

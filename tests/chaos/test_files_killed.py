@@ -11,7 +11,7 @@ import pytest
 
 from tests.servers import Server, serving
 
-KILLS = int(os.environ.get("CHAOS_KILLS", "3"))
+KILLS = int(os.environ.get("CHAOS_KILLS", "1"))
 CLIENTS = 4
 ANSWERS = 12
 CONTENT = bytes(range(256)) * 4096

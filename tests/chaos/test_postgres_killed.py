@@ -20,7 +20,17 @@ import aiohttp
 import pytest
 
 from llamastack import services
-from tests.chaos.test_batches_killed import AT_ONCE, KILLS, LINES, RUN, answers, create, reached, upstream
+from tests.chaos.test_batches_killed import (
+    AT_ONCE,
+    KILLS,
+    LINES,
+    RUN,
+    answers,
+    create,
+    output_files_of,
+    reached,
+    upstream,
+)
 from tests.chaos.test_database_gone import BACK_SECONDS, Link
 from tests.servers import serving
 from tests.upstream import on_loopback
@@ -111,8 +121,9 @@ async def back(http: aiohttp.ClientSession, seen: Seen) -> None:
     seen.slowest = max(seen.slowest, time.monotonic() - began)
 
 
-async def check(http: aiohttp.ClientSession, batch: Any) -> None:
-    """Each line has one answer."""
+async def check(http: aiohttp.ClientSession, batch: Any, batches: int) -> None:
+    """Each line has one answer, and so many batches have each written one file."""
+    assert len(await output_files_of(http)) == batches
     assert await answers(http, batch) == [f"n{number}" for number in range(LINES)]
     assert batch["request_counts"] == {"total": LINES, "completed": LINES, "failed": 0}
 
@@ -150,14 +161,14 @@ async def killed(kills: int, folder: Path) -> Seen:
         server = await asyncio.to_thread(running.__enter__)
         try:
             async with aiohttp.ClientSession(server.url) as http:
-                batch_id = await create(http)
+                batch_id, batches = await create(http), 1
                 await reached(http, batch_id, 1)
                 async with meanwhile(live(http, seen), *(storing(http, seen) for _ in range(STORING))):
                     for kill in range(1, kills + 1):
                         batch = await reached(http, batch_id, LINES * ((kill - 1) % A_BATCH + 1) // (A_BATCH + 1))
                         if batch["status"] == "completed":
-                            await check(http, batch)
-                            batch_id = await create(http)
+                            await check(http, batch, batches)
+                            batch_id, batches = await create(http), batches + 1
                         stored = len(seen.kept)
                         while len(seen.kept) < stored + STORED:
                             await asyncio.sleep(LIVE_SECONDS)
@@ -169,7 +180,9 @@ async def killed(kills: int, folder: Path) -> Seen:
                             await asyncio.sleep(LIVE_SECONDS)
                         await database.start()
                         await back(http, seen)
-                await check(http, await reached(http, batch_id, LINES + 1))
+                await check(http, await reached(http, batch_id, LINES + 1), batches)
+                lines = Counter({said: count for said, count in asked.items() if said.isdigit()})
+                assert lines.total() < LINES * (batches + kills)  # what was answered is asked no more
                 assert await lost(http, seen) == set()
         finally:
             await asyncio.to_thread(running.__exit__, None, None, None)

@@ -5,12 +5,13 @@ import signal
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+import pytest_asyncio
 
 from llamastack.services import Services
 from tests.chaos.test_batches_killed import AGAIN, LINES, RUN, answers, create, output_files_of, reached, upstream
@@ -24,20 +25,22 @@ WORKERS = 3
 SECONDS = 100
 EXPECTED = [f"n{number}" for number in range(LINES)]
 CHAT = {"model": "sky/sky-1", "messages": [{"role": "user", "content": "still there?"}]}
-pytestmark = [pytest.mark.slow, AGAIN]
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module"), AGAIN]
 
 
 @dataclass
 class Site:
-    """A server that does no jobs, and whoever does."""
+    """A server that does no jobs, and whoever does. No batch ends before `go_on` is set."""
 
     http: aiohttp.ClientSession
     redis: Redis
     asked: Counter[str]
+    go_on: asyncio.Event
     config: Path
     home: Path
     env: dict[str, str]
-    exits: AsyncExitStack
+    exits: AsyncExitStack = field(default_factory=AsyncExitStack)
+    before: frozenset[str] = frozenset()  # output files of other tests
 
     async def worker(self, *options: str) -> Server:
         starting = working(self.config, *options, home=self.home, env=self.env)
@@ -54,33 +57,44 @@ class Site:
         return batch
 
     async def leaves_only(self, *batches: Any) -> None:
-        assert set(await output_files_of(self.http)) == {batch["output_file_id"] for batch in batches}
+        assert set(await output_files_of(self.http)) - self.before == {batch["output_file_id"] for batch in batches}
 
 
-@pytest.fixture
-async def site(services: Services, tmp_path: Path, turn: int) -> AsyncIterator[Site]:
-    async with started(services, tmp_path) as site, asyncio.timeout(SECONDS):
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(services: Services, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
+    async with started(services, tmp_path_factory.mktemp("workers"), "workers_killed") as site:
         yield site
 
 
+@pytest_asyncio.fixture(loop_scope="module")
+async def site(shared: Site, turn: int) -> AsyncIterator[Site]:
+    """With workers of the test's own."""
+    shared.asked.clear()
+    shared.go_on.clear()
+    before = frozenset(await output_files_of(shared.http))
+    async with AsyncExitStack() as workers, asyncio.timeout(SECONDS):
+        yield replace(shared, exits=workers, before=before)
+
+
 @asynccontextmanager
-async def started(services: Services, folder: Path) -> AsyncIterator[Site]:
-    asked: Counter[str] = Counter()
+async def started(services: Services, folder: Path, database: str) -> AsyncIterator[Site]:
+    asked, go_on = Counter[str](), asyncio.Event()
     async with AsyncExitStack() as exits:
         redis = exits.enter_context(running())
-        address = await exits.enter_async_context(on_loopback(upstream(asked)))
+        address = await exits.enter_async_context(on_loopback(upstream(asked, go_on)))
         config, home = folder / "run.yaml", folder / "home"
         config.write_text(RUN.format(url=f"{address}/v1", at_once=AT_ONCE))
-        env = {"REDIS_URL": redis.url, "DATABASE_URL": new_database(services, "workers_killed")}
+        env = {"REDIS_URL": redis.url, "DATABASE_URL": new_database(services, database)}
         serves = serving(config, home=home, env=env)
         server = await asyncio.to_thread(serves.__enter__)
         exits.push_async_callback(asyncio.to_thread, serves.__exit__, None, None, None)
         http = await exits.enter_async_context(aiohttp.ClientSession(server.url))
         async with AsyncExitStack() as workers:
-            yield Site(http, redis, asked, config, home, env, workers)
+            yield Site(http, redis, asked, go_on, config, home, env, workers)
 
 
-async def test_each_line_is_answered_once_though_workers_are_killed(site: Site) -> None:
+async def workers_killed(site: Site) -> None:
+    """Of test_leases.py."""
     workers = await asyncio.gather(*(site.worker("--concurrency", "1") for _ in range(WORKERS)))
     made = [await create(site.http) for _ in workers]
     for batch_id in made:
@@ -88,6 +102,7 @@ async def test_each_line_is_answered_once_though_workers_are_killed(site: Site) 
         assert batch["status"] == "in_progress"
     for worker in workers:
         worker.send(signal.SIGKILL)
+    site.go_on.set()
     await site.worker()
     await site.leaves_only(*[await site.done(batch_id) for batch_id in made])
     assert site.asked.total() < LINES * (WORKERS + 1)
@@ -98,6 +113,7 @@ async def test_no_job_is_lost_with_redis_and_chat_goes_on_without_it(site: Site)
     made = [await create(site.http) for _ in range(2)]  # one is done, one waits in Redis
     await reached(site.http, made[0], LINES // 10)
     site.redis.kill()
+    site.go_on.set()
     for _ in range(5):
         async with site.http.post("/v1/chat/completions", json=CHAT) as answer:
             assert answer.status == 200
@@ -116,6 +132,7 @@ async def test_a_worker_that_is_told_to_stop_hands_back_and_another_goes_on_at_o
     async with site.http.get("/v1alpha/jobs", params={"kind": "batch"}) as answer:
         job = (await answer.json())["data"][0]
     assert (job["status"], job["attempt"]) == ("queued", 0)
+    site.go_on.set()
     await site.worker()
     await site.leaves_only(await site.done(batch_id))
     assert site.asked.total() <= LINES + AT_ONCE

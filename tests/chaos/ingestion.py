@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import pytest
 from aiohttp import web
 
 from tests.servers import STOP_SECONDS, serving
@@ -132,10 +131,10 @@ def kept(home: Path) -> int:
     return sum(counts)
 
 
-@pytest.mark.slow
-async def test_each_file_is_read_once_though_the_server_is_killed(tmp_path: Path) -> None:
+async def server_killed(folder: Path) -> None:
+    """Of test_leases.py."""
     asked: Counter[str] = Counter()
-    config, home = tmp_path / "run.yaml", tmp_path / "home"
+    config, home = folder / "run.yaml", folder / "home"
     async with on_loopback(upstream(asked)) as address, asyncio.timeout(300):
         config.write_text(RUN.format(url=f"{address}/v1"))
         made = None
