@@ -17,22 +17,25 @@ class Kind(NamedTuple):
     """`run` is the path of an `async def run(stack: LlamaStack, running: Running) -> None`.
 
     `queue` says which workers do it, where there are workers. `scheduled` is the path of what a schedule may ask for: a
-    pydantic model, with a `make(self, principal: Principal) -> None` that makes the job of one turn.
+    pydantic model, with a `make(self, principal: Principal) -> None` that makes the job of one turn. What is `long` may
+    take hours, and leaves places to others (worker.py).
     """
 
     run: str
     queue: str = DEFAULT
     scheduled: str = ""
+    long: bool = False
 
 
 KINDS = {
-    "batch": Kind("apps.batches.jobs.run", scheduled="apps.batches.service.ScheduledBatch"),
+    "batch": Kind("apps.batches.jobs.run", scheduled="apps.batches.service.ScheduledBatch", long=True),
     "batches.sweep": Kind("apps.batches.jobs.sweep"),
     "files.sweep": Kind("apps.files.jobs.sweep"),
     "vector_stores.ingest": Kind("apps.vector_io.jobs.ingest"),
     "vector_stores.remove": Kind("apps.vector_io.jobs.remove"),
     "vector_stores.sweep": Kind("apps.vector_io.jobs.sweep"),
 }
+LONG = frozenset(name for name, kind in KINDS.items() if kind.long)
 # Jobs that nobody asks for: one of the kind in so many seconds, with an empty payload, in the tenant `default`.
 PERIODIC = {"batches.sweep": 600, "files.sweep": 600, "vector_stores.sweep": 3600}
 

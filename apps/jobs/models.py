@@ -1,7 +1,7 @@
 """Long work as rows: who may claim one, and who may still write to it. All times are the database's own."""
 
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Self
 
@@ -74,6 +74,11 @@ class JobQuerySet(ObjectQuerySet):
         queued, left = others.queued().order_by(*order), others.left().order_by(*order)
         found = [*queued.values_list(*KEY)[:limit], *left.values_list(*KEY)[:limit]]
         return [job_id for _, _, job_id in sorted(found, key=lambda row: (-row[0], *row[1:]))[:limit]]
+
+    def told(self, job_ids: Sequence[str]) -> list[tuple[str, str, str]]:
+        """The id, kind and tenant of each that there is, in the same order."""
+        rows = self.filter(pk__in=job_ids).values_list("id", "kind", "tenant")
+        return sorted(rows, key=lambda row: job_ids.index(row[0]))
 
     def claim(self, job_id: str, lease: timedelta = LEASE) -> "Job | None":
         """The job, which is ours until its lease ends; None where it is another's, or has ended.

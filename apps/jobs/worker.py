@@ -2,13 +2,16 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping
 from contextlib import suppress
+
+from django.db.models import Q
 
 from apps.jobs.models import Job
 from apps.jobs.work import Kinds, work
 from llamastack.db import db
-from llamastack.errors import Unavailable
+from llamastack.errors import StackError, Unavailable
 
 AT_ONCE = 8
 PLANS_SECONDS = 60.0  # between two looks for what is to be done again
@@ -18,13 +21,25 @@ logger = logging.getLogger(__name__)
 
 
 class Worker:
-    """The rows are the truth: whoever has added a job rings, and one that nobody has rung for is found all the same."""
+    """The rows are the truth: whoever has added a job rings, and one that nobody has rung for is found all the same.
 
-    def __init__(self, kinds: Kinds, at_once: int = AT_ONCE, periodic: Mapping[str, int] | None = None) -> None:
+    Kinds that are `long` take hours: those of one tenant have half of the places and those of all tenants three
+    quarters, so that what others ask for has its turn. They wait for that even where places are free.
+    """
+
+    def __init__(
+        self,
+        kinds: Kinds,
+        at_once: int = AT_ONCE,
+        periodic: Mapping[str, int] | None = None,
+        long: Collection[str] = (),
+    ) -> None:
         self.kinds = kinds
         self.at_once = at_once
         self.periodic = periodic or {}
+        self.long = long
         self._doing: dict[str, asyncio.Task[None]] = {}
+        self._long: dict[str, str] = {}  # of those that are being done: the job's id, its tenant
         self._bell = asyncio.Event()
         self._stopping = False
         self._stopped = asyncio.Event()
@@ -51,9 +66,14 @@ class Worker:
 
     async def do(self, job_id: str) -> None:
         """Do this one, for whoever has been told of it; it has ended or was left when this returns."""
-        if self._stopping or job_id in self._doing:
+        try:
+            told = await db(Job.objects.told, [job_id])
+        except StackError as error:  # whoever tends the queue sends it again
+            logger.warning("Job %s was left: %s", job_id, error.message)
             return
-        doing = self._take(job_id)
+        if self._stopping or job_id in self._doing or not told or self._must_wait(*told[0][1:]):
+            return
+        doing = self._take(*told[0])
         stopped = asyncio.create_task(self._stopped.wait())
         await asyncio.wait([doing, stopped], return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
@@ -73,17 +93,42 @@ class Worker:
 
     async def _begin(self, room: int) -> None:
         try:
-            due = await db(Job.objects.next, room, list(self._doing))
+            due = await db(due_beside, list(self._doing), room, self.waiting)
         except Unavailable as error:
             logger.debug("No jobs can be looked for: %s", error.message)
             return
         except Exception:  # whatever it was, this worker goes on looking
             logger.exception("No jobs can be looked for")
             return
-        for job_id in due:
-            self._take(job_id)
+        for job_id, kind, tenant in due:
+            if self._must_wait(kind, tenant):
+                self.ring()  # others may have its place
+            elif job_id not in self._doing:
+                self._take(job_id, kind, tenant)
 
-    def _take(self, job_id: str) -> asyncio.Task[None]:
+    def _must_wait(self, kind: str, tenant: str) -> bool:
+        return kind in self.long and (self._is_full or tenant in self._full_tenants)
+
+    @property
+    def waiting(self) -> Q | None:
+        """Those that must wait, where there are any."""
+        if self._is_full:
+            return Q(kind__in=self.long)
+        full = self._full_tenants
+        return Q(kind__in=self.long, tenant__in=full) if full else None
+
+    @property
+    def _is_full(self) -> bool:
+        return len(self._long) >= max(1, self.at_once * 3 // 4)
+
+    @property
+    def _full_tenants(self) -> list[str]:
+        most = max(1, self.at_once // 2)
+        return [tenant for tenant, count in Counter(self._long.values()).items() if count >= most]
+
+    def _take(self, job_id: str, kind: str, tenant: str) -> asyncio.Task[None]:
+        if kind in self.long:
+            self._long[job_id] = tenant
         task = self._doing[job_id] = asyncio.create_task(self._do(job_id), name=job_id)
         return task
 
@@ -97,8 +142,16 @@ class Worker:
             logger.exception("Job %s was left", job_id)
         finally:
             del self._doing[job_id]
+            self._long.pop(job_id, None)
             if ended:
                 self.ring()  # there is room for another one
+
+
+def due_beside(under_way: list[str], room: int, waiting: Q | None) -> list[tuple[str, str, str]]:
+    """The id, kind and tenant of jobs that are due, without those under way and those that must wait."""
+    jobs = Job.objects.all() if waiting is None else Job.objects.exclude(waiting)
+    told: list[tuple[str, str, str]] = Job.objects.told(jobs.next(room, under_way))
+    return told
 
 
 async def planning(periodic: Mapping[str, int], every: float = PLANS_SECONDS) -> None:

@@ -30,8 +30,9 @@ logger = logging.getLogger(__name__)
 class Loop:
     """The thread with the Stack."""
 
-    def __init__(self, queues: Sequence[str]) -> None:
+    def __init__(self, queues: Sequence[str], concurrency: int) -> None:
         self._queues = queues
+        self._concurrency = concurrency
         self._ready: Future[None] = Future()
         self._over = asyncio.Event()
         self._thread = threading.Thread(target=self._main, name="llama-stack", daemon=True)
@@ -65,7 +66,9 @@ class Loop:
     async def _run(self) -> None:
         self._loop = asyncio.get_running_loop()
         await stack.start()
-        duties = (tending(self._queues), planning(kinds.PERIODIC), alive.touching())
+        worker = stack.current().worker
+        worker.at_once = self._concurrency
+        duties = (tending(self._queues, lambda: worker.waiting), planning(kinds.PERIODIC), alive.touching())
         beside = [asyncio.create_task(duty) for duty in duties]
         self._ready.set_result(None)
         try:
@@ -82,7 +85,7 @@ class Loop:
 
 def work(queues: Sequence[str], concurrency: int) -> None:
     """Do the jobs of these queues, so many at once, until told to stop. They are handed back then."""
-    loop = Loop(queues)
+    loop = Loop(queues, concurrency)
     loop.start()
     signals.setup_logging.connect(_as_django_has_it, weak=False)
     signals.worker_shutting_down.connect(loop.leave, weak=False)

@@ -1,7 +1,7 @@
 """Who does jobs: a worker inside the server, and Celery's, which a private Redis tells of them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
@@ -20,8 +20,10 @@ Working = Callable[..., AbstractAsyncContextManager[Worker]]
 
 
 @asynccontextmanager
-async def inside(stack: LlamaStack, run: Run, at_once: int = AT_ONCE) -> AsyncIterator[Worker]:
-    worker = Worker(lambda kind: run, at_once)
+async def inside(
+    stack: LlamaStack, run: Run, at_once: int = AT_ONCE, long: Collection[str] = ()
+) -> AsyncIterator[Worker]:
+    worker = Worker(lambda kind: run, at_once, long=long)
     worker.start()
     try:
         yield worker
@@ -30,14 +32,16 @@ async def inside(stack: LlamaStack, run: Run, at_once: int = AT_ONCE) -> AsyncIt
 
 
 @asynccontextmanager
-async def by_celery(stack: LlamaStack, run: Run, at_once: int = AT_ONCE) -> AsyncIterator[Worker]:
-    stack.worker, stack.bell = Worker(lambda kind: run), Bell(send)
+async def by_celery(
+    stack: LlamaStack, run: Run, at_once: int = AT_ONCE, long: Collection[str] = ()
+) -> AsyncIterator[Worker]:
+    stack.worker, stack.bell = Worker(lambda kind: run, at_once, long=long), Bell(send)
     await asyncio.to_thread(celery.app.control.purge)
     starting = start_worker(
         celery.app, pool="threads", concurrency=at_once, queues=["default"], perform_ping_check=False
     )
     await asyncio.to_thread(starting.__enter__)
-    beside = asyncio.create_task(tending(["default"]))
+    beside = asyncio.create_task(tending(["default"], lambda: stack.worker.waiting))
     try:
         yield stack.worker
     finally:

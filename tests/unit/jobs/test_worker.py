@@ -64,6 +64,25 @@ async def test_no_more_are_done_at_once_than_it_may(working: Working) -> None:
     assert sorted(begun) == sorted(made)
 
 
+async def test_one_tenant_s_long_jobs_leave_places_to_others(working: Working) -> None:
+    begun: list[str] = []
+    go_on = asyncio.Event()
+
+    async def run(running: Running) -> None:
+        begun.append(running.job.id)
+        await go_on.wait()
+
+    flood = [await db(queued, kind="long") for _ in range(4)]
+    theirs = [await db(queued, kind="long", tenant="other") for _ in range(2)]
+    short = await db(queued)
+    async with working(run, at_once=4, long=["long"]) as worker:
+        await until(lambda: reached(begun, 4))
+        worker.ring()
+        assert [len({*begun} & made) for made in ({*flood}, {*theirs}, {short})] == [2, 1, 1]
+        go_on.set()
+        await until(lambda: all_are("completed", 7))
+
+
 async def reached(found: list[str], count: int) -> bool:
     return len(found) == count
 
