@@ -3,6 +3,7 @@
 Imported by workers, by beat, and where the first message is sent.
 """
 
+import logging
 from typing import Any
 
 from celery import Celery
@@ -15,14 +16,29 @@ PREFIX = "llamastack:"  # of all keys in Redis, which others may use too
 RETRY_SECONDS = 1.0
 URGENT, HIGH, PLAIN, LOW = STEPS = [0, 3, 6, 9]  # Redis' transport: the lowest first
 QUEUES = ("default", "gpu")
+logger = logging.getLogger(__name__)
 
 
 class SoonBack(Connection):
-    """Celery waits ever longer between its tries, up to 30 s: a Redis that is back would be found late."""
+    """Celery waits ever longer between its tries, up to 30 s: a Redis that is back would be found late.
+
+    And it tells of each of them, where one line says what to do until Redis is back.
+    """
 
     def ensure_connection(self, errback: Any = None, max_retries: Any = None, *_: Any, **options: Any) -> Any:
         pauses = dict.fromkeys(("interval_start", "interval_max"), RETRY_SECONDS) | {"interval_step": 0}
-        return super().ensure_connection(errback, max_retries, **options | pauses)
+        reasons: list[str] = []
+
+        def failed(error: Exception, _: float) -> None:
+            reason = str(error).rstrip(".")
+            if reasons[-1:] != [reason]:
+                logger.warning("Redis, at REDIS_URL, is tried each second, and cannot be used: %s.", reason)
+                reasons.append(reason)
+
+        connection = super().ensure_connection(failed, max_retries, **options | pauses)
+        if reasons:
+            logger.warning("Redis can be used.")
+        return connection
 
 
 class Broker(AMQP):
@@ -41,6 +57,7 @@ app.conf.update(
     # A message is gone once its job is begun: what comes of it stands in the row, and an id that is lost with a worker
     # or with Redis is sent again (apps/jobs/tending.py) long before a visibility time-out would do so.
     task_acks_late=False,
+    worker_cancel_long_running_tasks_on_connection_loss=True,  # so there are none to cancel; without it Celery warns
     worker_disable_prefetch=True,  # whoever is busy keeps no message from who is not
     worker_prefetch_multiplier=1,
     worker_pool="threads",  # a fork of a process with a loaded model hangs

@@ -59,8 +59,8 @@ class LlamaStack:
         self.inference: RoutedInference = InferenceService(self.live, self.flusher, pace)
         self.worker = Worker(partial(kinds.of, self), periodic=kinds.PERIODIC, long=kinds.LONG)
         self.bell = None if settings.JOBS == HERE else Bell(send)
-        self.batches = BatchesService(self.live, self.worker.ring)
-        self.vector_io = VectorIOService(self.live, self.files, self.inference, self.worker.ring)
+        self.batches = BatchesService(self.live)
+        self.vector_io = VectorIOService(self.live, self.files, self.inference)
         services[Api.batches] = self.batches
         services[Api.file_processors] = self.file_processors
         services[Api.files] = self.files

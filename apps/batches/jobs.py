@@ -14,7 +14,7 @@ from apps.jobs.work import Cancelled, Running, Unreadable
 from llamastack.call import Call, Principal
 from llamastack.db import db
 from llamastack.encryption import decrypt
-from llamastack.errors import BadRequest, StackError
+from llamastack.errors import BadRequest, Conflict, StackError
 from llamastack.provider_data import ProviderData
 from llamastack.stack import LlamaStack
 
@@ -48,6 +48,21 @@ async def run(stack: LlamaStack, running: Running) -> None:
         call = Call(principal, provider_data=ProviderData(data), background=True)
         doing = Doing(stack, running, batch, call, limits)
         _tell(await doing.end(), doing.errors)
+
+
+def again(payload: Any) -> None:
+    """Raises Conflict where the batch of this payload has ended: nothing more comes of its job."""
+    try:
+        batch_id = Payload.model_validate(payload).batch_id
+    except ValidationError:
+        return
+    batch: Batch | None = Batch.objects.filter(pk=batch_id).first()
+    if batch is not None and batch.ended:
+        raise Conflict(
+            f"The batch has ended, as {batch.status}: to try its job again changes nothing. "
+            "Create another batch: POST /v1/batches.",
+            code="batch_ended",
+        )
 
 
 async def sweep(stack: LlamaStack, running: Running) -> None:

@@ -1,6 +1,5 @@
 """Batches: a row and its job, saved together. The job does the rest (jobs.py)."""
 
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -39,11 +38,10 @@ TIMES = ("in_progress", "expires", "finalizing", "completed", "failed", "expired
 
 
 class BatchesService:
-    """Satisfies `Batches`. `ring` is called once there is a job to do."""
+    """Satisfies `Batches`."""
 
-    def __init__(self, live: Live, ring: Callable[[], None]) -> None:
+    def __init__(self, live: Live) -> None:
         self.live = live
-        self.ring = ring
 
     async def create(self, call: Call, request: BatchRequest) -> BatchObject:
         limits = await self.limits(call.principal.tenant)
@@ -52,9 +50,7 @@ class BatchesService:
                 f"Batches keep no provider data here: leave out {HEADER}, or have an operator configure the keys.",
                 code="invalid_provider_data",
             )
-        batch = await db(saved, call, request)
-        self.ring()
-        return batch
+        return await db(saved, call, request)
 
     async def list(self, call: Call, paging: Paging) -> Page[BatchObject]:
         return await db(listed, call.principal, paging)

@@ -125,11 +125,23 @@ class ScheduleAdmin(ModelAdmin):
     """A superuser's: a schedule makes jobs of any tenant."""
 
     form = ScheduleForm
-    list_display = ("name", "task", "when", "enabled", "last_run_at", "total_run_count")
+    list_display = ("name", "kind", "when", "enabled", "made", "count")
     list_filter = ("enabled", "task")
     search_fields = ("name",)
     actions = ("run_now",)
     list_select_related = ("crontab",)
+
+    @admin.display(description="Kind of job", ordering="task")
+    def kind(self, schedule: Schedule) -> str:
+        return str(schedule.task)
+
+    @admin.display(description="Made last", ordering="last_run_at")
+    def made(self, schedule: Schedule) -> str:
+        return moment(schedule.last_run_at)
+
+    @admin.display(description="Jobs made", ordering="total_run_count")
+    def count(self, schedule: Schedule) -> str:
+        return f"{schedule.total_run_count:,}"
 
     @admin.display(description="When")
     def when(self, schedule: Schedule) -> str:

@@ -19,7 +19,14 @@ from llamastack.pagination import Page
 LAST = "Last-Event-ID"
 router = Router(tags=["jobs"])
 EVENTS: dict[str, Any] = {
-    "parameters": [{"in": "header", "name": LAST, "schema": {"type": "string", "pattern": "^[0-9]{0,18}$"}}],
+    "parameters": [
+        {
+            "in": "header",
+            "name": LAST,
+            "description": "The number of the last event that has come",
+            "schema": {"type": "string", "pattern": "^[0-9]{0,18}$"},
+        }
+    ],
     "responses": {
         200: {
             "description": "Events: `job` tells the job, others what happens in it",

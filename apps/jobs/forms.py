@@ -63,7 +63,7 @@ class ScheduleForm(Base):
     def clean_cron(self) -> str:
         parts = self.cleaned_data["cron"].split()
         if len(parts) != len(PARTS):
-            raise forms.ValidationError(f"Write five parts. {CRON}")
+            raise forms.ValidationError(f"Write five parts, as in '{NIGHTLY}'.")
         minute, hour, day, month, weekday = parts
         try:
             crontab(minute, hour, weekday, day, month)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.utils.module_loading import import_string
 
@@ -18,17 +18,24 @@ class Kind(NamedTuple):
 
     `queue` says which workers do it, where there are workers. `scheduled` is the path of what a schedule may ask for: a
     pydantic model, with a `make(self, principal: Principal) -> None` that makes the job of one turn. What is `long` may
-    take hours, and leaves places to others (worker.py).
+    take hours, and leaves places to others (worker.py). `again` is the path of a function of a payload, which raises
+    Conflict where to try its job again would change nothing.
     """
 
     run: str
     queue: str = DEFAULT
     scheduled: str = ""
     long: bool = False
+    again: str = ""
 
 
 KINDS = {
-    "batch": Kind("apps.batches.jobs.run", scheduled="apps.batches.service.ScheduledBatch", long=True),
+    "batch": Kind(
+        "apps.batches.jobs.run",
+        scheduled="apps.batches.service.ScheduledBatch",
+        long=True,
+        again="apps.batches.jobs.again",
+    ),
     "batches.sweep": Kind("apps.batches.jobs.sweep"),
     "files.sweep": Kind("apps.files.jobs.sweep"),
     "vector_stores.ingest": Kind("apps.vector_io.jobs.ingest"),
@@ -45,6 +52,12 @@ def of(stack: LlamaStack, kind: str) -> Run:
     if kind not in KINDS:
         raise Unreadable(f"There are no jobs of the kind '{kind}' in this version. There are: {', '.join(KINDS)}.")
     return partial(import_string(KINDS[kind].run), stack)
+
+
+def refuse_again(kind: str, payload: Any) -> None:
+    """Raises Conflict where to try such a job again would change nothing."""
+    if kind in KINDS and (path := KINDS[kind].again):
+        import_string(path)(payload)
 
 
 def queue(kind: str) -> str:

@@ -265,3 +265,6 @@ class Schedule(PeriodicTask):
     class Meta:
         proxy = True
         ordering = ("name",)
+
+    def __str__(self) -> str:
+        return str(self.name)

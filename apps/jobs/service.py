@@ -87,12 +87,21 @@ def cancelled(rows: JobQuerySet, job_id: str) -> JobObject:
 def retried(rows: JobQuerySet, job_id: str) -> JobObject:
     """The job, queued again."""
     job = found(rows, job_id)
+    kinds.refuse_again(job.kind, job.payload)
     if not rows.retry(job_id):
         raise Conflict(
             f"The job is {job.status}: what can be tried again has failed, was cancelled, or was set aside.",
             code="job_state",
         )
     return got(rows, job_id)
+
+
+def may_retry(job: Job) -> bool:
+    try:
+        kinds.refuse_again(job.kind, job.payload)
+    except Conflict:
+        return False
+    return job.status in ENDED and job.status != Status.completed
 
 
 def number(text: str, param: str) -> int:

@@ -11,6 +11,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from apps.jobs import service
 from apps.jobs.models import ENDED, Job, JobEvent, Status
 from llamastack.admin import badge
 
@@ -37,7 +38,7 @@ BAR = (
 
 def bar(done: float | None, total: float | None) -> SafeString | str:
     """A bar with its numbers, or what is known of them."""
-    if done is None:
+    if done is None or total == 0:
         return NONE
     told = f"{done:,}" if total is None else f"{done:,} of {total:,}"
     return format_html(BAR, total, done, told) if total else told
@@ -68,6 +69,7 @@ def panel(job: Job, *, may_press: bool) -> dict[str, Any]:
         "done": done,
         "total": total,
         "left": left(job.expected_at, timezone.now()),
+        "ended": ENDED,
         "ending": job.cancel_requested and job.status not in ENDED,
         "times": [(name, moment(getattr(job, f"{name}_at"))) for name in ("created", "started", "ended")],
         "log": [
@@ -78,7 +80,7 @@ def panel(job: Job, *, may_press: bool) -> dict[str, Any]:
         "about": about(job),
         "may_press": may_press,
         "may_cancel": job.status not in ENDED and not job.cancel_requested,
-        "may_retry": job.status in ENDED and job.status != Status.completed,
+        "may_retry": service.may_retry(job),
     }
 
 

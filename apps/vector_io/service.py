@@ -1,6 +1,6 @@
 """Vector stores: rows in the database, chunks at a provider. A file's chunks are made by a job (jobs.py)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from apps.files.protocol import Files
 from apps.files.schemas import FileObject
@@ -39,13 +39,10 @@ NOT_READ = "file_not_completed"
 
 
 class VectorIOService:
-    """`ring` is called once there is a job to do."""
-
-    def __init__(self, live: Live, files: Files, inference: RoutedInference, ring: Callable[[], None]) -> None:
+    def __init__(self, live: Live, files: Files, inference: RoutedInference) -> None:
         self.live = live
         self.files = files
         self.inference = inference
-        self.ring = ring
         self.indexes = Indexes(live)
         self.searching = Searching(self.indexes, inference)
 
@@ -80,12 +77,10 @@ class VectorIOService:
         await db(row.save, force_insert=True)
         if wanted:
             await db(attached.attach, call, row, list(zip(wanted, files, strict=True)))
-            self.ring()
         return await db(stores.got, call.principal, row.identifier)
 
     async def delete(self, call: Call, identifier: str) -> None:
         await db(stores.removed, call, identifier)
-        self.ring()
 
     async def _refuse_taken(self, call: Call, identifier: str) -> None:
         known = VectorStore.objects.filter(tenant=call.principal.tenant, identifier=identifier)
@@ -120,13 +115,11 @@ class VectorIOService:
         row = await db(stores.usable, call.principal, identifier, to_change=True)
         files = await self._files(call, [request], "file_id")
         await self._refuse_long(call, row, [request])
-        if await db(attached.attach, call, row, [(request, files[0])]):
-            self.ring()
+        await db(attached.attach, call, row, [(request, files[0])])
         return await db(attached.got, call.principal, identifier, files[0].id)
 
     async def detach(self, call: Call, identifier: str, file_id: str) -> None:
         await db(attached.detached, call.principal, identifier, file_id)
-        self.ring()
 
     async def update_file(
         self, call: Call, identifier: str, file_id: str, request: UpdateFile
@@ -198,8 +191,7 @@ class VectorIOService:
         files = await self._files(call, wanted, "files[{}].file_id" if request.files else "file_ids[{}]")
         await self._refuse_long(call, row, wanted)
         batch: FileBatch = attached.new_batch(call, row)
-        if await db(attached.attach, call, row, list(zip(wanted, files, strict=True)), batch):
-            self.ring()
+        await db(attached.attach, call, row, list(zip(wanted, files, strict=True)), batch)
         return await db(attached.got_batch, call.principal, identifier, batch.id)
 
     # --- search ---

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from datetime import UTC, datetime
 from typing import Any
 
 from django.db import DatabaseError, InterfaceError, close_old_connections, transaction
@@ -14,6 +15,7 @@ from llamastack.cli.console import say
 from llamastack.cli.signals import Signals
 from llamastack.errors import StackError
 
+NEVER = datetime.min.replace(tzinfo=UTC)
 LOOKS_SECONDS = 5.0  # for schedules that were changed, and for a database that was gone
 logger = logging.getLogger(__name__)
 
@@ -22,6 +24,12 @@ class Scheduler(DatabaseScheduler):
     """A turn and its job are written together."""
 
     producer = None  # no broker is asked
+
+    def schedule_changed(self) -> bool:
+        """Where nothing had ever been changed, it would find the first schedule minutes later."""
+        self._last_timestamp: datetime | None = self._last_timestamp or NEVER
+        changed: bool = super().schedule_changed()
+        return changed
 
     def apply_entry(self, entry: Any, producer: Any = None) -> None:
         self._dirty.discard(entry.name)

@@ -71,7 +71,7 @@ def run(
     fetch_missing(stack)
 
     # A server, and Django's settings with it, are worth their import only from here on.
-    ready = partial(announce, address, stack, count)
+    ready = partial(announce, address, stack, config, count)
     if count > 1:
         import_module("llamastack.cli.workers").serve(address, ready, count)
     else:
@@ -133,11 +133,16 @@ def show(credentials: database.Credentials, source: str) -> None:
     if credentials.key:
         say(f"First API key: [bold]{escape(credentials.key)}[/bold]")
     if credentials.password or credentials.key:
-        which = "" if source == DEFAULT_CONFIG else f" --config {shlex.quote(source)}"
-        say(f"Keep them: they are shown only now. `llama key create NAME{escape(which)}` makes further keys.")
+        named = escape(as_named(source))
+        say(f"Keep them: they are shown only now. `llama key create NAME{named}` makes further keys.")
 
 
-def announce(address: addresses.Address, config: StackConfig, workers: int) -> None:
+def as_named(source: str) -> str:
+    """What a command says of it, where it is not the default."""
+    return "" if source == DEFAULT_CONFIG else f" --config {shlex.quote(source)}"
+
+
+def announce(address: addresses.Address, config: StackConfig, source: str, workers: int) -> None:
     """What answers now, and where."""
     from llamastack import settings
 
@@ -149,7 +154,7 @@ def announce(address: addresses.Address, config: StackConfig, workers: int) -> N
     for name, path in PAGES.items():
         say(f"  {name:<11}{address.url}{path}")
     if settings.JOBS == WORKERS:
-        say("Long work, such as batches, is done by workers: start one with `llama worker`.")
+        say(f"Long work, such as batches, is done by workers: start one with `llama worker{escape(as_named(source))}`.")
     say(f"Try it:\n  {escape(curl(address.url, config))}\nCtrl-C stops it.")
 
 

@@ -45,10 +45,11 @@ async def test_a_page_says_what_is_wrong_with_a_file(
 ) -> None:
     batch = await done(client, line("a"), line("a"), b"<b>no JSON</b>")
     page = (await browser.open(page_of(batch["id"]))).text
-    assert "What is wrong with the input file" in page
+    assert "What was wrong" in page
     for error in batch["errors"]["data"]:
         assert re.search(rf"<td>{error['line']}</td>.*<td>{error['code']}</td>", page)
     assert "<b>no JSON" not in page
+    assert ("data-cancel" in page, "data-retry" in page) == (True, False)
 
 
 async def test_a_file_that_is_gone_has_no_link(

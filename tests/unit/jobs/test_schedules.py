@@ -126,6 +126,16 @@ def test_a_schedule_that_nobody_can_read_harms_no_other(caplog: pytest.LogCaptur
     assert Schedule.objects.get().total_run_count == 1
 
 
+@pytest.mark.django_db(transaction=True)
+def test_the_very_first_schedule_is_found_by_a_beat_that_has_begun_before_it() -> None:
+    scheduler = Scheduler(app=celery.app)
+    scheduler.tick()
+    due()
+    scheduler.tick()
+    scheduler.tick()
+    assert Schedule.objects.get().total_run_count == 1
+
+
 class Unlucky(Scheduler):
     """Its database is gone when the first job is due, for a moment."""
 

@@ -65,12 +65,13 @@ function live(page) {
     progress(job);
     if (!find("cancel")) return;
     find("cancel").hidden = ended || job.cancel_requested;
-    find("retry").hidden = !ended || job.status === "completed";
+    // A page without it is of a job that has ended for good.
+    if (find("retry")) find("retry").hidden = !ended || job.status === "completed";
   }
 
   function progress(job) {
     const { done, total } = job.progress;
-    const known = typeof done === "number";
+    const known = typeof done === "number" && total !== 0;
     find("progress").hidden = !known;
     if (!known) return;
     const bar = page.querySelector("progress");
