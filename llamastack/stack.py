@@ -57,7 +57,7 @@ class LlamaStack:
         self.file_processors = FileProcessorsService(self.live, self.files)
         pace = Pace()
         self.inference: RoutedInference = InferenceService(self.live, self.flusher, pace)
-        self.worker = Worker(partial(kinds.of, self), periodic=kinds.PERIODIC, long=kinds.LONG)
+        self.worker = Worker(partial(kinds.of, self), periodic=kinds.PERIODIC, long=kinds.LONG, known=kinds.KINDS)
         self.bell = None if settings.JOBS == HERE else Bell(send)
         self.batches = BatchesService(self.live)
         self.vector_io = VectorIOService(self.live, self.files, self.inference)

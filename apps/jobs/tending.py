@@ -16,9 +16,7 @@ MOST = 100  # that are looked at: with so many messages waiting, nobody is idle
 logger = logging.getLogger(__name__)
 
 
-async def tending(
-    queues: Iterable[str], waiting: Callable[[], Q | None] = lambda: None, every: float = TENDS_SECONDS
-) -> None:
+async def tending(queues: Iterable[str], waiting: Callable[[], Q], every: float = TENDS_SECONDS) -> None:
     """For ever, at once and then again and again. No ids are sent of those that this worker has `waiting`."""
     told = False
     while True:
@@ -48,10 +46,9 @@ def remind(queue: str, left: list[str], queued: list[tuple[str, int]]) -> None:
         celery.send(job_id, queue, celery.step(priority))
 
 
-def _due(queue: str, waiting: Q | None) -> tuple[list[str], list[tuple[str, int]]]:
+def _due(queue: str, waiting: Q) -> tuple[list[str], list[tuple[str, int]]]:
     """Of this queue: those that somebody has left, and the first of those that wait, each with its priority."""
-    ours = Job.objects.exclude(kind__in=kinds.elsewhere([queue]))
-    ours = ours if waiting is None else ours.exclude(waiting)
+    ours = Job.objects.exclude(kind__in=kinds.elsewhere([queue])).exclude(waiting)
     left = ours.left().order_by("lease_until").values_list("id", flat=True)[:MOST]
     queued = ours.queued().order_by("-priority", "created_at", "id").values_list("id", "priority")[:MOST]
     return list(left), list(queued)

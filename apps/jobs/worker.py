@@ -5,8 +5,10 @@ import logging
 from collections import Counter
 from collections.abc import Collection, Mapping
 from contextlib import suppress
+from datetime import timedelta
 
-from django.db.models import Q
+from django.db.models import DateTimeField, ExpressionWrapper, Q, Value
+from django.db.models.functions import Now
 
 from apps.jobs.models import Job
 from apps.jobs.work import Kinds, work
@@ -16,6 +18,7 @@ from llamastack.errors import StackError, Unavailable
 AT_ONCE = 8
 PLANS_SECONDS = 60.0  # between two looks for what is to be done again
 LOOKS_SECONDS = 1.0  # for jobs of other processes: who adds one here rings
+LEFT = timedelta(hours=1)  # to newer workers: what is of no kind that this one knows
 STOP_SECONDS = 25.0  # whoever stops a server gives it 30
 logger = logging.getLogger(__name__)
 
@@ -25,6 +28,8 @@ class Worker:
 
     Kinds that are `long` take hours: those of one tenant have half of the places and those of all tenants three
     quarters, so that what others ask for has its turn. They wait for that even where places are free.
+
+    With `known`, jobs of other kinds are left for an hour: while a server is renewed, its newer workers know more.
     """
 
     def __init__(
@@ -33,11 +38,13 @@ class Worker:
         at_once: int = AT_ONCE,
         periodic: Mapping[str, int] | None = None,
         long: Collection[str] = (),
+        known: Collection[str] | None = None,
     ) -> None:
         self.kinds = kinds
         self.at_once = at_once
         self.periodic = periodic or {}
         self.long = long
+        self.known = known
         self._doing: dict[str, asyncio.Task[None]] = {}
         self._long: dict[str, str] = {}  # of those that are being done: the job's id, its tenant
         self._bell = asyncio.Event()
@@ -67,7 +74,7 @@ class Worker:
     async def do(self, job_id: str) -> None:
         """Do this one, for whoever has been told of it; it has ended or was left when this returns."""
         try:
-            told = await db(Job.objects.told, [job_id])
+            told = await db(due_beside, self.waiting, [job_id])
         except StackError as error:  # whoever tends the queue sends it again
             logger.warning("Job %s was left: %s", job_id, error.message)
             return
@@ -93,7 +100,7 @@ class Worker:
 
     async def _begin(self, room: int) -> None:
         try:
-            due = await db(due_beside, list(self._doing), room, self.waiting)
+            due = await db(next_beside, self.waiting, room, list(self._doing))
         except Unavailable as error:
             logger.debug("No jobs can be looked for: %s", error.message)
             return
@@ -110,12 +117,17 @@ class Worker:
         return kind in self.long and (self._is_full or tenant in self._full_tenants)
 
     @property
-    def waiting(self) -> Q | None:
-        """Those that must wait, where there are any."""
+    def waiting(self) -> Q:
+        """Those that must wait, or are for others to do."""
+        waiting = Q(pk__in=[])
+        if self.known is not None:
+            waiting |= ~Q(kind__in=self.known) & Q(
+                created_at__gt=ExpressionWrapper(Now() - Value(LEFT), DateTimeField())
+            )
         if self._is_full:
-            return Q(kind__in=self.long)
+            return waiting | Q(kind__in=self.long)
         full = self._full_tenants
-        return Q(kind__in=self.long, tenant__in=full) if full else None
+        return waiting | Q(kind__in=self.long, tenant__in=full) if full else waiting
 
     @property
     def _is_full(self) -> bool:
@@ -147,10 +159,13 @@ class Worker:
                 self.ring()  # there is room for another one
 
 
-def due_beside(under_way: list[str], room: int, waiting: Q | None) -> list[tuple[str, str, str]]:
-    """The id, kind and tenant of jobs that are due, without those under way and those that must wait."""
-    jobs = Job.objects.all() if waiting is None else Job.objects.exclude(waiting)
-    told: list[tuple[str, str, str]] = Job.objects.told(jobs.next(room, under_way))
+def next_beside(waiting: Q, room: int, under_way: list[str]) -> list[tuple[str, str, str]]:
+    """The id, kind and tenant of the next jobs that are due, without those that wait and those under way."""
+    return due_beside(waiting, Job.objects.exclude(waiting).next(room, under_way))
+
+
+def due_beside(waiting: Q, job_ids: list[str]) -> list[tuple[str, str, str]]:
+    told: list[tuple[str, str, str]] = Job.objects.exclude(waiting).told(job_ids)
     return told
 
 

@@ -3,13 +3,15 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 
 import pytest
+from django.utils import timezone
 
 from apps.jobs import kinds
-from apps.jobs.models import Job, Status
+from apps.jobs.models import Job
 from apps.jobs.work import Running
-from apps.jobs.worker import Worker, planning
+from apps.jobs.worker import LEFT, Worker, planning
 from llamastack.db import db
 from llamastack.stack import LlamaStack
 from tests.unit.jobs.conftest import Working
@@ -129,10 +131,30 @@ async def none_is(status: str) -> bool:
 
 
 async def test_a_job_of_an_unknown_kind_is_set_aside(running: LlamaStack) -> None:
-    job_id = await db(queued, status=Status.queued)
+    job_id = await db(queued, created_at=timezone.now() - LEFT)
     running.worker.ring()
     await until(lambda: all_are("quarantined", 1))
     assert "of the kind 'test'" in (await db(Job.objects.get, pk=job_id)).error
+
+
+async def test_for_an_hour_it_is_left_to_workers_of_a_newer_version(running: LlamaStack) -> None:
+    newer = await db(queued)
+    await db(queued, kind="files.sweep")
+    running.worker.ring()
+    await until(lambda: is_all({"queued", "completed"}))
+    await running.worker.stop()
+    older = Worker(partial(kinds.of, running), known=kinds.KINDS)
+    await older.do(newer)
+    assert (await db(Job.objects.get, pk=newer)).attempt == 0
+    await Worker(lambda kind: nothing, known=["test"]).do(newer)
+    assert await statuses() == ["completed", "completed"]
+
+
+async def is_all(wanted: set[str]) -> bool:
+    return {*await statuses()} == wanted
+
+
+async def nothing(running: Running) -> None: ...
 
 
 async def test_what_nobody_asks_for_is_planned(transactional_db: None) -> None:
