@@ -16,7 +16,10 @@ from llamastack.services import START_SECONDS, Running, ServicesError, start
 
 POLL_SECONDS = 0.1
 _running: list[Running] = []  # they end where nobody holds them
-INSTEAD = "Name a server of yours: DATABASE_URL=postgresql://user:password@host:5432/name, or POSTGRES_HOST"
+INSTEAD = (
+    "Name a server of yours: DATABASE_URL=postgresql://user:password@host:5432/name, or POSTGRES_HOST; or set "
+    "LLAMA_STACK_HOME to another folder"
+)
 
 
 @cache

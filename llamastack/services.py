@@ -103,9 +103,7 @@ def serving(directory: Path, durable: bool, redis: bool = True) -> Iterator[Serv
     """The servers as children of this process, which must have one thread only."""
     owner = _owner()
     if owner and not _reachable(directory):
-        raise ServicesError(
-            f"as root the servers run as '{owner.pw_name}', who cannot reach {directory}: choose another"
-        )
+        raise ServicesError(f"as root the servers run as '{owner.pw_name}', who cannot enter {directory}: take another")
     password = _password(directory)
     second = _redis(directory, password, durable) if redis else nullcontext("")
     with _postgres(directory, password, durable) as database_url, second as redis_url:
