@@ -13,7 +13,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-inp
 PRODUCTION := env -u DJANGO_DEBUG -u DATABASE_URL LLAMA_STACK_HOME=.venv/home LLAMA_STACK_AUTH=required LLAMA_STACK_HTTPS=1
 BENCHMARKS := $(patsubst benchmarks/%.py,bench-%,$(filter-out benchmarks/_%,$(wildcard benchmarks/*.py)))
 OPTIONAL := aws google oci
-ON_SQLITE := tests/unit/registry tests/unit/inference tests/unit/jobs tests/unit/batches tests/conformance
+ON_SQLITE := tests/unit/registry tests/unit/inference tests/unit/jobs tests/unit/batches tests/unit/files/test_files_api.py \
+    tests/unit/files/test_sweep.py tests/unit/vector_io tests/conformance
 NOT_FAST := gpu or browser or node or local_model or slow
 NODE_CLIENTS := tests/sdk/node/node_modules/.installed
 

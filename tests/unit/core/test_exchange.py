@@ -35,7 +35,7 @@ def begun(loop: asyncio.AbstractEventLoop, application: Application, body: bytes
 
 
 def taken(inbox: Inbox) -> Piece:
-    return inbox.get(timeout=5)
+    return inbox.get(timeout=30)
 
 
 async def start(send: Any) -> None:
@@ -81,9 +81,9 @@ def test_a_caller_that_goes_is_told_as_a_disconnect(loop: asyncio.AbstractEventL
         told.put(await receive())
 
     exchange, inbox = begun(loop, listen)
-    assert told.get(timeout=5) == "listens"
+    assert told.get(timeout=30) == "listens"
     exchange.cancel()
-    assert told.get(timeout=5) == {"type": "http.disconnect"}
+    assert told.get(timeout=30) == {"type": "http.disconnect"}
     assert isinstance(taken(inbox), BrokenOff)
 
 

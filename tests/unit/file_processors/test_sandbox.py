@@ -68,8 +68,12 @@ async def until(state: Callable[[], Any]) -> Any:
 @pytest_asyncio.fixture(loop_scope="module", autouse=True)
 async def at_rest(sandbox: Sandbox) -> None:
     """Its process has started, and those of other tests have ended: children that are seen are the test's own."""
+    await rested(sandbox)
+
+
+async def rested(sandbox: Sandbox) -> None:
     await sandbox.read(task(QUICK), QUICK)
-    await until(lambda: not children(zygotes()[0]))
+    await until(lambda: all(not children(zygote) for zygote in zygotes()))
 
 
 async def test_several_are_read_at_once_each_by_a_process_of_its_own(sandbox: Sandbox) -> None:
@@ -181,8 +185,9 @@ import asyncio
 from tests.unit.file_processors import test_sandbox as t
 async def main():
     sandbox = t.Sandbox(1)
+    await t.rested(sandbox)
     reading = asyncio.create_task(sandbox.read(t.task(t.SLOW), t.SLOW))
-    (reader, *_) = await t.until(lambda: t.zygotes() and t.children(t.zygotes()[0]))
+    (reader, *_) = await t.until(lambda: t.children(t.zygotes()[0]))
     print(t.zygotes()[0], reader, flush=True)
     await reading
 asyncio.run(main())

@@ -205,7 +205,7 @@ async def test_the_upstream_is_closed_when_the_client_goes(
 
     received = messages()
     await application(scope, received.__anext__, send)
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(30):
         await upstream.closed.wait()
 
 

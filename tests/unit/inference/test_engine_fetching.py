@@ -188,7 +188,7 @@ async def test_the_images_of_a_request_are_counted_in_bytes_together(net: Intern
 
 
 async def until(net: Internet, count: int) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while net.hanging != count:
             await asyncio.sleep(0.01)
 

@@ -26,7 +26,7 @@ HOST = (b"host", b"localhost")
 async def socket(path: str = "/ws/chat", *headers: tuple[bytes, bytes], app: Any = None) -> AsyncIterator[Any]:
     """An accepted socket; the consumer is gone when the block ends."""
     communicator = WebsocketCommunicator(app or asgi.application, path, [HOST, *headers])
-    accepted, code = await communicator.connect(timeout=5)
+    accepted, code = await communicator.connect(timeout=30)
     assert accepted, code
     try:
         yield communicator
@@ -38,7 +38,7 @@ async def messages(communicator: Any) -> list[Any]:
     """All messages up to the one that ends a chat."""
     received: list[Any] = []
     while True:
-        text = await communicator.receive_from(timeout=5)
+        text = await communicator.receive_from(timeout=30)
         message = text if text == "[DONE]" else json.loads(text)
         received.append(message)
         if message == "[DONE]" or "error" in message or message.get("type"):
@@ -46,7 +46,7 @@ async def messages(communicator: Any) -> list[Any]:
 
 
 async def closing(communicator: Any) -> int:
-    message = await communicator.receive_output(timeout=5)
+    message = await communicator.receive_output(timeout=30)
     assert message["type"] == "websocket.close", message
     code: int = message["code"]
     return code
@@ -55,7 +55,7 @@ async def closing(communicator: Any) -> int:
 async def error_of(communicator: Any, body: Any) -> dict[str, Any]:
     """The error that a message is answered with."""
     await communicator.send_to(text_data=body if isinstance(body, str) else json.dumps(body))
-    answer: dict[str, Any] = json.loads(await communicator.receive_from(timeout=5))
+    answer: dict[str, Any] = json.loads(await communicator.receive_from(timeout=30))
     assert answer["detail"] == answer["error"]["message"]
     return answer["error"]
 
@@ -68,7 +68,7 @@ def said(received: list[Any]) -> str:
 async def begun(communicator: Any, model: str = "sky/endless") -> None:
     """Start a chat that does not end, and read its first chunk."""
     await communicator.send_json_to({"model": model, "messages": HELLO})
-    first = await communicator.receive_json_from(timeout=5)
+    first = await communicator.receive_json_from(timeout=30)
     assert first["object"] == "chat.completion.chunk", first
 
 
@@ -274,7 +274,7 @@ async def test_a_first_message_without_a_valid_key_closes_the_socket(message: di
 @pytest.mark.usefixtures("secret")
 async def test_a_wrong_key_in_a_header_closes_the_socket() -> None:
     async with socket("/ws/chat", (b"x-api-key", b"lls-wrong")) as chat:
-        assert (await chat.receive_json_from(timeout=5))["error"]["code"] == "invalid_api_key"
+        assert (await chat.receive_json_from(timeout=30))["error"]["code"] == "invalid_api_key"
         assert await closing(chat) == 4401
 
 
