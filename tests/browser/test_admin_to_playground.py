@@ -30,7 +30,7 @@ async def served(stack: ExitStack, home: Path, **env: str) -> Server:
 
 async def chat_over_http(server: Server, model: str) -> str:
     body = {"model": model, "messages": [{"role": "user", "content": "Hello"}]}
-    async with httpx.AsyncClient(base_url=server.url, trust_env=False) as http, asyncio.timeout(30):
+    async with httpx.AsyncClient(base_url=server.url, trust_env=False) as http, asyncio.timeout(1):
         while (response := await http.post("/v1/chat/completions", json=body)).status_code == 404:
             await asyncio.sleep(0.02)
     assert response.status_code == 200, response.text

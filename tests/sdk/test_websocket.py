@@ -61,7 +61,7 @@ def with_key(server: Server) -> connect:
 
 
 async def received(chat: ClientConnection) -> Any:
-    text = await asyncio.wait_for(chat.recv(), 30)
+    text = await asyncio.wait_for(chat.recv(), 5)
     return text if text == "[DONE]" else json.loads(text)
 
 
@@ -95,7 +95,7 @@ async def test_chats_and_a_cancel_on_one_socket(server: Server, upstream: Upstre
         while (message := await received(chat)).get("object") == "chat.completion.chunk":
             pass
         assert message == {"type": "cancelled"}
-        await asyncio.wait_for(upstream.closed.wait(), 30)
+        await asyncio.wait_for(upstream.closed.wait(), 1)
         await ask(chat, "openai/sky-1")
         assert await answer(chat) == "The sky is blue."
 
@@ -110,7 +110,7 @@ async def test_a_client_that_goes_closes_the_upstream_within_a_second(
         await received(chat)
         if not politely:
             chat.transport.abort()
-    await asyncio.wait_for(upstream.closed.wait(), 30)
+    await asyncio.wait_for(upstream.closed.wait(), 1)
 
 
 async def test_a_client_that_goes_before_the_first_chunk_closes_the_upstream_too(
@@ -122,7 +122,7 @@ async def test_a_client_that_goes_before_the_first_chunk_closes_the_upstream_too
         await ask(chat, "openai/held")
         while len(upstream.requests) == before:
             await asyncio.sleep(0.01)
-    await asyncio.wait_for(upstream.closed.wait(), 30)
+    await asyncio.wait_for(upstream.closed.wait(), 1)
 
 
 async def test_without_a_key_the_socket_is_closed_with_4401(server: Server) -> None:
@@ -208,5 +208,5 @@ async def test_a_server_that_stops_ends_its_sockets_and_what_runs_on_them(server
         began = time.monotonic()
         assert await asyncio.to_thread(server.stop) == 0
         assert time.monotonic() - began < 3
-        await asyncio.wait_for(upstream.closed.wait(), 30)
-        await asyncio.wait_for(idle.wait_closed(), 30)
+        await asyncio.wait_for(upstream.closed.wait(), 1)
+        await asyncio.wait_for(idle.wait_closed(), 1)
