@@ -26,7 +26,7 @@ from llamastack.errors import BadRequest, DiskFull, Unavailable, UpstreamError, 
 from llamastack.stack import LlamaStack
 from tests.unit.files.test_files_api import LINES, URL, little_room, refused, upload
 from tests.unit.files.test_s3 import pieces
-from tests.upstream import on_loopback
+from tests.upstream import answering, on_loopback
 
 FILE = "file-0123"
 MAX_PART = 64 * 1024 * 1024
@@ -191,6 +191,15 @@ async def test_a_file_that_is_gone_there_is_503_and_can_be_deleted(store: OpenAI
     with pytest.raises(Unavailable, match="no more"):
         await got(store, "file-none", 0, 5)
     await store.delete("file-none")
+
+
+@pytest.mark.parametrize("name", ["..", "a/b", "a\0", "a" * 256, "", 7, None])
+async def test_an_id_that_is_none_is_an_error_of_the_upstream(name: Any) -> None:
+    async with answering("files", {"id": name}) as url:
+        store = await started(url)
+        with pytest.raises(UpstreamError, match="no id"):
+            await store.write(FILE, new(LINES))
+        await store.stop()
 
 
 async def test_content_that_openai_gives_nobody_is_its_own_error(store: OpenAIFiles, account: Account) -> None:

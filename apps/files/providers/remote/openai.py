@@ -6,6 +6,7 @@ What is sent: https://platform.openai.com/docs/api-reference/files and …/uploa
 import asyncio
 import hashlib
 import mimetypes
+import re
 import secrets
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
@@ -28,6 +29,7 @@ from llamastack.providers import Health
 PART_BYTES = 8 * 1024 * 1024  # of those that an upload is sent in; OpenAI takes up to 64 MB
 CANCEL_SECONDS = 10.0
 LINES = "text/jsonl"
+ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.:-]{0,254}")  # as long as a row holds, and no other place in a path
 OTHER_PURPOSE = "user_data"  # of what the server itself writes, such as a batch's output: no client may say that
 
 
@@ -125,7 +127,7 @@ class OpenAIFiles(RemoteFiles):
 
     def _id(self, answer: Any) -> str:
         found = answer.get("id") if isinstance(answer, dict) else None
-        if not isinstance(found, str) or not found:
+        if not isinstance(found, str) or not ID.fullmatch(found):
             raise UpstreamError(f"{self.upstream} answered with something that has no id.")
         return found
 
