@@ -84,11 +84,13 @@ async def list_files(request: Request, paging: Query[FileFilter]) -> Any:
 
 @router.get("/files/{file_id}", response=FileObject, summary="Get a file")
 async def get_file(request: Request, file_id: str) -> Any:
+    """What is known of it: its name, purpose and size, and when it expires."""
     return await current().files.get(request.auth, file_id)
 
 
 @router.delete("/files/{file_id}", response=DeletedFile, summary="Delete a file")
 async def delete_file(request: Request, file_id: str) -> Any:
+    """Gone for everybody at once, and then its bytes."""
     await current().files.delete(request.auth, file_id)
     return DeletedFile(id=file_id)
 

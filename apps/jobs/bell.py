@@ -39,8 +39,14 @@ class Bell:
             thread.join(STOP_SECONDS)
 
     def _run(self) -> None:
+        failing = False
         while (told := self._waiting.get()) is not None:
             try:
                 self._send(*told)
+                failing = False
             except Exception as error:  # of Redis' client, its connection or its settings: this thread goes on
-                logger.warning("Workers are told of no job, and look for themselves: %s", error)
+                level = logging.DEBUG if failing else logging.WARNING
+                logger.log(
+                    level, "Redis, at REDIS_URL, tells workers of no job; they find them by themselves: %s", error
+                )
+                failing = True
