@@ -42,7 +42,7 @@ def in_flight(running: LlamaStack, sky: Provider) -> int:
 async def test_a_whole_answer_comes_as_bytes_with_what_it_took(
     running: LlamaStack, sky: Provider, upstream: Upstream
 ) -> None:
-    data, outcome = await running.gateway.answer(Call(ANONYMOUS_ADMIN), PATH, body())
+    data, outcome = await running.unattended.answer(Call(ANONYMOUS_ADMIN), PATH, body())
     answer = json.loads(data)
     assert (answer["model"], answer["choices"][0]["message"]["content"]) == ("sky/sky-1", "The sky is blue.")
     assert (outcome.input_tokens, outcome.output_tokens, outcome.whole) == (5, 4, True)
@@ -55,7 +55,7 @@ async def test_it_is_stored_where_it_asks_for_that_alone(
     client: httpx.AsyncClient, running: LlamaStack, sky: Provider
 ) -> None:
     for store in ({}, {"store": None}, {"store": False}, {"store": True}):
-        data, _ = await running.gateway.answer(Call(ANONYMOUS_ADMIN), PATH, body(**store))
+        data, _ = await running.unattended.answer(Call(ANONYMOUS_ADMIN), PATH, body(**store))
     await running.flusher.stop()
     listed = (await client.get(PATH)).json()["data"]
     assert [one["id"] for one in listed] == [json.loads(data)["id"]]
@@ -66,7 +66,7 @@ async def test_what_it_does_not_carry_is_for_the_service_with_nothing_left_behin
     running: LlamaStack, sky: Provider, upstream: Upstream, fields: dict[str, Any]
 ) -> None:
     with pytest.raises(Elsewhere) as elsewhere:
-        await running.gateway.answer(Call(ANONYMOUS_ADMIN), PATH, body(**fields))
+        await running.unattended.answer(Call(ANONYMOUS_ADMIN), PATH, body(**fields))
     assert (elsewhere.value.tried, upstream.requests) == ({}, [])
     assert await recorded(running) == []
 
@@ -74,7 +74,7 @@ async def test_what_it_does_not_carry_is_for_the_service_with_nothing_left_behin
 async def test_so_is_everything_where_the_lane_is_closed(running: LlamaStack, sky: Provider) -> None:
     settings.FAST_LANE = False
     with pytest.raises(Elsewhere):
-        await running.gateway.answer(Call(ANONYMOUS_ADMIN), PATH, body())
+        await running.unattended.answer(Call(ANONYMOUS_ADMIN), PATH, body())
 
 
 async def test_a_failure_that_another_try_may_mend_is_recorded_by_whoever_makes_it(
@@ -82,7 +82,7 @@ async def test_a_failure_that_another_try_may_mend_is_recorded_by_whoever_makes_
 ) -> None:
     await serve_as(sky, running, "status-503")
     with pytest.raises(Elsewhere) as elsewhere:
-        await running.gateway.answer(Call(ANONYMOUS_ADMIN), PATH, body("status-503"))
+        await running.unattended.answer(Call(ANONYMOUS_ADMIN), PATH, body("status-503"))
     assert [error.status for error in elsewhere.value.tried.values()] == [502]
     assert await recorded(running) == []
     assert in_flight(running, sky) == 0
@@ -91,7 +91,7 @@ async def test_a_failure_that_another_try_may_mend_is_recorded_by_whoever_makes_
 async def test_one_that_nothing_mends_is_recorded_once(running: LlamaStack, sky: Provider) -> None:
     await serve_as(sky, running, "status-400")
     with pytest.raises(StackError) as error:
-        await running.gateway.answer(Call(ANONYMOUS_ADMIN), PATH, body("status-400"))
+        await running.unattended.answer(Call(ANONYMOUS_ADMIN), PATH, body("status-400"))
     assert error.value.status == 400
     assert await recorded(running) == [("fast", 400)]
     assert in_flight(running, sky) == 0
@@ -101,7 +101,7 @@ async def test_one_that_nobody_waits_for_any_more_is_closed_and_recorded(
     running: LlamaStack, sky: Provider, upstream: Upstream
 ) -> None:
     await serve_as(sky, running, "held")
-    asking = asyncio.create_task(running.gateway.answer(Call(ANONYMOUS_ADMIN), PATH, body("held")))
+    asking = asyncio.create_task(running.unattended.answer(Call(ANONYMOUS_ADMIN), PATH, body("held")))
     async with asyncio.timeout(10):
         while not upstream.requests:
             await asyncio.sleep(0.01)

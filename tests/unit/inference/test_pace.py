@@ -59,9 +59,9 @@ async def test_the_service_tells_one_from_the_other(running: LlamaStack, sky: Pr
 
 async def test_the_fast_lane_gives_way_too(running: LlamaStack, sky: Provider) -> None:
     waits = Waits()
-    running.gateway.pace = pace = waits.pace()
-    await running.gateway.answer(Call(ANONYMOUS_ADMIN), PATH, json.dumps(HELLO).encode())
+    running.unattended.pace = pace = waits.pace()
+    await running.unattended.answer(Call(ANONYMOUS_ADMIN), PATH, json.dumps(HELLO).encode())
     assert waits.waits == []
     pace.live()
-    await running.gateway.answer(Call(ANONYMOUS_ADMIN), PATH, json.dumps(HELLO).encode())
+    await running.unattended.answer(Call(ANONYMOUS_ADMIN), PATH, json.dumps(HELLO).encode())
     assert len(waits.waits) == 1
