@@ -101,7 +101,9 @@ class BuiltType:
 
 
 def built_types() -> list[BuiltType]:
-    return [_built(api, name) for api in SERVED for name in specs(api)]
+    """By API: those of inference first, which most people come for."""
+    apis = sorted(SERVED, key=lambda api: api != Api.inference)
+    return [_built(api, name) for api in apis for name in specs(api)]
 
 
 def _built(api: Api, name: str) -> BuiltType:

@@ -17,7 +17,7 @@ async def add_provider(page: Page, server: Server, identifier: str, base_url: st
     """A server of the OpenAI dialect, by the links and the form of the admin."""
     await page.goto(f"{server.url}/admin/registry/provider/")
     await page.get_by_title("Add provider").first.click()
-    await page.get_by_role("link", name="remote::openai").first.click()
+    await page.get_by_role("region", name="inference").get_by_role("link", name="remote::openai").first.click()
     await page.locator("[name=identifier]").fill(identifier)
     await page.locator("[name=config_base_url]").fill(base_url)
     await page.locator("[name=config_api_key]").fill("sk-upstream")

@@ -53,11 +53,13 @@ async def test_requests_are_counted_by_operation_and_status(client: httpx.AsyncC
 async def test_the_server_tells_its_state(client: httpx.AsyncClient, running: LlamaStack, sky: Provider) -> None:
     async with running.live.pool.use(running.live.snapshot.providers[sky.pk]):
         told = await read(client)
-    assert told["llama_stack_calls_in_flight"] == 1
+    assert told["llama_stack_calls_in_flight"] >= 1  # a health check may be another one
     assert told["llama_stack_snapshot_version worker=1"] == running.live.snapshot.version
     assert told["llama_stack_provider_down provider=sky tenant=*"] == 0
     assert told["llama_stack_worker_resident_bytes worker=1"] > 1e6
-    assert (await read(client))["llama_stack_calls_in_flight"] == 0
+    async with asyncio.timeout(30):
+        while (await read(client))["llama_stack_calls_in_flight"]:
+            await asyncio.sleep(0.02)
 
 
 async def test_a_stall_of_the_loop_is_seen(client: httpx.AsyncClient, running: LlamaStack) -> None:
