@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from pytest_django.fixtures import Settings
 
 from apps.inference.pace import GAP_SECONDS, LIVE_SECONDS, Pace
 from apps.inference.schemas import ChatCompletionRequest
@@ -57,8 +58,8 @@ async def test_the_service_tells_one_from_the_other(running: LlamaStack, sky: Pr
     assert len(waits.waits) == (0 if background else 1)
 
 
-async def test_the_fast_lane_gives_way_too(running: LlamaStack, sky: Provider) -> None:
-    waits = Waits()
+async def test_the_fast_lane_gives_way_too(running: LlamaStack, sky: Provider, settings: Settings) -> None:
+    settings.FAST_LANE, waits = True, Waits()
     running.unattended.pace = pace = waits.pace()
     await running.unattended.answer(Call(ANONYMOUS_ADMIN), PATH, json.dumps(HELLO).encode())
     assert waits.waits == []
