@@ -16,6 +16,7 @@ from llamastack.errors import StackError
 from llamastack.stack import LlamaStack
 from tests.unit.inference.test_chat_completions import serve_as
 from tests.unit.inference.test_gateway import recorded
+from tests.unit.inference.test_pace import Waits
 from tests.upstream import Upstream
 
 PATH = "/v1/chat/completions"
@@ -112,3 +113,13 @@ async def test_one_that_nobody_waits_for_any_more_is_closed_and_recorded(
     assert asking.cancelled()
     assert await recorded(running) == [("fast", 499)]
     assert in_flight(running, sky) == 0
+
+
+async def test_it_gives_way_to_those_who_wait(running: LlamaStack, sky: Provider) -> None:
+    waits = Waits()
+    running.unattended.pace = pace = waits.pace()
+    await running.unattended.answer(Call(ANONYMOUS_ADMIN), PATH, body())
+    assert waits.waits == []
+    pace.live()
+    await running.unattended.answer(Call(ANONYMOUS_ADMIN), PATH, body())
+    assert len(waits.waits) == 1

@@ -1,9 +1,6 @@
 """Calls that nobody waits for come one after another while somebody waits for others."""
 
-import json
-
 import pytest
-from pytest_django.fixtures import Settings
 
 from apps.inference.pace import GAP_SECONDS, LIVE_SECONDS, Pace
 from apps.inference.schemas import ChatCompletionRequest
@@ -56,13 +53,3 @@ async def test_the_service_tells_one_from_the_other(running: LlamaStack, sky: Pr
         await running.inference.post_chat_completion(call, ChatCompletionRequest.model_validate(HELLO))
     await pace.turn()
     assert len(waits.waits) == (0 if background else 1)
-
-
-async def test_the_fast_lane_gives_way_too(running: LlamaStack, sky: Provider, settings: Settings) -> None:
-    settings.FAST_LANE, waits = True, Waits()
-    running.unattended.pace = pace = waits.pace()
-    await running.unattended.answer(Call(ANONYMOUS_ADMIN), PATH, json.dumps(HELLO).encode())
-    assert waits.waits == []
-    pace.live()
-    await running.unattended.answer(Call(ANONYMOUS_ADMIN), PATH, json.dumps(HELLO).encode())
-    assert len(waits.waits) == 1
