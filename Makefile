@@ -30,14 +30,19 @@ serve: .venv/stamps/serve ## Serve the local models on 127.0.0.1:8321 (CONFIG=â€
 	    do sleep 0.5; done; kill -INT $$server) 2> /dev/null & \
 	exec $(BIN)/llama stack run $(CONFIG)
 
+# Both at once, since neither keeps two cores busy; what SQLite's says is told at the end. A shell has what it starts in the
+# background ignore Ctrl-C, which `env` mends.
 .PHONY: test
 test: .venv/stamps/dev .venv/stamps/package programs models node-clients ## Every test: all on PostgreSQL, some on SQLite too
-	@failed=0; \
-	LLAMA_STACK_TEST_DB=sqlite $(BIN)/python -m pytest $(wildcard $(ON_SQLITE)) -m "not ($(NOT_FAST))" || failed=1; \
+	@failed=0; told=$$(mktemp); trap 'rm -f $$told' EXIT; \
+	LLAMA_STACK_TEST_DB=sqlite env --default-signal=INT $(BIN)/python -m pytest -p no:cacheprovider \
+	    $(wildcard $(ON_SQLITE)) -m "not ($(NOT_FAST))" > $$told 2>&1 & on_sqlite=$$!; \
 	marks="gpu"; \
 	command -v chromium > /dev/null || { marks="$$marks or browser"; echo "No chromium: tests marked 'browser' are deselected."; }; \
 	[ -e $(NODE_CLIENTS) ] || { marks="$$marks or node"; echo "No Node clients: tests marked 'node' are deselected."; }; \
 	$(BIN)/python -m pytest -m "not ($$marks)" || failed=1; \
+	wait $$on_sqlite || failed=1; \
+	cat $$told; \
 	exit $$failed
 
 .PHONY: test-fast
