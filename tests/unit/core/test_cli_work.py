@@ -56,7 +56,7 @@ def test_it_says_what_it_does_and_ends_cleanly(services: Services, tmp_path: Pat
 def test_it_waits_for_redis_until_it_is_told_to_stop(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "llamastack.cli", "worker", "--config", "remote-only"]
     with starting(command, environment(tmp_path, REDIS_URL=f"redis://127.0.0.1:{free_port()}"), 0) as worker:
-        wait_for(worker, "Cannot connect to redis")
+        wait_for(worker, "Redis, at REDIS_URL, is tried each second")
         assert worker.stop() == 0
 
 
