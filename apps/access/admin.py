@@ -58,6 +58,19 @@ class TenantAdmin(ModelAdmin):
             row.tenant = tenant_of(request)
 
 
+class ReadOnlyAdmin(TenantAdmin):
+    """What is made and changed elsewhere, and only looked at here."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
 def tenant_of(request: HttpRequest) -> str:
     assert isinstance(request.user, User)
     return request.user.tenant
@@ -131,7 +144,7 @@ class ApiKeyAdmin(TenantAdmin):
 
 
 @admin.register(Usage)
-class UsageAdmin(TenantAdmin):
+class UsageAdmin(ReadOnlyAdmin):
     """To look at. Above the list, the sums of what it shows on all its pages."""
 
     list_display = (
@@ -157,15 +170,6 @@ class UsageAdmin(TenantAdmin):
     date_hierarchy = "created_at"
     show_full_result_count = False
     list_before_template = "admin/access/usage/sums.html"
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
     @admin.display(description="Ended (UTC)", ordering="created_at")
     def ended(self, row: Usage) -> str:

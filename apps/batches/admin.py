@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from apps.access.admin import TenantAdmin, spelled
+from apps.access.admin import ReadOnlyAdmin, spelled
 from apps.batches.models import Batch
 from apps.files.models import File
 from apps.jobs.admin import JobAdmin
@@ -31,7 +31,7 @@ FILES = ("input_file", "output_file", "error_file")
 
 
 @admin.register(Batch)
-class BatchAdmin(TenantAdmin):
+class BatchAdmin(ReadOnlyAdmin):
     list_display = ("id", "state", "model", "how_far", "owner", "tenant", "created")
     list_filter = ("status", "endpoint", "created_at")
     search_fields = ("id", "input_file_id", "owner")
@@ -41,15 +41,6 @@ class BatchAdmin(TenantAdmin):
     fields = ("endpoint", "model", "completion_window", "owner", "tenant", "metadata", "idempotency_key")
     change_form_outer_before_template = "admin/batches/batch/page.html"
     Media = JobAdmin.Media
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
     @admin.display(description="State", ordering="status")
     def state(self, batch: Batch) -> SafeString:

@@ -7,7 +7,7 @@ from django.contrib.admin.utils import unquote
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
-from apps.access.admin import TenantAdmin
+from apps.access.admin import ReadOnlyAdmin
 from apps.jobs.admin import JobAdmin
 from apps.jobs.shown import panel
 from apps.registry.models import VectorStore
@@ -17,20 +17,11 @@ from apps.vector_io.models import VectorStoreFile
 QUERY = "query"
 
 
-class ReadOnly(TenantAdmin):
+class ReadOnly(ReadOnlyAdmin):
     """What the API alone changes."""
 
     show_full_result_count = False
     Media = JobAdmin.Media
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
 
 @admin.register(VectorStore)
