@@ -12,7 +12,7 @@ PYTHONS := python3 python3.11 python3.12 python3.13
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
 PRODUCTION := env -u DJANGO_DEBUG -u DATABASE_URL LLAMA_STACK_HOME=.venv/home LLAMA_STACK_AUTH=required LLAMA_STACK_HTTPS=1
 BENCHMARKS := $(patsubst benchmarks/%.py,bench-%,$(filter-out benchmarks/_%,$(wildcard benchmarks/*.py)))
-OPTIONAL := aws google oci
+OPTIONAL := aws google oci chroma milvus qdrant
 ON_SQLITE := tests/unit/registry tests/unit/inference tests/unit/jobs tests/unit/batches tests/unit/files/test_files_api.py \
     tests/unit/files/test_sweep.py tests/unit/vector_io tests/conformance
 NOT_FAST := gpu or browser or node or local_model or slow
