@@ -15,6 +15,7 @@ BENCHMARKS := $(patsubst benchmarks/%.py,bench-%,$(filter-out benchmarks/_%,$(wi
 OPTIONAL := aws google oci chroma milvus qdrant
 ON_SQLITE := tests/unit/registry tests/unit/inference tests/unit/jobs tests/unit/batches tests/unit/files/test_files_api.py \
     tests/unit/files/test_sweep.py tests/unit/vector_io tests/conformance
+WITH_SERVERS := tests/sdk tests/browser tests/chaos
 NOT_FAST := gpu or browser or node or local_model or slow
 NODE_CLIENTS := tests/sdk/node/node_modules/.installed
 
@@ -30,24 +31,26 @@ serve: .venv/stamps/serve ## Serve the local models on 127.0.0.1:8321 (CONFIG=â€
 	    do sleep 0.5; done; kill -INT $$server) 2> /dev/null & \
 	exec $(BIN)/llama stack run $(CONFIG)
 
-# Both at once, since neither keeps two cores busy; what SQLite's says is told at the end. A shell has what it starts in the
-# background ignore Ctrl-C, which `env` mends.
+# Two runs at once, since neither keeps two cores busy: what starts servers of its own and then SQLite in the background,
+# whose output is told at the end, and the others. A shell has what it starts there ignore Ctrl-C, which `env` mends.
 .PHONY: test
 test: .venv/stamps/dev .venv/stamps/package programs models node-clients ## Every test: all on PostgreSQL, some on SQLite too
 	@failed=0; told=$$(mktemp); trap 'rm -f $$told' EXIT; \
-	LLAMA_STACK_TEST_DB=sqlite env --default-signal=INT $(BIN)/python -m pytest -p no:cacheprovider \
-	    $(wildcard $(ON_SQLITE)) -m "not ($(NOT_FAST))" > $$told 2>&1 & on_sqlite=$$!; \
+	pytest="env --default-signal=INT $(BIN)/python -m pytest -p no:cacheprovider"; \
 	marks="gpu"; \
 	command -v chromium > /dev/null || { marks="$$marks or browser"; echo "No chromium: tests marked 'browser' are deselected."; }; \
 	[ -e $(NODE_CLIENTS) ] || { marks="$$marks or node"; echo "No Node clients: tests marked 'node' are deselected."; }; \
-	$(BIN)/python -m pytest -m "not ($$marks)" || failed=1; \
-	wait $$on_sqlite || failed=1; \
+	{ $$pytest $(WITH_SERVERS) -m "not ($$marks)" || failed=$$?; [ $$failed -le 1 ] || exit $$failed; \
+	    LLAMA_STACK_TEST_DB=sqlite $$pytest $(wildcard $(ON_SQLITE)) -m "not ($(NOT_FAST))" || failed=1; exit $$failed; \
+	} > $$told 2>&1 & beside=$$!; \
+	$$pytest tests $(WITH_SERVERS:%=--ignore=%) -m "not ($$marks)" || failed=1; \
+	wait $$beside || failed=1; \
 	cat $$told; \
 	exit $$failed
 
 .PHONY: test-fast
 test-fast: .venv/stamps/dev .venv/stamps/package ## The tests that take no time, in two minutes
-	@$(BIN)/python -m pytest -m "not ($(NOT_FAST))" --ignore=tests/sdk --ignore=tests/browser --ignore=tests/chaos
+	@$(BIN)/python -m pytest -m "not ($(NOT_FAST))" $(WITH_SERVERS:%=--ignore=%)
 
 .PHONY: check
 check: .venv/stamps/dev .venv/stamps/package ## Lint, format, types, layers, deployment settings, migrations
