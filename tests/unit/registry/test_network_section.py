@@ -24,7 +24,7 @@ from llamastack.config import ConfigError, ProviderEntry, StackConfig, document,
 from llamastack.db import db
 from llamastack.providers import ProviderConfig
 from llamastack.stack import LlamaStack
-from tests.unit.core.egress.test_network import Authority
+from tests.unit.core.egress.networks import Authority
 from tests.unit.inference.test_chat_completions import HELLO
 from tests.unit.inference.test_chat_completions import URL as CHAT
 from tests.unit.pages import Browser

@@ -1,8 +1,10 @@
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.unit.core.egress import speaking
+from tests.unit.core.egress.networks import Authority
 
 
 @pytest.fixture(params=speaking.TRANSPORTS)
@@ -11,3 +13,13 @@ def each_transport(request: pytest.FixtureRequest) -> Iterator[str]:
     before, speaking.chosen = speaking.chosen, request.param
     yield request.param
     speaking.chosen = before
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path)
+
+
+@pytest.fixture
+def stranger(tmp_path: Path) -> Authority:
+    return Authority(tmp_path, "stranger")
