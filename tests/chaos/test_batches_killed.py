@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sqlite3
+import time
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
@@ -75,6 +76,14 @@ async def reached(http: aiohttp.ClientSession, batch_id: str, count: int) -> Any
         await asyncio.sleep(0.05)
 
 
+async def went_on(asked: Counter[str]) -> float:
+    """Seconds until one more line is asked for."""
+    began, before = time.monotonic(), asked.total()
+    while asked.total() == before:
+        await asyncio.sleep(0.01)
+    return time.monotonic() - began
+
+
 def upstream(asked: Counter[str], go_on: asyncio.Event | None = None) -> web.Application:
     """It counts what it is asked. No batch ends before `go_on` is set, where one is given."""
 
@@ -134,9 +143,11 @@ async def server_killed(folder: Path) -> None:
     async with on_loopback(upstream(asked, go_on)) as address, asyncio.timeout(300 * KILLS):
         config.write_text(RUN.format(url=f"{address}/v1", at_once=AT_ONCE))
         batch_id = None
+        pauses = []
         for kill in range(1, KILLS + 1):
             batch_id, batch = await under_way(folder / "home", config, batch_id, LINES * kill // (KILLS + 1))
             assert batch["status"] == "in_progress"
+            pauses.append(asyncio.create_task(went_on(asked)))
         go_on.set()
         _, batch = await under_way(folder / "home", config, batch_id, LINES + 1)
     assert (batch["status"], batch["error_file_id"]) == ("completed", None)
@@ -145,6 +156,7 @@ async def server_killed(folder: Path) -> None:
     assert batch["files"] == [batch["output_file_id"]]
     assert len(asked) == LINES
     assert asked.total() < LINES * (KILLS + 1)  # who goes on asks for what was answered no more
+    print(f"server: {KILLS} killed, went on after {max([await pause for pause in pauses]):.2f} s at most")
 
 
 @AGAIN
@@ -158,6 +170,7 @@ async def test_a_server_that_stops_hands_its_batch_back_and_the_next_one_goes_on
         config.write_text(RUN.format(url=f"{address}/v1", at_once=AT_ONCE))
         batch_id, batch = await under_way(tmp_path / "home", config, None, LINES // 4, signal.SIGTERM)
         assert batch["status"] == "in_progress"
+        pause = asyncio.create_task(went_on(asked))
         with closing(sqlite3.connect(tmp_path / "home/distributions/killed/llamastack.db")) as database:
             jobs = database.execute("SELECT status, attempt FROM jobs_job WHERE kind = 'batch'").fetchall()
         assert jobs == [("queued", 0)]  # nobody waits for its lease to end
@@ -165,12 +178,13 @@ async def test_a_server_that_stops_hands_its_batch_back_and_the_next_one_goes_on
         _, batch = await under_way(tmp_path / "home", config, batch_id, LINES + 1)
     assert batch["answers"] == [f"n{number}" for number in range(LINES)]
     assert asked.total() <= LINES + AT_ONCE  # those that were being answered are asked again
+    print(f"server: 1 told to stop, went on after {await pause:.2f} s with the start of the next one")
 
 
 async def server_paused(folder: Path) -> None:
     """Of test_leases.py: for longer than its lease."""
-    config, home, go_on = folder / "run.yaml", folder / "home", asyncio.Event()
-    async with on_loopback(upstream(Counter(), go_on)) as address, asyncio.timeout(300):
+    config, home, asked, go_on = folder / "run.yaml", folder / "home", Counter[str](), asyncio.Event()
+    async with on_loopback(upstream(asked, go_on)) as address, asyncio.timeout(300):
         config.write_text(RUN.format(url=f"{address}/v1", at_once=AT_ONCE))
         stopped = serving(config, home=home)
         first = await asyncio.to_thread(stopped.__enter__)
@@ -179,6 +193,7 @@ async def server_paused(folder: Path) -> None:
                 batch_id = await create(http)
                 await reached(http, batch_id, LINES // 4)
                 first.send(signal.SIGSTOP)
+                pause = asyncio.create_task(went_on(asked))
                 go_on.set()
                 _, batch = await under_way(home, config, batch_id, LINES + 1)
                 first.send(signal.SIGCONT)
@@ -191,3 +206,4 @@ async def server_paused(folder: Path) -> None:
     assert batch.pop("answers") == [f"n{number}" for number in range(LINES)]
     assert batch.pop("files") == [batch["output_file_id"]]
     assert again == batch
+    print(f"server: 1 paused, another went on after {await pause:.2f} s")

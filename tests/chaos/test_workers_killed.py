@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -14,7 +15,17 @@ import pytest
 import pytest_asyncio
 
 from llamastack.services import Services
-from tests.chaos.test_batches_killed import AGAIN, LINES, RUN, answers, create, output_files_of, reached, upstream
+from tests.chaos.test_batches_killed import (
+    AGAIN,
+    LINES,
+    RUN,
+    answers,
+    create,
+    output_files_of,
+    reached,
+    upstream,
+    went_on,
+)
 from tests.redis import Redis, running
 from tests.servers import Server, new_database, serving
 from tests.upstream import on_loopback
@@ -102,10 +113,17 @@ async def workers_killed(site: Site) -> None:
         assert batch["status"] == "in_progress"
     for worker in workers:
         worker.send(signal.SIGKILL)
+        worker.process.wait()
+    began = time.monotonic()
+    left = [(await reached(site.http, batch_id, 0))["request_counts"]["completed"] for batch_id in made]
     site.go_on.set()
     await site.worker()
+    for batch_id, count in zip(made, left, strict=True):
+        await reached(site.http, batch_id, count + 1)
+    seconds = time.monotonic() - began
     await site.leaves_only(*[await site.done(batch_id) for batch_id in made])
     assert site.asked.total() < LINES * (WORKERS + 1)
+    print(f"workers: {WORKERS} killed, their jobs went on after {seconds:.2f} s")
 
 
 async def test_no_job_is_lost_with_redis_and_chat_goes_on_without_it(site: Site) -> None:
@@ -120,15 +138,19 @@ async def test_no_job_is_lost_with_redis_and_chat_goes_on_without_it(site: Site)
     made.append(await create(site.http))
     first = await site.done(made[0])  # what has begun goes on
     site.redis.start()
+    seconds = await went_on(site.asked)
     await site.leaves_only(first, *[await site.done(batch_id) for batch_id in made[1:]])
     assert site.asked.total() == 3 * LINES + 5
+    print(f"Redis: 1 killed, what waited went on {seconds:.2f} s after it was back")
 
 
 async def test_a_worker_that_is_told_to_stop_hands_back_and_another_goes_on_at_once(site: Site) -> None:
     first = await site.worker()
     batch_id = await create(site.http)
     await reached(site.http, batch_id, LINES // 10)
+    began = time.monotonic()
     assert await asyncio.to_thread(first.stop) == 0
+    seconds = time.monotonic() - began
     async with site.http.get("/v1alpha/jobs", params={"kind": "batch"}) as answer:
         job = (await answer.json())["data"][0]
     assert (job["status"], job["attempt"]) == ("queued", 0)
@@ -136,3 +158,4 @@ async def test_a_worker_that_is_told_to_stop_hands_back_and_another_goes_on_at_o
     await site.worker()
     await site.leaves_only(await site.done(batch_id))
     assert site.asked.total() <= LINES + AT_ONCE
+    print(f"worker: 1 told to stop, had handed back and ended after {seconds:.2f} s")
