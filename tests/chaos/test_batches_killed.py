@@ -20,7 +20,9 @@ from tests.upstream import on_loopback, reply
 
 LINES = int(os.environ.get("CHAOS_LINES", "200"))
 HELD = 5  # lines at the end of each file, which are answered when nobody is to be killed any more
-KILLS = int(os.environ.get("CHAOS_KILLS", "1"))  # of one server after another, while one batch is done
+KILLS = int(os.environ.get("CHAOS_KILLS", "1"))  # of servers
+A_BATCH, BATCHES_AT_ONCE = 4, 3  # kills while one batch is done; of such batches
+SECONDS = 300  # of a kill, on a busy machine
 ROUNDS = int(
     os.environ.get("CHAOS_ROUNDS", "1")
 )  # of every other test, here, in test_workers_killed.py and in test_leases.py
@@ -136,17 +138,32 @@ async def output_files_of(http: aiohttp.ClientSession) -> list[str]:
         return [file["id"] for file in (await answer.json())["data"]]
 
 
-async def server_killed(folder: Path) -> None:
-    """Of test_leases.py."""
+async def servers_killed(folder: Path) -> None:
+    """Of test_leases.py: each waits for the lease of the one before, so some batches are done at the same time."""
+    places = asyncio.Semaphore(BATCHES_AT_ONCE)
+
+    async def one(kills: int, name: str) -> None:
+        async with places:
+            (folder / name).mkdir()
+            await server_killed(folder / name, kills)
+
+    async with asyncio.TaskGroup() as group:
+        for first in range(0, KILLS, A_BATCH):
+            group.create_task(one(min(A_BATCH, KILLS - first), str(first)))
+
+
+async def server_killed(folder: Path, kills: int) -> None:
+    """One server after another, in the midst of one batch: each has kept some lines more when it is killed."""
     asked, go_on = Counter[str](), asyncio.Event()
     config = folder / "run.yaml"
-    async with on_loopback(upstream(asked, go_on)) as address, asyncio.timeout(300 * KILLS):
+    async with on_loopback(upstream(asked, go_on)) as address, asyncio.timeout(SECONDS * kills):
         config.write_text(RUN.format(url=f"{address}/v1", at_once=AT_ONCE))
-        batch_id = None
-        pauses = []
-        for kill in range(1, KILLS + 1):
-            batch_id, batch = await under_way(folder / "home", config, batch_id, LINES * kill // (KILLS + 1))
-            assert batch["status"] == "in_progress"
+        batch_id, done, pauses = None, 0, []
+        for kill in range(1, kills + 1):
+            wanted = max(done + 1, LINES * kill // (kills + 1))
+            batch_id, batch = await under_way(folder / "home", config, batch_id, wanted)
+            assert batch["status"] == "in_progress", batch
+            done = batch["request_counts"]["completed"]
             pauses.append(asyncio.create_task(went_on(asked)))
         go_on.set()
         _, batch = await under_way(folder / "home", config, batch_id, LINES + 1)
@@ -155,8 +172,8 @@ async def server_killed(folder: Path) -> None:
     assert batch["answers"] == [f"n{number}" for number in range(LINES)]
     assert batch["files"] == [batch["output_file_id"]]
     assert len(asked) == LINES
-    assert asked.total() < LINES * (KILLS + 1)  # who goes on asks for what was answered no more
-    print(f"server: {KILLS} killed, went on after {max([await pause for pause in pauses]):.2f} s at most")
+    assert asked.total() < LINES * (kills + 1)  # who goes on asks for what was answered no more
+    print(f"server: {kills} killed, went on after {max([await pause for pause in pauses]):.2f} s at most")
 
 
 @AGAIN

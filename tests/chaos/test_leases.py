@@ -9,11 +9,10 @@ import pytest_asyncio
 
 from llamastack.services import Services
 from tests.chaos import ingestion
-from tests.chaos.test_batches_killed import KILLS, ROUNDS, server_killed, server_paused
+from tests.chaos.test_batches_killed import KILLS, ROUNDS, SECONDS, server_paused, servers_killed
 from tests.chaos.test_workers_killed import started, workers_killed
 
 Scenario = Callable[[Path], Awaitable[None]]
-SECONDS = 300  # of all in one turn
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.asyncio(loop_scope="module"),
@@ -40,7 +39,7 @@ async def tasks(
 
     folder = tmp_path_factory.mktemp
     works = {
-        "killed": server_killed(folder("killed")),
+        "killed": servers_killed(folder("killed")),
         "paused": again(server_paused, folder("paused")),
         "workers": again(of_workers, folder("workers")),
         "ingestion": again(ingestion.server_killed, folder("ingestion")),
