@@ -4,7 +4,7 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +12,14 @@ from django.utils import timezone
 
 from apps.access.models import may_act
 from apps.batches.answers import answer, unanswered
-from apps.batches.keeping import Kept
+from apps.batches.keeping import Kept, lines_of
 from apps.batches.lines import Checked, Line, checked, lines
 from apps.batches.models import WRITTEN, Batch, Status
 from apps.batches.output import written
 from apps.batches.pace import Pace
 from apps.batches.protocol import BatchLimits
 from apps.batches.schemas import BatchError
+from apps.jobs.models import Job
 from apps.jobs.work import Cancelled, Lost, Running
 from llamastack.call import Call
 from llamastack.db import db
@@ -43,6 +44,20 @@ class Gone(Exception):
     """Whoever has created the batch may do so no more: nothing more is spent for them."""
 
 
+@dataclass(frozen=True)
+class Begun:
+    """How it stands where somebody begins with it. `to_be_cancelled` is None where the job is another's since."""
+
+    lines: set[int]
+    to_be_cancelled: bool | None
+    may_act: bool
+
+
+def begun_by(job: Job, batch: Batch, key: str) -> Begun:
+    row = Job.objects.held(job).values_list("cancel_requested", flat=True).first()
+    return Begun(lines_of(batch), row, may_act(batch.tenant, batch.owner, key))
+
+
 @dataclass
 class Doing:
     """Its file is checked, its lines answered a few at a time, and its two files written."""
@@ -55,24 +70,24 @@ class Doing:
 
     def __post_init__(self) -> None:
         self.pace = Pace()
-        self.kept = Kept(self.running.job, self.batch.id, self.pace)
+        self.kept = Kept(self.running.job, self.batch, self.pace)
         self.writable = asyncio.Event()  # whether answers can be kept: nothing is asked that would be lost
         self.writable.set()
         self.errors: list[Any] = self.batch.errors
         self.looked = -math.inf  # when it was looked whether the owner may still act
 
     async def end(self) -> Status:
-        await self.kept.read()
+        begun = await self._begun()
         resumed = self.batch.status == Status.finalizing
         if resumed:
             status = self._as_it_was_left()
         else:
-            status = await self._answered()
+            status = await self._answered(begun)
             if status == Status.failed and not self.kept.lines:
                 await self._end(status, errors=self.errors, total=self.batch.total)
                 return status
-            await self._write(status=Status.finalizing, finalizing_at=timezone.now(), errors=self.errors)
-            await self.running.log(f"{len(self.kept.lines)} of {self.batch.total} lines have been answered.")
+            told = f"{len(self.kept.lines)} of {self.batch.total} lines have been answered."
+            await self._step(told, status=Status.finalizing, finalizing_at=timezone.now(), errors=self.errors)
         await self._end(status, **await written(self.stack.files, self.call, self.batch, left=resumed))
         return status
 
@@ -85,9 +100,20 @@ class Doing:
         asked = self.running.job.cancel_requested or self.batch.cancelling_at is not None
         return Status.cancelled if asked or timezone.now() < self.batch.expires_at else Status.expired
 
-    async def _answered(self) -> Status:
+    async def _begun(self) -> "Begun":
+        begun = await db(begun_by, self.running.job, self.batch, self.call.principal.key)
+        if begun.to_be_cancelled is None:
+            raise Lost
+        self.kept.begin(begun.lines)
+        self.looked = time.monotonic()
+        return begun
+
+    async def _answered(self, begun: "Begun") -> Status:
         try:
-            await self._go_on()
+            if begun.to_be_cancelled:
+                raise Cancelled
+            if not begun.may_act:
+                raise Gone
             if self.batch.status == Status.validating and not await self._valid():
                 return Status.failed
             await self._answer_lines()
@@ -119,8 +145,9 @@ class Doing:
             self.errors = [error.model_dump() for error in found.errors]
             return False
         began = {"status": Status.in_progress, "in_progress_at": timezone.now()}
-        await self._write(total=found.total, model=found.model, **began)
-        await self.running.log(f"The input file is valid: {found.total} lines.")
+        told = f"The input file is valid: {found.total} lines."
+        if not await self._step(told, total=found.total, model=found.model, **began):
+            raise Cancelled
         return True
 
     async def _checked(self) -> Checked:
@@ -151,13 +178,18 @@ class Doing:
 
     async def _answer_lines(self) -> None:
         """Keeps all that is answered. Raises Cancelled, Expired, Gone and, of the input file, NotFound."""
-        await self._go_on()  # the file may have taken a while
         if timezone.now() >= self.batch.expires_at and self.kept.lines:
             raise Expired
         asking = asyncio.create_task(self._ask())
+        asking.add_done_callback(lambda _: self.kept.due.set())
         try:
-            while not asking.done():
-                await asyncio.wait([asking], timeout=KEEPS_SECONDS)
+            over = False
+            while not over:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(KEEPS_SECONDS):
+                        await self.kept.due.wait()
+                self.kept.due.clear()
+                over = asking.done()
                 await self._kept_on()
                 if timezone.now() >= self.batch.expires_at and not asking.done():
                     raise Expired
@@ -172,8 +204,7 @@ class Doing:
         patience = time.monotonic() + PATIENCE_SECONDS
         while True:
             try:
-                await self.kept.write()
-                await self._go_on()
+                await self._go_on(await self.kept.write())
                 self.writable.set()
                 return
             except Unavailable:
@@ -223,9 +254,13 @@ class Doing:
 
     # --- its row ---
 
-    async def _go_on(self) -> None:
-        """Tell how far it is. Raises Cancelled, and Gone within a quarter of a minute."""
-        await self.running.progress(done=len(self.kept.lines), total=self.batch.total)
+    async def _go_on(self, told: bool | None) -> None:
+        """Tell how far it is, unless that was told with what was written. Raises Cancelled, and Gone within a quarter
+        of a minute."""
+        if told is None:
+            await self.running.progress(**self._progress)
+        elif not told:
+            raise Cancelled
         if time.monotonic() - self.looked >= LOOKS_SECONDS:
             if not await db(may_act, self.batch.tenant, self.batch.owner, self.call.principal.key):
                 raise Gone
@@ -233,9 +268,15 @@ class Doing:
         if (told := self.pace.due()) is not None:
             await self.running.metric(**told)
 
-    async def _write(self, **fields: Any) -> None:
-        if not await db(Batch.objects.write, self.running.job, self.batch.id, **fields):
+    @property
+    def _progress(self) -> dict[str, int]:
+        return {"done": len(self.kept.lines), "total": self.batch.total}
+
+    async def _step(self, message: str, **fields: Any) -> bool:
+        goes_on = await db(Batch.objects.step, self.running.job, self.batch.id, message, self._progress, **fields)
+        if goes_on is None:
             raise Lost
+        return bool(goes_on)
 
     async def _end(self, status: Status, **fields: Any) -> None:
         if not await db(Batch.objects.end, self.running.job, self.batch.id, status, **fields):

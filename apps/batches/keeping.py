@@ -1,7 +1,9 @@
 """The answers of a batch that is being done: those in the database, and those on their way there."""
 
+import asyncio
+
 from apps.batches.answers import Answer
-from apps.batches.models import AnswerRecord, Batch, BatchAnswer
+from apps.batches.models import WRITTEN, AnswerRecord, Batch, BatchAnswer
 from apps.batches.pace import Pace
 from apps.jobs.models import Job
 from apps.jobs.work import Lost
@@ -10,46 +12,59 @@ from llamastack.errors import Unavailable
 
 
 class Kept:
-    """`lines` are those whose answers are in the database: after a crash none of them is asked for once more."""
+    """`lines` are those whose answers are in the database: after a crash none of them is asked for once more.
 
-    def __init__(self, job: Job, batch_id: str, pace: Pace) -> None:
+    `due` is set where enough has come to be written, so that it is while others are still asked.
+    """
+
+    def __init__(self, job: Job, batch: Batch, pace: Pace) -> None:
         self.job = job
-        self.batch_id = batch_id
+        self.batch = batch
         self.pace = pace
+        self.due = asyncio.Event()
         self.lines: set[int] = set()
         self.coming: list[Answer] = []
         self._doubtful = True  # whether any other than `lines` may be there
 
     async def read(self) -> None:
-        self.lines = await db(_lines, self.batch_id)
-        self._doubtful = False
+        self.begin(await db(lines_of, self.batch))
+
+    def begin(self, lines: set[int]) -> None:
+        self.lines, self._doubtful = lines, False
 
     def add(self, answer: Answer) -> None:
         self.coming.append(answer)
+        if len(self.coming) >= WRITTEN:
+            self.due.set()
 
-    async def write(self) -> None:
-        """Raises Lost, and Unavailable while the database is gone: nothing is lost then, and it can be tried again."""
+    async def write(self) -> bool | None:
+        """Whether to go on: False where the job is to be cancelled, None where there was nothing to write.
+
+        Raises Lost, and Unavailable while the database is gone: nothing is lost then, and it can be tried again.
+        """
         if self._doubtful:
             await self.read()
             self.coming = [one for one in self.coming if one.line not in self.lines]
         answers, self.coming = self.coming, []
         if not answers:
-            return
-        rows = [AnswerRecord(self.batch_id, one.line, one.succeeded, one.text.decode()) for one in answers]
+            return None
+        rows = [AnswerRecord(self.batch.id, one.line, one.succeeded, one.text.decode()) for one in answers]
         counts = _counts(answers)
+        progress = {"done": len(self.lines) + len(answers), "total": self.batch.total}
         try:
-            ours = await db(Batch.objects.keep, self.job, self.batch_id, rows, counts)
+            goes_on = await db(Batch.objects.keep, self.job, self.batch.id, rows, counts, progress)
         except Unavailable:  # which may have come before its answer: they may be there all the same
             self.coming[:0], self._doubtful = answers, True
             raise
-        if not ours:
+        if goes_on is None:
             raise Lost
         self.lines.update(one.line for one in answers)
         self.pace.add(len(answers), counts["output_tokens"])
+        return goes_on
 
 
-def _lines(batch_id: str) -> set[int]:
-    return set(BatchAnswer.objects.filter(batch=batch_id).values_list("line", flat=True))
+def lines_of(batch: Batch) -> set[int]:
+    return set(BatchAnswer.objects.filter(batch=batch).values_list("line", flat=True))
 
 
 def _counts(answers: list[Answer]) -> dict[str, int]:

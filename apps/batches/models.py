@@ -39,11 +39,24 @@ COUNTED = ("completed", "failed", "input_tokens", "cached_tokens", "output_token
 class BatchQuerySet(ObjectQuerySet):
     def write(self, job: Job, batch_id: str, **fields: Any) -> bool:
         """False where the job is not ours any more."""
-        with transaction.atomic():
+        with transaction.atomic(savepoint=False):
             return _held(job) and bool(self.filter(pk=batch_id).update(**fields))
 
+    def step(self, job: Job, batch_id: str, message: str, progress: dict[str, Any], **fields: Any) -> bool | None:
+        """The same, told in the job's log with its progress, at once: each commit costs a batch as much as ten lines.
+
+        Whether to go on: False where it is to be cancelled, None where the job is not ours any more.
+        """
+        with transaction.atomic():
+            told = {"progress": progress, "progressed_at": Now()}
+            row = Job.objects.tell(job, "log", {"message": message}, **told)
+            if row is None:
+                return None
+            self.filter(pk=batch_id).update(**fields)
+            return not row.cancel_requested
+
     def end(self, job: Job, batch_id: str, status: Status, **fields: Any) -> bool:
-        """The same, for the last time: what it took is not needed any more."""
+        """The same as `write`, for the last time: what it took is not needed any more."""
         with transaction.atomic():
             when = {f"{status}_at": Now()}
             if not self.write(job, batch_id, status=status, provider_data="", **when, **fields):
@@ -51,14 +64,23 @@ class BatchQuerySet(ObjectQuerySet):
             BatchAnswer.objects.filter(batch=batch_id).delete()
             return True
 
-    def keep(self, job: Job, batch_id: str, answers: Sequence["AnswerRecord"], counts: dict[str, int]) -> bool:
-        """Keep answers and count them, all or none. False where the job is not ours any more."""
+    def keep(
+        self,
+        job: Job,
+        batch_id: str,
+        answers: Sequence["AnswerRecord"],
+        counts: dict[str, int],
+        progress: dict[str, Any],
+    ) -> bool | None:
+        """Keep answers, count them and tell the progress, all or none. Whether to go on, as `step` says it."""
         with transaction.atomic():
             # Whoever has got on is no poison: the attempts are counted anew.
-            if not Job.objects.held(job).update(attempt=1):
-                return False
+            row = Job.objects.held(job).changed(attempt=1, progress=progress, progressed_at=Now())
+            if row is None:
+                return None
             AnswerRecord.table.insert(answers)
-            return bool(self.filter(pk=batch_id).update(**{name: F(name) + counts[name] for name in COUNTED}))
+            self.filter(pk=batch_id).update(**{name: F(name) + counts[name] for name in COUNTED})
+            return not row.cancel_requested
 
     def left(self, after: str = "") -> list[str]:
         """The ids, from `after` on, of some that have not ended though their jobs have, and whose time is over."""

@@ -167,14 +167,16 @@ class JobQuerySet(ObjectQuerySet):
         ring(planned.pk, kind, planned.priority)
         ours.filter(status=Status.completed, created_at__lt=now - PLANNED_KEPT).delete()
 
-    def tell(self, job: "Job", kind: str, data: dict[str, Any]) -> int | None:
-        """Write an event under the next number; None where the job is not ours any more."""
-        with transaction.atomic():
-            if not self.held(job).update(events=F("events") + 1):
-                return None
-            number: int = self.values_list("events", flat=True).get(pk=job.pk)
-            JobEvent.objects.create(job_id=job.pk, number=number, kind=kind, data=data, created_at=Now())
-            return number
+    def tell(self, job: "Job", kind: str, data: dict[str, Any], **changes: Any) -> "Job | None":
+        """Write an event under the next number, and with it what else changes in the row.
+
+        The row as it is then; None where the job is not ours any more.
+        """
+        with transaction.atomic(savepoint=False):
+            row = self.held(job).changed(events=F("events") + 1, **changes)
+            if row is not None:
+                JobEvent.objects.create(job_id=job.pk, number=row.events, kind=kind, data=data, created_at=Now())
+            return row
 
 
 class Job(Owned):

@@ -158,7 +158,7 @@ async def test_a_batch_that_was_left_goes_on_where_it_was(
         job = Job.objects.claim(Job.objects.get().id, timedelta(seconds=-1))
         Batch.objects.write(job, made["id"], status="in_progress", total=3)
         answer = AnswerRecord(made["id"], 2, True, '{"custom_id":"b"}')
-        assert Batch.objects.keep(job, made["id"], [answer], dict.fromkeys(COUNTED, 0) | {"completed": 1})
+        assert Batch.objects.keep(job, made["id"], [answer], dict.fromkeys(COUNTED, 0) | {"completed": 1}, {})
 
     await db(left)
     assert await db(lambda: Job.objects.get().attempt) == 1  # who gets on is no poison
@@ -327,7 +327,7 @@ async def test_files_that_could_not_be_written_are_when_the_job_is_tried_again(
         """As a full disk leaves it."""
         job = Job.objects.claim(job_id)
         counts = dict.fromkeys(COUNTED, 0) | {"completed": 1}
-        Batch.objects.keep(job, made["id"], [AnswerRecord(made["id"], 1, True, "{}")], counts)
+        Batch.objects.keep(job, made["id"], [AnswerRecord(made["id"], 1, True, "{}")], counts, {})
         Batch.objects.write(job, made["id"], status="finalizing", finalizing_at=timezone.now(), total=1)
         Job.objects.finish(job, "failed", "There is no room.")
 

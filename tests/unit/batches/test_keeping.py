@@ -41,8 +41,8 @@ async def test_what_is_there_already_is_not_written_again() -> None:
     job = await db(begun)
     counts = dict.fromkeys(COUNTED, 0) | {"completed": 1, "input_tokens": 5}
     record = AnswerRecord("batch_1", 1, True, "{}")
-    assert await db(Batch.objects.keep, job, "batch_1", [record], counts)  # a commit whose answer was lost
-    kept = Kept(job, "batch_1", Pace())
+    assert await db(Batch.objects.keep, job, "batch_1", [record], counts, {})  # a commit whose answer was lost
+    kept = Kept(job, Batch(id="batch_1", total=2), Pace())
     for line in (1, 2):
         kept.add(answer(line))
     await kept.write()
@@ -52,7 +52,7 @@ async def test_what_is_there_already_is_not_written_again() -> None:
 
 async def test_whoever_has_lost_the_job_writes_nothing() -> None:
     job = await db(begun)
-    kept = Kept(job, "batch_1", Pace())
+    kept = Kept(job, Batch(id="batch_1", total=2), Pace())
     await kept.read()
     kept.add(answer(1))
     await db(lambda: Job.objects.update(fence=99))

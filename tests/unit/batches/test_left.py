@@ -28,7 +28,7 @@ async def left(client: httpx.AsyncClient, batches: LlamaStack, *, answered: bool
         Batch.objects.write(job, made["id"], status="in_progress", in_progress_at=now, total=2)
         if answered:
             counts = dict.fromkeys(COUNTED, 0) | {"completed": 1}
-            Batch.objects.keep(job, made["id"], [AnswerRecord(made["id"], 1, True, '{"custom_id": "a"}')], counts)
+            Batch.objects.keep(job, made["id"], [AnswerRecord(made["id"], 1, True, '{"custom_id": "a"}')], counts, {})
         Job.objects.hand_back(job)
 
     await db(begin)

@@ -45,6 +45,12 @@ def test_of_many_that_claim_a_job_one_has_it() -> None:
     assert [at_once(8, queued()) for _ in range(5)] == [1] * 5
 
 
+def told(job: Job, message: str) -> int | None:
+    """The number of the event."""
+    row = Job.objects.tell(job, "log", {"message": message})
+    return row and int(row.events)
+
+
 def test_a_job_whose_lease_is_over_is_claimed_again_and_the_first_writes_nothing_more() -> None:
     first = Job.objects.claim(queued(), OVER)
     second = Job.objects.claim(first.id)
@@ -99,7 +105,7 @@ def test_what_nobody_asks_for_is_planned_once_in_its_time_and_not_beside_another
 
 def test_events_are_numbered() -> None:
     job = Job.objects.claim(queued())
-    assert [Job.objects.tell(job, "log", {"message": str(n)}) for n in range(3)] == [1, 2, 3]
+    assert [told(job, str(number)) for number in range(3)] == [1, 2, 3]
     assert list(JobEvent.objects.order_by("number").values_list("number", flat=True)) == [1, 2, 3]
 
 
