@@ -265,8 +265,8 @@ class Doing:
             if not await db(may_act, self.batch.tenant, self.batch.owner, self.call.principal.key):
                 raise Gone
             self.looked = time.monotonic()
-        if (told := self.pace.due()) is not None:
-            await self.running.metric(**told)
+        if (pace := self.pace.due()) is not None:
+            await self.running.metric(**pace)
 
     @property
     def _progress(self) -> dict[str, int]:
