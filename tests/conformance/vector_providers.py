@@ -1,9 +1,13 @@
 """The vector_io providers that run here, each with its config for what it keeps in a folder."""
 
+import atexit
 from collections.abc import Callable
+from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tests.elasticsearch.server import KEY, ScriptedElasticsearch, in_thread
 from tests.plugin import ON_SQLITE
 
 
@@ -19,6 +23,23 @@ def in_the_database(folder: Path) -> dict[str, Any]:
     return {}
 
 
-CONFIGS: dict[str, Callable[[Path], dict[str, Any]]] = {"inline::faiss": in_folder, "inline::sqlite-vec": in_files}
+servers = ExitStack()  # one of each for all of a run's tests
+atexit.register(servers.close)
+
+
+@cache
+def elasticsearch() -> ScriptedElasticsearch:
+    return servers.enter_context(in_thread())
+
+
+def in_elasticsearch(folder: Path) -> dict[str, Any]:
+    return {"elasticsearch_url": elasticsearch().url, "elasticsearch_api_key": KEY}
+
+
+CONFIGS: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "inline::faiss": in_folder,
+    "inline::sqlite-vec": in_files,
+    "remote::elasticsearch": in_elasticsearch,
+}
 if not ON_SQLITE:
     CONFIGS["remote::pgvector"] = in_the_database

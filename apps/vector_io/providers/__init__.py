@@ -10,10 +10,16 @@ SQLITE_VEC = ProviderSpec(f"{INLINE}.sqlite_vec.SQLiteVec", pip_packages=("sqlit
 PGVECTOR = ProviderSpec(
     "apps.vector_io.providers.remote.pgvector.provider.PGVector", pip_packages=("numpy",), requirements=VECTORS
 )
+ELASTICSEARCH = ProviderSpec(
+    "apps.vector_io.providers.remote.elasticsearch.provider.Elasticsearch",
+    pip_packages=("numpy",),
+    requirements=VECTORS,
+)
 PROVIDERS = {
     "inline::faiss": FAISS,
     "inline::meta-reference": FAISS,  # its old name
     "inline::sqlite-vec": SQLITE_VEC,
     "inline::sqlite_vec": SQLITE_VEC,  # its old name
+    "remote::elasticsearch": ELASTICSEARCH,
     "remote::pgvector": PGVECTOR,
 }
