@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.elasticsearch.server import KEY, ScriptedElasticsearch, in_thread
 from tests.plugin import ON_SQLITE
+from tests.weaviate.served import ScriptedWeaviate, running
 
 
 def in_folder(folder: Path) -> dict[str, Any]:
@@ -36,10 +37,20 @@ def in_elasticsearch(folder: Path) -> dict[str, Any]:
     return {"elasticsearch_url": elasticsearch().url, "elasticsearch_api_key": KEY}
 
 
+@cache
+def weaviate() -> ScriptedWeaviate:
+    return servers.enter_context(running(ScriptedWeaviate()))
+
+
+def at_weaviate(folder: Path) -> dict[str, Any]:
+    return {"weaviate_cluster_url": weaviate().url}
+
+
 CONFIGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "inline::faiss": in_folder,
     "inline::sqlite-vec": in_files,
     "remote::elasticsearch": in_elasticsearch,
+    "remote::weaviate": at_weaviate,
 }
 if not ON_SQLITE:
     CONFIGS["remote::pgvector"] = in_the_database

@@ -15,6 +15,9 @@ ELASTICSEARCH = ProviderSpec(
     pip_packages=("numpy",),
     requirements=VECTORS,
 )
+WEAVIATE = ProviderSpec(
+    "apps.vector_io.providers.remote.weaviate.provider.Weaviate", pip_packages=("numpy",), requirements=VECTORS
+)
 PROVIDERS = {
     "inline::faiss": FAISS,
     "inline::meta-reference": FAISS,  # its old name
@@ -22,4 +25,5 @@ PROVIDERS = {
     "inline::sqlite_vec": SQLITE_VEC,  # its old name
     "remote::elasticsearch": ELASTICSEARCH,
     "remote::pgvector": PGVECTOR,
+    "remote::weaviate": WEAVIATE,
 }

@@ -36,6 +36,6 @@ def test_the_examples_of_the_network_section_are_taken_as_they_stand(monkeypatch
 
 def test_every_key_of_provider_data_is_described() -> None:
     described = FILE.with_name("provider-data.md").read_text()
-    for provider_type, spec in specs(Api.inference).items():
+    for provider_type, spec in (*specs(Api.inference).items(), *specs(Api.vector_io).items()):
         for key in load(spec).reads():
             assert f"| `{provider_type}` | `{key}`" in described
