@@ -7,13 +7,14 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, closing, nullcontext
 from typing import Any, ParamSpec, TypeVar
 
-from django.db import DataError, InterfaceError, OperationalError, connection, connections
+from django.db import DataError, InterfaceError, InternalError, OperationalError, connection, connections
 
 from llamastack.errors import BadRequest, DatabaseFull, Unavailable
 
 THREADS = 8
 RETRY_SECONDS = 5
-DISK_FULL = "53100"  # PostgreSQL's code of it
+DISK_FULL = "53100"  # PostgreSQL's codes of it,
+STOPPED_WITHIN = "25P03"  # and of a transaction in which nothing was said for so long that it was undone
 T = TypeVar("T")
 P = ParamSpec("P")
 
@@ -68,6 +69,10 @@ def _guarded(work: Callable[[], T]) -> T:
         return work()
     except (OperationalError, InterfaceError) as error:
         raise unavailable(error) from error
+    except InternalError as error:
+        if _code(error) != STOPPED_WITHIN:
+            raise
+        raise unavailable(error) from error
     except DataError as error:
         raise BadRequest("The database cannot hold a value of this request, such as a NUL character.") from error
     finally:
@@ -98,4 +103,9 @@ def is_full(error: BaseException) -> bool:
     cause = error.__cause__
     if isinstance(cause, sqlite3.Error):
         return cause.sqlite_errorcode == sqlite3.SQLITE_FULL
-    return getattr(cause, "sqlstate", None) == DISK_FULL  # psycopg's, where there is one
+    return _code(error) == DISK_FULL
+
+
+def _code(error: BaseException) -> str | None:
+    """psycopg's, where there is one."""
+    return getattr(error.__cause__, "sqlstate", None)

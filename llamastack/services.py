@@ -37,6 +37,8 @@ STOP_SECONDS = 20.0
 POLL_SECONDS = 0.02
 PR_SET_PDEATHSIG = 1  # linux/prctl.h: the signal a process gets when its parent dies
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# Whoever was stopped within a transaction, or whose machine is gone, holds what it has locked for no longer.
+RELEASES = ("idle_in_transaction_session_timeout=15s", "tcp_keepalives_idle=10", "tcp_keepalives_interval=5")
 UNSAFE_AND_FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
 
 
@@ -118,6 +120,7 @@ def _postgres(directory: Path, password: str, durable: bool) -> Iterator[str]:
         _initialize(programs, data, password)
     port = _free_port()
     settings = [f"port={port}", "listen_addresses=127.0.0.1", "unix_socket_directories=", "timezone=UTC"]
+    settings += RELEASES
     settings += [] if durable else UNSAFE_AND_FAST
     command = [str(programs / "postgres"), "-D", str(data), *(f"--{setting}" for setting in settings)]
     url = f"postgresql://{USER}:{password}@127.0.0.1:{port}"

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest_asyncio
 from llamastack.services import Services
 from tests.chaos import ingestion
 from tests.chaos.test_batches_killed import KILLS, ROUNDS, SECONDS, server_paused, servers_killed
-from tests.chaos.test_workers_killed import started, workers_killed
+from tests.chaos.test_workers_killed import Site, started, workers_killed, workers_paused
 
 Scenario = Callable[[Path], Awaitable[None]]
 pytestmark = [
@@ -33,15 +34,16 @@ async def tasks(
 ) -> AsyncIterator[dict[str, asyncio.Task[None]]]:
     """What each test waits for."""
 
-    async def of_workers(folder: Path) -> None:
-        async with started(services, folder, "leases") as site:
-            await workers_killed(site)
+    async def of_workers(scenario: Callable[[Site], Awaitable[None]], folder: Path) -> None:
+        async with started(services, folder, scenario.__name__) as site:
+            await scenario(site)
 
     folder = tmp_path_factory.mktemp
     works = {
         "killed": servers_killed(folder("killed")),
         "paused": again(server_paused, folder("paused")),
-        "workers": again(of_workers, folder("workers")),
+        "workers": again(partial(of_workers, workers_killed), folder("workers")),
+        "workers paused": again(partial(of_workers, workers_paused), folder("workers_paused")),
         "ingestion": again(ingestion.server_killed, folder("ingestion")),
     }
     running = {name: asyncio.create_task(work) for name, work in works.items()}
@@ -63,6 +65,12 @@ async def test_a_server_that_was_stopped_for_longer_than_its_lease_writes_nothin
 
 async def test_each_line_is_answered_once_though_workers_are_killed(tasks: dict[str, asyncio.Task[None]]) -> None:
     await tasks["workers"]
+
+
+async def test_workers_that_were_stopped_for_longer_than_their_leases_write_nothing_more(
+    tasks: dict[str, asyncio.Task[None]],
+) -> None:
+    await tasks["workers paused"]
 
 
 async def test_each_file_is_read_once_though_the_server_is_killed(tasks: dict[str, asyncio.Task[None]]) -> None:

@@ -126,6 +126,34 @@ async def workers_killed(site: Site) -> None:
     print(f"workers: {WORKERS} killed, their jobs went on after {seconds:.2f} s")
 
 
+async def workers_paused(site: Site) -> None:
+    """Of test_leases.py: for longer than their leases, wherever they are, also within a transaction."""
+    workers = await asyncio.gather(*(site.worker("--concurrency", "1") for _ in range(WORKERS)))
+    made = [await create(site.http) for _ in workers]
+    for batch_id in made:
+        await reached(site.http, batch_id, LINES // 10)
+    began = time.monotonic()
+    try:
+        for worker in workers:
+            worker.send(signal.SIGSTOP)
+        left = [(await reached(site.http, batch_id, 0))["request_counts"]["completed"] for batch_id in made]
+        site.go_on.set()
+        await site.worker()
+        for batch_id, count in zip(made, left, strict=True):
+            await reached(site.http, batch_id, count + 1)
+        seconds = time.monotonic() - began
+        ended = [await site.done(batch_id) for batch_id in made]
+    finally:
+        for worker in workers:
+            worker.send(signal.SIGCONT)
+    for worker in workers:
+        while "was left" not in worker.output:
+            await asyncio.sleep(0.05)
+    assert [await site.done(batch_id) for batch_id in made] == ended
+    await site.leaves_only(*ended)
+    print(f"workers: {WORKERS} paused, their jobs went on after {seconds:.2f} s")
+
+
 async def test_no_job_is_lost_with_redis_and_chat_goes_on_without_it(site: Site) -> None:
     await site.worker("--concurrency", "1")
     made = [await create(site.http) for _ in range(2)]  # one is done, one waits in Redis
