@@ -76,7 +76,8 @@ chaos: chaos-jobs .venv/stamps/dev .venv/stamps/package ## Cut and mutate 11,000
 chaos-jobs: .venv/stamps/dev .venv/stamps/package ## Kill servers, workers, Redis and PostgreSQL in the midst of batches and uploads, and fill disks, COUNT (50) times each
 	CHAOS_LINES=500 CHAOS_KILLS=$(or $(COUNT),50) CHAOS_ROUNDS=$(or $(COUNT),50) $(BIN)/python -m pytest --timeout=3600 \
 	    tests/chaos/test_leases.py tests/chaos/test_batches_killed.py tests/chaos/test_workers_killed.py \
-	    tests/chaos/test_files_killed.py tests/chaos/test_disk_full.py tests/chaos/test_postgres_killed.py
+	    tests/chaos/test_files_killed.py tests/chaos/test_s3_killed.py tests/chaos/test_disk_full.py \
+	    tests/chaos/test_postgres_killed.py
 
 .PHONY: docs
 docs: .venv/stamps/dev .venv/stamps/package ## Write what is made of the code: docs/providers.md

@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from tests.servers import STOP_SECONDS, serving
+from tests.servers import STOP_SECONDS, Server, serving
 from tests.upstream import on_loopback, reply
 
 LINES = int(os.environ.get("CHAOS_LINES", "200"))
@@ -29,6 +29,7 @@ ROUNDS = int(
 TAKES_SECONDS = 0.05
 AT_ONCE = 8
 AGAIN = pytest.mark.parametrize("turn", range(ROUNDS))
+DATABASE = "distributions/killed/llamastack.db"
 ENDED = ("completed", "failed", "cancelled", "expired")
 RUN = """
 version: 2
@@ -188,7 +189,7 @@ async def test_a_server_that_stops_hands_its_batch_back_and_the_next_one_goes_on
         batch_id, batch = await under_way(tmp_path / "home", config, None, LINES // 4, signal.SIGTERM)
         assert batch["status"] == "in_progress"
         pause = asyncio.create_task(went_on(asked))
-        with closing(sqlite3.connect(tmp_path / "home/distributions/killed/llamastack.db")) as database:
+        with closing(sqlite3.connect(tmp_path / "home" / DATABASE)) as database:
             jobs = database.execute("SELECT status, attempt FROM jobs_job WHERE kind = 'batch'").fetchall()
         assert jobs == [("queued", 0)]  # nobody waits for its lease to end
         go_on.set()
@@ -196,6 +197,25 @@ async def test_a_server_that_stops_hands_its_batch_back_and_the_next_one_goes_on
     assert batch["answers"] == [f"n{number}" for number in range(LINES)]
     assert asked.total() <= LINES + AT_ONCE  # those that were being answered are asked again
     print(f"server: 1 told to stop, went on after {await pause:.2f} s with the start of the next one")
+
+
+async def pause_outside_of_a_write(server: Server, database: Path) -> None:
+    """Within one it would hold SQLite's only lock, and nobody could write until it goes on."""
+    while True:
+        server.send(signal.SIGSTOP)
+        if await asyncio.to_thread(can_be_written, database):
+            return
+        server.send(signal.SIGCONT)
+        await asyncio.sleep(0.01)
+
+
+def can_be_written(database: Path) -> bool:
+    with closing(sqlite3.connect(database, timeout=0.5, isolation_level=None)) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE").execute("ROLLBACK")
+        except sqlite3.OperationalError:
+            return False
+    return True
 
 
 async def server_paused(folder: Path) -> None:
@@ -209,7 +229,7 @@ async def server_paused(folder: Path) -> None:
             async with aiohttp.ClientSession(first.url) as http:
                 batch_id = await create(http)
                 await reached(http, batch_id, LINES // 4)
-                first.send(signal.SIGSTOP)
+                await pause_outside_of_a_write(first, home / DATABASE)
                 pause = asyncio.create_task(went_on(asked))
                 go_on.set()
                 _, batch = await under_way(home, config, batch_id, LINES + 1)
