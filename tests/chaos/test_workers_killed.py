@@ -122,7 +122,8 @@ async def workers_killed(site: Site) -> None:
         await reached(site.http, batch_id, count + 1)
     seconds = time.monotonic() - began
     await site.leaves_only(*[await site.done(batch_id) for batch_id in made])
-    assert site.asked.total() <= WORKERS * LINES + sum(LINES - count for count in left)  # what was kept is asked no more
+    most = WORKERS * LINES + sum(LINES - count for count in left)  # what was kept is asked no more
+    assert site.asked.total() <= most
     print(f"workers: {WORKERS} killed, their jobs went on after {seconds:.2f} s")
 
 
