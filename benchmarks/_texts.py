@@ -1,36 +1,42 @@
-"""Real text without a download: what the packages of this Python say of themselves, and its vectors, kept for later."""
+"""Real text without a download: what the packages of this Python say of themselves."""
 
 import ast
 import hashlib
 import itertools
+import json
 import sysconfig
 import warnings
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import numpy
 
-from apps.inference.local_models import fetch
-from llamastack.home import home
+from benchmarks._embedded import Vectors, cache
 
-MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 SHORTEST, LONGEST = 120, 900  # characters of a text
-BATCH = 512
-Vectors = numpy.ndarray[Any, numpy.dtype[numpy.float32]]
+GENERATED = ("oci", "kubernetes")  # packages that say the same of ten thousand fields
 
 
 def texts(count: int) -> list[str]:
     """So many different ones: documentation of modules, classes and functions, mixed by a hash of each."""
-    found: dict[str, None] = {}
-    for path in _modules():
-        found.update(dict.fromkeys(_documented(path)))
-        if len(found) > 1.2 * count:
-            break
+    found = _all()
     if len(found) < count:
         raise SystemExit(f"Only {len(found)} texts were found, and {count} are wanted.")
     return sorted(found, key=lambda text: hashlib.sha256(text.encode()).digest())[:count]
+
+
+def _all() -> list[str]:
+    """To read them takes minutes: they are kept for as long as the same packages are there."""
+    packages = sorted(f"{found.name} {found.version}" for found in metadata.distributions())
+    kept = cache() / f"texts-{hashlib.sha256(repr(packages).encode()).hexdigest()[:16]}.json"
+    if not kept.exists():
+        print("Reading the documentation of the packages that are installed", flush=True)
+        written = list(dict.fromkeys(text for path in _modules() for text in _documented(path)))
+        kept.write_text(json.dumps(written))
+    found: list[str] = json.loads(kept.read_text())
+    return found
 
 
 def composed(count: int) -> list[str]:
@@ -43,10 +49,20 @@ def composed(count: int) -> list[str]:
 
 def _modules() -> Iterator[Path]:
     for name in ("stdlib", "purelib"):
-        yield from sorted(Path(sysconfig.get_paths()[name]).rglob("*.py"))
+        root = Path(sysconfig.get_paths()[name])
+        skipped = {*GENERATED, "site-packages", "dist-packages"}
+        yield from (path for path in sorted(root.rglob("*.py")) if path.relative_to(root).parts[0] not in skipped)
 
 
 def _documented(path: Path) -> Iterator[str]:
+    for said in documentation(path):
+        text = " ".join(said.split())
+        if len(text) >= SHORTEST and text.isprintable():
+            yield text[:LONGEST]
+
+
+def documentation(path: Path) -> Iterator[str]:
+    """What a module says of itself, of its classes and its functions."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -55,31 +71,7 @@ def _documented(path: Path) -> Iterator[str]:
         return
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            said = " ".join((ast.get_docstring(node) or "").split())
-            if len(said) >= SHORTEST and said.isprintable():
-                yield said[:LONGEST]
-
-
-def embedded(given: list[str]) -> Vectors:
-    """MiniLM's vectors. They take minutes, so that they are kept for the next run with the same texts."""
-    name = hashlib.sha256("\0".join(given).encode()).hexdigest()[:16]
-    kept = home() / "bench" / f"minilm-{name}.npy"
-    if kept.exists():
-        loaded: Vectors = numpy.load(kept, allow_pickle=False)
-        return loaded
-    from apps.inference.providers.inline.sentence_transformers.encoder import Encoder
-
-    encoder = Encoder(fetch(MODEL), device="auto", dtype="auto")
-    order = sorted(range(len(given)), key=lambda place: len(given[place]))
-    vectors = numpy.empty((len(given), encoder.dimension), dtype=numpy.float32)
-    for start in range(0, len(order), BATCH):
-        places = order[start : start + BATCH]
-        vectors[places] = encoder.vectors([tokens[:256] for tokens in encoder.tokenize([given[n] for n in places])])
-        print(f"\r{start + len(places):,} of {len(given):,} texts embedded", end="", flush=True)
-    print()
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    numpy.save(kept, vectors)
-    return vectors
+            yield ast.get_docstring(node) or ""
 
 
 def clustered(count: int, dimension: int = 384, clusters: int = 500, seed: int = 0) -> Vectors:

@@ -26,7 +26,8 @@ import psycopg
 
 from apps.vector_io.filters import Filter, parse
 from apps.vector_io.protocol import Chunk, Hit, Query, Store, VectorIO
-from benchmarks._texts import Vectors, clustered, composed, embedded, texts
+from benchmarks._embedded import Vectors, embedded
+from benchmarks._texts import clustered, composed, texts
 from llamastack.apis import Api
 from llamastack.call import ANONYMOUS_ADMIN, Call
 from llamastack.providers import load, specs

@@ -9,6 +9,7 @@ from llamastack.config.lookup import find
 from llamastack.config.sections import Cors
 from llamastack.config.source import Source
 from llamastack.config.storage import PRIVATE
+from llamastack.config.vector_stores import default_provider
 from llamastack.errors import StackError
 from llamastack.recording import Tape
 
@@ -77,6 +78,9 @@ def pass_on(config: StackConfig) -> None:
     os.environ["DATABASE_URL"] = url
     if (file := database_file()) is not None:
         _make_folder(file.parent)
+    vectors = default_provider(config, on_postgresql=urlsplit(url).scheme != "sqlite")
+    if vectors is not None:
+        os.environ.setdefault("LLAMA_STACK_VECTOR_PROVIDER", vectors)
     if not config.server.fast_lane:
         os.environ.setdefault("LLAMA_STACK_FAST_LANE", "0")
     if config.server.cors is not None:

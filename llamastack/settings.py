@@ -64,6 +64,7 @@ ALLOWED_ORIGINS = listed("LLAMA_STACK_ALLOWED_ORIGINS", [])
 # Beside the public internet, what URLs in requests may lead to: host names, addresses, networks; `none` forbids all.
 ALLOWED_FETCHES = listed("LLAMA_STACK_ALLOWED_FETCHES", [])
 AUTH_REQUIRED = os.environ.get("LLAMA_STACK_AUTH") == "required"
+VECTOR_PROVIDER = os.environ.get("LLAMA_STACK_VECTOR_PROVIDER") or None  # of a vector store that names none
 FAST_LANE = os.environ.get("LLAMA_STACK_FAST_LANE") != "0"
 WORKERS = int(os.environ.get("LLAMA_STACK_WORKERS", "1"))  # set by `llama stack run` for each of them
 MAX_BODY_BYTES = int(os.environ.get("LLAMA_STACK_MAX_BODY_BYTES", str(16 * 1024 * 1024)))

@@ -11,7 +11,7 @@ from copy import copy
 from datetime import timedelta
 from typing import Any
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Q
 from django.utils import timezone
 
@@ -47,6 +47,7 @@ from llamastack.call import DEFAULT_TENANT, SHARED_TENANT, Principal
 from llamastack.config import ConfigError, ModelEntry, ProviderEntry, StackConfig, expand, references
 from llamastack.config.expand import strings
 from llamastack.config.sections import EmbeddingModelReference, VectorStoreEntry
+from llamastack.config.vector_stores import default_provider
 from llamastack.encryption import PREFIX
 from llamastack.errors import BadRequest, Conflict, NotFound, PermissionDenied
 from llamastack.ids import new_id
@@ -69,7 +70,7 @@ def apply(config: StackConfig) -> None:
     kept_providers = [_declare_provider(entry) for entries in config.providers.values() for entry in entries]
     preferred = config.vector_stores.default_embedding_model if config.vector_stores else None
     kept_models = [_declare_model(entry, preferred) for entry in config.registered_resources.models]
-    first = next((entry.provider_id for entry in config.providers.get(Api.vector_io, ())), "")
+    first = default_provider(config, on_postgresql=connection.vendor == "postgresql") or ""
     kept_stores = [_declare_vector_store(entry, first) for entry in config.registered_resources.vector_stores]
     for row in Provider.objects.filter(origin=Origin.yaml, gone=False).exclude(pk__in=kept_providers):
         _set_gone(row, True)

@@ -19,18 +19,25 @@ T = TypeVar("T")
 
 
 class Indexes:
-    def __init__(self, live: Live) -> None:
+    def __init__(self, live: Live, default: str | None = None) -> None:
+        """`default`: the shared provider that a store is kept by whose creator names none."""
         self.live = live
+        self.default = default
 
     def chosen(self, tenant: str, provider_id: str | None) -> ProviderRecord:
-        """The provider of a new store: the one that is named, else the tenant's own before a shared one, the one that
-        was first. Raises BadRequest for a name that is none, Unavailable where it, or each, is."""
+        """The provider of a new store: the one that is named, else the tenant's own, the default, the first.
+
+        Raises BadRequest for a name that is none, Unavailable where it, or each, is.
+        """
         records = [record for record in self.live.snapshot.providers_of(tenant) if record.api == Api.vector_io]
         if provider_id is not None and provider_id not in [record.provider_id for record in records]:
             names = ", ".join(sorted(record.provider_id for record in records)) or "none"
             raise BadRequest(
                 f"No provider of vector stores is named '{provider_id}'. There are: {names}.", param="provider_id"
             )
+        own = [record for record in records if record.tenant == tenant and record.unavailable is None]
+        if provider_id is None and not own and self.default in [record.provider_id for record in records]:
+            provider_id = self.default
         named = [record for record in records if provider_id in (None, record.provider_id)]
         usable = [record for record in named if record.unavailable is None]
         if not usable:

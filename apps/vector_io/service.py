@@ -29,6 +29,7 @@ from apps.vector_io.schemas.stores import (
     attaching,
 )
 from apps.vector_io.searching import Searching
+from llamastack import settings
 from llamastack.call import Call
 from llamastack.db import db
 from llamastack.errors import BadRequest, Conflict, NotFound
@@ -43,7 +44,7 @@ class VectorIOService:
         self.live = live
         self.files = files
         self.inference = inference
-        self.indexes = Indexes(live)
+        self.indexes = Indexes(live, settings.VECTOR_PROVIDER)
         self.searching = Searching(self.indexes, inference)
 
     # --- stores ---

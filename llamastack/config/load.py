@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from llamastack.apis import SERVED
+from llamastack.config import vector_stores
 from llamastack.config.aliases import ALIASES, RESOURCES, normalise
 from llamastack.config.entries import Reader, Specs
 from llamastack.config.expand import Environment, strays
@@ -21,7 +22,7 @@ from llamastack.providers import specs as built_specs
 
 OLD_STORES = ("metadata_store", "inference_store", "conversations_store")
 REGISTERED = ("models", "vector_stores")
-UNREAD = ("vector_stores", "safety", "connectors", "external_providers_dir", "external_apis_dir")
+UNREAD = ("safety", "connectors", "external_providers_dir", "external_apis_dir")
 
 
 def load_config(source: str | Path, *, env: Environment | None = None, specs: Specs = built_specs) -> StackConfig:
@@ -31,7 +32,8 @@ def load_config(source: str | Path, *, env: Environment | None = None, specs: Sp
     """
     path = find(source)
     document = Source.read(path)
-    return _resolve(document, _default_name(path), os.environ if env is None else env, specs)
+    env = vector_stores.with_database(os.environ if env is None else env)
+    return _resolve(document, _default_name(path), env, specs)
 
 
 def document(source: str | Path) -> dict[str, Any]:
@@ -51,6 +53,7 @@ def _resolve(document: Source, default_name: str, env: Environment, specs: Specs
     parsed = reader.attempt(_sections, {"image_name": default_name, **head}, resources, models, env)
     if parsed is not None:
         reader.problems += check_storage(parsed.storage)
+        reader.problems += vector_stores.check_default(parsed, providers)
     reader.problems += _check_apis(parsed.apis if parsed else head.get("apis"))
     if reader.problems:
         raise document.error(reader.problems)
@@ -131,15 +134,13 @@ def _notes(config: StackConfig) -> Iterator[str]:
     for name in OLD_STORES:
         if getattr(config, name) is not None:
             yield f"{name}: an older form that has no effect; stores are described under storage"
+    yield from vector_stores.notes(config)
     yield from _unread(config)
     yield from storage_notes(config.storage)
 
 
 def _unread(config: StackConfig) -> Iterator[str]:
     sections: dict[str, object] = {name: getattr(config, name) for name in UNREAD}
-    if config.vector_stores is not None:
-        read = config.vector_stores.model_dump(exclude={"default_embedding_model"}, exclude_none=True)
-        sections["vector_stores"] = read
     sections["telemetry"] = config.telemetry.enabled
     sections["logging"] = config.logging.category_levels
     for name, section in sections.items():

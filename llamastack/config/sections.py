@@ -206,12 +206,19 @@ class EmbeddingModelReference(Section):
 
 
 class VectorStores(Section):
-    """OGX's further sub-objects are taken as they come: nothing here reads them yet."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
+    """Of stores that name no provider or no embedding model. OGX's further objects are told to have no effect."""
 
     default_provider_id: str | None = None
     default_embedding_model: EmbeddingModelReference | None = None
+    default_reranker_model: dict[str, Any] | None = None
+    rewrite_query_params: dict[str, Any] | None = None
+    file_search_params: dict[str, Any] | None = None
+    context_prompt_params: dict[str, Any] | None = None
+    annotation_prompt_params: dict[str, Any] | None = None
+    file_ingestion_params: dict[str, Any] | None = None
+    chunk_retrieval_params: dict[str, Any] | None = None
+    file_batch_params: dict[str, Any] | None = None
+    contextual_retrieval_params: dict[str, Any] | None = None
 
 
 class WrittenHome(Section, ModelHome):

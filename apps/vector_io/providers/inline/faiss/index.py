@@ -1,4 +1,7 @@
-"""A store's vectors in memory, in a faiss index whose search is exact, for as many chunks as a machine holds."""
+"""A store's vectors in memory, at half their precision, in a faiss index that compares all of them.
+
+What it finds are candidates: their exact scores come from the vectors in the store's file.
+"""
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -54,7 +57,8 @@ class Index:
     """
 
     def __init__(self, dimension: int) -> None:
-        self.vectors = faiss.IndexFlatIP(dimension)
+        halves = faiss.ScalarQuantizer.QT_fp16  # half of the memory is read in less than half of the time
+        self.vectors = faiss.IndexScalarQuantizer(dimension, halves, faiss.METRIC_INNER_PRODUCT)
         self.numbers = numpy.empty(0, dtype=numpy.int64)
         self.sets = numpy.empty(0, dtype=numpy.int64)
         self.alive = numpy.empty(0, dtype=bool)

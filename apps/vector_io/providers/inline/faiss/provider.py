@@ -20,6 +20,8 @@ from apps.vector_io.providers.in_sqlite.provider import StoresInSQLite
 from llamastack.home import home
 from llamastack.providers import ProviderConfig
 
+MORE = 30  # candidates than hits
+
 
 class FaissConfig(ProviderConfig):
     other_names = {"kvstore": "persistence"}
@@ -72,9 +74,14 @@ class FaissStore(OpenStore):
         self._followed = Followed(store.dimension)
 
     def nearest(self, vector: Vector, limit: int, filter: Filter | None) -> Scored:
+        """The index knows half of each number, so that some more are asked for, and compared as they are kept."""
         with self.reading() as file:
             index = self._followed.index(file.connection)
-        return index.nearest(vector, limit, filter)
+        candidates = [number for number, _ in index.nearest(vector, limit + MORE, filter)]
+        with self.reading() as file:
+            exact = file.vectors.read(file.connection, candidates)
+        scored = [(number, float(exact[number] @ vector)) for number in candidates if number in exact]
+        return sorted(scored, key=lambda item: (-item[1], item[0]))[:limit]
 
 
 class Faiss(StoresInSQLite):
