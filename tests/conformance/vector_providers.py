@@ -1,12 +1,14 @@
 """The vector_io providers that run here, each with its config for what it keeps in a folder."""
 
 import atexit
+import hashlib
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tests import qdrant
 from tests.elasticsearch.server import KEY, ScriptedElasticsearch, in_thread
 from tests.plugin import ON_SQLITE
 from tests.weaviate.served import ScriptedWeaviate, running
@@ -46,9 +48,26 @@ def at_weaviate(folder: Path) -> dict[str, Any]:
     return {"weaviate_cluster_url": weaviate().url}
 
 
+def at_path(folder: Path) -> dict[str, Any]:
+    return {"path": str(folder)}
+
+
+@cache
+def scripted_qdrant() -> qdrant.ScriptedQdrant:
+    return servers.enter_context(qdrant.in_thread())
+
+
+def in_qdrant(folder: Path) -> dict[str, Any]:
+    """Collections of its own, as a folder would be."""
+    name = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
+    return {"url": scripted_qdrant().url, "api_key": qdrant.KEY, "collection_prefix": name}
+
+
 CONFIGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "inline::faiss": in_folder,
     "inline::sqlite-vec": in_files,
+    "inline::qdrant": at_path,
+    "remote::qdrant": in_qdrant,
     "remote::elasticsearch": in_elasticsearch,
     "remote::weaviate": at_weaviate,
 }

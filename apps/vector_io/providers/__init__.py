@@ -10,6 +10,15 @@ SQLITE_VEC = ProviderSpec(f"{INLINE}.sqlite_vec.SQLiteVec", pip_packages=("sqlit
 PGVECTOR = ProviderSpec(
     "apps.vector_io.providers.remote.pgvector.provider.PGVector", pip_packages=("numpy",), requirements=VECTORS
 )
+QDRANT = ProviderSpec(
+    "apps.vector_io.providers.remote.qdrant.provider.Qdrant", pip_packages=("numpy",), requirements=VECTORS
+)
+QDRANT_HERE = ProviderSpec(
+    f"{INLINE}.qdrant.provider.Qdrant",
+    pip_packages=("qdrant-edge-py", "numpy"),
+    requirements="requirements/qdrant.txt",
+    exclusive=True,
+)
 ELASTICSEARCH = ProviderSpec(
     "apps.vector_io.providers.remote.elasticsearch.provider.Elasticsearch",
     pip_packages=("numpy",),
@@ -23,6 +32,8 @@ PROVIDERS = {
     "inline::meta-reference": FAISS,  # its old name
     "inline::sqlite-vec": SQLITE_VEC,
     "inline::sqlite_vec": SQLITE_VEC,  # its old name
+    "inline::qdrant": QDRANT_HERE,
+    "remote::qdrant": QDRANT,
     "remote::elasticsearch": ELASTICSEARCH,
     "remote::pgvector": PGVECTOR,
     "remote::weaviate": WEAVIATE,

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from llamastack.egress import Egress
+from llamastack.egress import Egress, Timeouts
 from llamastack.egress.guard import confine
 from llamastack.egress.network import RemoteConfig, opened, sent
 from llamastack.errors import StackError, Unavailable, UpstreamError, UpstreamRejected
@@ -35,6 +35,10 @@ class OverHTTP(Provider):
     def credentials(self) -> dict[str, str]:
         return {}
 
+    def timeouts(self) -> Timeouts | None:
+        config: RemoteConfig = self.config
+        return config.network.timeouts() if config.network else None
+
     async def greet(self) -> None:
         """Raises StackError where the server is away, refuses this one, or is not of a kind that it can be."""
         raise NotImplementedError
@@ -42,9 +46,8 @@ class OverHTTP(Provider):
     async def start(self) -> None:
         config: RemoteConfig = self.config
         network = await opened(config.network)
-        timeouts = config.network.timeouts() if config.network else None
         headers = sent(network, self.credentials())
-        self.opened = Egress(self.address(), f"Provider '{self.provider_id}'", headers, timeouts, network)
+        self.opened = Egress(self.address(), f"Provider '{self.provider_id}'", headers, self.timeouts(), network)
         if self.confined:
             confine(self.opened, network, None)
         try:

@@ -1,0 +1,1 @@
+"""Chunks as Qdrant's points: what `inline::qdrant` and `remote::qdrant` share."""
