@@ -24,6 +24,7 @@ JSON = "application/json"
 LONGEST_HOST = 260  # a name of 253 characters and a port
 BODY_METHODS = ("POST", "PUT", "PATCH")
 UPLOADS = frozenset({"/v1/files", f"{ALIASES}/files", "/v1alpha/file-processors/process"})
+PAGE_UPLOADS = "/admin/", "/upload/"  # how the paths begin and end to which the admin's pages send files
 FORM_BYTES = 256 * 1024  # of an upload, beside the file
 PREFLIGHT_HEADERS = (
     (b"access-control-allow-methods", b"GET, POST, PUT, PATCH, DELETE, OPTIONS"),
@@ -39,8 +40,11 @@ def check_head(scope: Any) -> dict[str, str]:
     if b"%00" in scope["query_string"]:  # no database holds it, and Django's admin answers 500
         raise BadRequest("The query holds a NUL character (%00). Leave it out.")
     spoken = is_api(scope["path"]) or scope["path"].startswith("/manage/")
-    if scope["type"] == "http" and spoken and scope["method"] in BODY_METHODS:
-        (check_form if is_upload(scope) else check_content)(headers)
+    if scope["type"] == "http" and scope["method"] in BODY_METHODS:
+        if is_upload(scope):
+            check_form(headers)
+        elif spoken:
+            check_content(headers)
     return headers
 
 
@@ -138,7 +142,10 @@ def _header(scope: Any, wanted: bytes) -> bytes:
 
 def is_upload(scope: Any) -> bool:
     """Whether a request brings a file, which the view reads itself (llamastack/uploads.py)."""
-    return scope["method"] == "POST" and scope["path"] in UPLOADS
+    if scope["method"] != "POST":
+        return False
+    path, (begins, ends) = scope["path"], PAGE_UPLOADS
+    return path in UPLOADS or (path.startswith(begins) and path.endswith(ends))
 
 
 def check_form(headers: dict[str, str]) -> None:

@@ -144,7 +144,11 @@ async def stream(
 
 async def embeddings(request: web.Request) -> web.Response:
     body = await request.json()
-    request.app[UPSTREAM].requests.append(body)
+    upstream: Upstream = request.app[UPSTREAM]
+    upstream.requests.append(body)
+    upstream.headers.append(dict(request.headers))
+    if body["model"] == "held":
+        await upstream.released.wait()
     inputs = body["input"] if isinstance(body["input"], list) else [body["input"]]
     data = [{"object": "embedding", "index": i, "embedding": [float(i), 0.5]} for i in range(len(inputs))]
     total = {"prompt_tokens": 3, "total_tokens": 3}

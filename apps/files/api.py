@@ -3,23 +3,20 @@
 import re
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import Any, cast
+from typing import Any
 from urllib.parse import quote
 
 import orjson
-from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpResponse, StreamingHttpResponse
 from ninja import Query, Router
 
 from apps.access.service import Request
-from apps.files.form import Form
-from apps.files.protocol import NewFile
+from apps.files.form import sent_in
 from apps.files.schemas import LONGEST, SHORTEST, DeletedFile, FileFilter, FileObject
 from llamastack.bodies import refuse_unknown
 from llamastack.errors import BadRequest, render
 from llamastack.pagination import Page
 from llamastack.stack import current
-from llamastack.uploads import KEY, Upload
 
 RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 router = Router(tags=["files"])
@@ -70,9 +67,7 @@ CONTENT: dict[str, Any] = {
 @router.post("/files", response=FileObject, summary="Upload a file", openapi_extra=FORM)
 async def upload_file(request: Request) -> Any:
     """A form with `file` and `purpose`, and optionally `expires_after[anchor]` and `expires_after[seconds]`."""
-    upload: Upload = cast(ASGIRequest, request).scope[KEY]
-    form = Form(request.headers.get("Content-Type", ""), upload.pieces())
-    return await current().files.upload(request.auth, NewFile(form.content(), form.described))
+    return await current().files.upload(request.auth, sent_in(request))
 
 
 @router.get("/files", response=Page[FileObject], summary="List files")

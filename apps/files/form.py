@@ -1,17 +1,21 @@
 """An upload's multipart form, read as it comes: one file, and short fields before or after it."""
 
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, cast
 
+from django.core.handlers.asgi import ASGIRequest
+from django.http import HttpRequest
 from pydantic import ValidationError
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from apps.files.protocol import NewFile
 from apps.files.schemas import FormUpload
 from llamastack import settings
 from llamastack.bodies import SHOWN, invalid, refuse_unknown
 from llamastack.errors import BadRequest
 from llamastack.guards import FORM_BYTES, file_too_large
+from llamastack.uploads import KEY, Upload
 
 FILE = "file"
 MOST_NAME = 255
@@ -137,6 +141,13 @@ class Form:
 
     def _end(self) -> None:
         self._ended = True
+
+
+def sent_in(request: HttpRequest) -> NewFile:
+    """The file of an upload, to be read as it comes."""
+    upload: Upload = cast(ASGIRequest, request).scope[KEY]
+    form = Form(request.headers.get("Content-Type", ""), upload.pieces())
+    return NewFile(form.content(), form.described)
 
 
 def plain(filename: bytes) -> str:

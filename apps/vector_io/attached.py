@@ -93,6 +93,11 @@ def ingestion(call: Call, store: VectorStore) -> Job:
     return Job(id=new_id("job_"), kind=INGESTION, payload=payload, **owned)
 
 
+def asked_before(row: VectorStoreFile) -> dict[str, Any]:
+    """What would attach the file once more as it was."""
+    return {"file_id": row.file_id, "attributes": row.attributes, "chunking_strategy": row.chunking_strategy}
+
+
 def _row(
     principal: Principal,
     store: VectorStore,

@@ -1,28 +1,32 @@
 """Vector stores as the admin's pages show them: their files, their chunks, and a search in each mode."""
 
-from collections.abc import Callable, Coroutine
+import time
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
-from django.db.models import Q
+from django.db.models import Count, Q
+from django.utils import timezone
 from django.utils.safestring import SafeString
 
-from apps.jobs.models import Job
-from apps.jobs.shown import moment, page_of
+from apps.files.schemas import FileFilter, FileObject
+from apps.jobs.models import ENDED, Job
+from apps.jobs.shown import left, moment, page_of
 from apps.registry.models import VectorStore
-from apps.vector_io import stores
-from apps.vector_io.models import VectorStoreFile
-from apps.vector_io.schemas.search import Mode, SearchRequest
+from apps.vector_io import attached, stores
+from apps.vector_io.models import Status, VectorStoreFile
+from apps.vector_io.schemas.search import Mode, SearchRequest, SearchResult
 from apps.vector_io.schemas.stores import ContentFilter
-from llamastack import stack
+from llamastack import settings, stack
 from llamastack.admin import badge
 from llamastack.call import DEFAULT_TENANT, SHARED_TENANT, Call, Principal
 from llamastack.errors import StackError
 
 MODES: tuple[Mode, ...] = ("vector", "keyword", "hybrid")
 MOODS = {"in_progress": "note", "completed": "good", "failed": "bad", "cancelled": "doubtful", "expired": "bad"}
-MOST_FILES, MOST_FOUND, MOST_CHUNKS = 200, 5, 200
+MOST_FILES, MOST_FOUND, MOST_CHUNKS, MOST_OFFERED, MOST_JOBS = 200, 5, 200, 100, 5
 WAITS_SECONDS = 30.0
 LONGEST_QUERY = 1000
+Query = Mapping[str, str]  # of a page's address
 
 
 def state(word: str) -> SafeString:
@@ -35,59 +39,128 @@ def caller(name: str, store: VectorStore) -> Call:
     return Call(Principal(name, tenant, frozenset({"admin"})))
 
 
-def of_store(store: VectorStore, call: Call, query: str) -> dict[str, Any]:
+def of_store(store: VectorStore, call: Call, asked_for: Query) -> dict[str, Any]:
     """The context of `admin/vector_io/store.html`."""
-    rows = VectorStoreFile.objects.shown().filter(store=store).in_order("desc")[:MOST_FILES]
-    shown = stores.shown([store])[0]
+    query = asked_for.get("query", "").strip()
     days = store.expires_after_days
     return {
         "store": store,
-        "store_state": state(shown.status),
-        "counts": [(name.replace("_", " "), count) for name, count in shown.file_counts],
         "facts": [
+            ("Name", store.name or "–"),
             ("Provider", store.provider_id),
             ("Embedding model", f"{store.embedding_model} ({store.embedding_dimension})"),
-            ("Bytes", f"{shown.usage_bytes:,}"),
             ("Last used", moment(store.last_active_at)),
             ("Expires after", "never" if days is None else f"{days} days without use"),
         ],
-        "files": [(row, page_of(row), state(row.state), row.reason if row.state == "failed" else "") for row in rows],
         "query": query,
         "searches": [searched(store, call, query, mode) for mode in MODES] if query else [],
-        "ingestion": ingestion(store),
+        "largest": settings.MAX_FILE_BYTES,
+        **files(store, asked_for),
     }
 
 
-def ingestion(store: VectorStore) -> Job | None:
-    """The latest job that reads files of the store."""
-    of_store = Q(vectorstorefile__store=store) | Q(filebatch__store=store)
-    job: Job | None = Job.objects.filter(of_store).order_by("-created_at", "-id").first()
-    return job
+# --- its files ---
+
+
+def files(store: VectorStore, asked_for: Query) -> dict[str, Any]:
+    """The context of `admin/vector_io/files.html`: how the files are, those of one state where that is asked for."""
+    shown = stores.shown([store])[0]
+    rows = VectorStoreFile.objects.shown().filter(store=store)
+    wanted = asked_for.get("files", "")
+    listed = rows.filter(state=wanted) if wanted in Status.values else rows
+    taken = list(listed.in_order("desc")[: MOST_FILES + 1])
+    room = max(0, attached.MOST_FILES - shown.file_counts.total)
+    return {
+        "store_state": state(shown.status),
+        "counts": [(word, word.replace("_", " "), count) for word, count in shown.file_counts if word != "total"],
+        "usage_bytes": shown.usage_bytes,
+        "total": shown.file_counts.total,
+        "room": room,
+        "room_told": f"{room:,}",
+        "wanted": wanted,
+        "files": [
+            (row, page_of(row), state(row.state), row.reason if row.state == Status.failed else "")
+            for row in taken[:MOST_FILES]
+        ],
+        "more": len(taken) > MOST_FILES,
+        "again": shown.file_counts.failed + shown.file_counts.cancelled,
+        "under_way": under_way(store),
+    }
+
+
+def under_way(store: VectorStore) -> dict[str, Any] | None:
+    """How far the jobs are that read files of the store, in all; None where none does."""
+    jobs = list(
+        Job.objects.filter(vectorstorefile__store=store)
+        .exclude(status__in=ENDED)
+        .annotate(
+            files=Count("vectorstorefile"),
+            unread=Count("vectorstorefile", filter=Q(vectorstorefile__status=Status.in_progress)),
+        )
+        .order_by("created_at", "id")
+    )
+    total, unread = sum(job.files for job in jobs), sum(job.unread for job in jobs)
+    if not unread:
+        return None
+    times = [job.expected_at for job in jobs if job.unread]
+    until = None if None in times else max(time for time in times if time is not None)
+    return {
+        "done": total - unread,
+        "total": total,
+        "left": left(until, timezone.now()),
+        "jobs": [(job, page_of(job)) for job in jobs[:MOST_JOBS]],
+    }
+
+
+def offered(store: VectorStore, call: Call) -> list[FileObject]:
+    """Files that may be attached, the newest first."""
+    page, _ = asked(lambda running: running.files.list(call, FileFilter(limit=MOST_OFFERED)))
+    data: list[FileObject] = page.data if page else []
+    there = VectorStoreFile.objects.filter(store=store, file_id__in=[file.id for file in data])
+    attached_before = set(there.values_list("file_id", flat=True))
+    return [file for file in data if file.id not in attached_before]
+
+
+# --- what is found in it ---
 
 
 def searched(store: VectorStore, call: Call, query: str, mode: Mode) -> dict[str, Any]:
-    """What a search finds in this mode, or why it finds nothing."""
+    """What a search finds in this mode and how long it takes, or why it finds nothing."""
     request = SearchRequest(query=query[:LONGEST_QUERY], search_mode=mode, max_num_results=MOST_FOUND)
+    began = time.perf_counter()
     answer, error = asked(lambda running: running.vector_io.search(call, store.identifier, request))
-    return {"mode": mode, "results": answer.data if answer else [], "error": error}
+    took = 1000 * (time.perf_counter() - began)
+    results: list[SearchResult] = answer.data if answer else []
+    rows = VectorStoreFile.objects.filter(store=store, file_id__in={result.file_id for result in results})
+    pages = {row.file_id: page_of(row) for row in rows}
+    found = [(result, pages.get(result.file_id)) for result in results]
+    return {"mode": mode, "results": found, "error": error, "milliseconds": round(took)}
 
 
-def of_file(row: VectorStoreFile, call: Call) -> dict[str, Any]:
-    """The context of `admin/vector_io/file.html`."""
-    content, error = None, row.reason if row.state == "failed" else ""
-    if row.state == "completed":
+def of_file(row: VectorStoreFile, call: Call, asked_for: Query) -> dict[str, Any]:
+    """The context of `admin/vector_io/file.html`: its chunks, from the one whose number is asked for."""
+    content, error = None, row.reason if row.state == Status.failed else ""
+    if row.state == Status.completed:
         wanted = ContentFilter(include_metadata=True)
         content, error = asked(
             lambda running: running.vector_io.content(call, row.store.identifier, row.file_id, wanted)
         )
     chunks = content.data if content else []
+    told = asked_for.get("from", "")
+    start = min(int(told) - 1, max(0, len(chunks) - 1)) if told.isdecimal() and int(told[:9]) > 0 else 0
+    end = min(start + MOST_CHUNKS, len(chunks))
     return {
         "file": row,
         "file_state": state(row.state),
         "store_page": page_of(row.store),
         "error": error,
-        "chunks": [(chunk.text, chunk.metadata or {}, chunk.chunk_metadata or {}) for chunk in chunks[:MOST_CHUNKS]],
-        "left_out": max(0, len(chunks) - MOST_CHUNKS),
+        "chunks": [
+            (number, chunk.text, chunk.metadata or {}, chunk.chunk_metadata or {})
+            for number, chunk in enumerate(chunks[start:end], start + 1)
+        ],
+        "count": len(chunks),
+        "before": max(1, start + 1 - MOST_CHUNKS) if start else None,
+        "after": end + 1 if end < len(chunks) else None,
     }
 
 

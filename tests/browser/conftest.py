@@ -5,6 +5,7 @@ import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -12,6 +13,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page, async_playwright, expect
 
 from tests import upstream as dialect
+from tests.browser.actions import log_in
 from tests.servers import Server, serving
 from tests.upstream import Upstream
 
@@ -43,6 +45,16 @@ async def chromium() -> AsyncIterator[Browser]:
         browser = await playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
         yield browser
         await browser.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def cookies(chromium: Browser, server: Server) -> list[Any]:
+    """Those of the first superuser's session, logged in once."""
+    context = await chromium.new_context()
+    await log_in(await context.new_page(), server, server.first_password)
+    found: list[Any] = await context.cookies()
+    await context.close()
+    return found
 
 
 @pytest_asyncio.fixture(loop_scope="module")

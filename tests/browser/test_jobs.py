@@ -5,7 +5,6 @@ from typing import Any
 
 import httpx
 import pytest
-import pytest_asyncio
 from playwright.async_api import Browser, Page, WebSocketRoute, expect
 
 from tests.browser.actions import log_in
@@ -15,16 +14,6 @@ from tests.upstream import Upstream
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 URL = "/v1/chat/completions"
 HELLO = [{"role": "user", "content": "Hello"}]
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def cookies(chromium: Browser, server: Server) -> list[Any]:
-    """Those of the first superuser's session, logged in once."""
-    context = await chromium.new_context()
-    await log_in(await context.new_page(), server, server.first_password)
-    found: list[Any] = await context.cookies()
-    await context.close()
-    return found
 
 
 async def batch(server: Server, *models: str) -> str:
