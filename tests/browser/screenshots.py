@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, FilePayload, Page, async_playwright, expect
 
 from tests import documents
 from tests import upstream as dialect
@@ -116,25 +116,25 @@ async def jobs(browser: Browser, server: Server) -> None:
 
 
 async def vector_store(browser: Browser, server: Server) -> None:
-    """The page of a vector store, and what it finds in each mode."""
+    """The page of a vector store: files that were uploaded there, and what it finds in each mode."""
     page = await tab(browser, "light")
     await log_in(page, server, server.first_password)
     async with httpx.AsyncClient(base_url=server.url, trust_env=False, timeout=60) as http:
         store = (await http.post("/v1/vector_stores", json={"name": "Facts about nature"})).json()["id"]
-        for name, content in {
-            "air.pdf": documents.pdf(*AIR),
-            "sea.txt": SEA.encode(),
-            "scan.pdf": documents.scan(),
-        }.items():
-            made = await http.post("/v1/files", files={"file": (name, content)}, data={"purpose": "assistants"})
-            await http.post(f"/v1/vector_stores/{store}/files", json={"file_id": made.json()["id"]})
-        while (await http.get(f"/v1/vector_stores/{store}")).json()["status"] == "in_progress":
-            await asyncio.sleep(0.2)
     await page.goto(f"{server.url}/admin/registry/vectorstore/")
     await page.get_by_role("link", name=store).click()
+    contents = {"air.pdf": documents.pdf(*AIR), "sea.txt": SEA.encode(), "scan.pdf": documents.scan()}
+    files: list[FilePayload] = [
+        {"name": name, "mimeType": "application/octet-stream", "buffer": content} for name, content in contents.items()
+    ]
+    await page.get_by_label("Upload files").set_input_files(files)
+    await expect(page.get_by_text("2 completed")).to_be_visible(timeout=60_000)
+    await expect(page.get_by_text("1 failed")).to_be_visible(timeout=60_000)
     await page.get_by_label("What to search for").fill("Where does the ocean's taste come from?")
     await page.get_by_role("button", name="Search in each mode").click()
-    await page.set_viewport_size({"width": WIDTH, "height": 1000})
+    await page.locator("[data-mode=hybrid]").wait_for()
+    await page.reload()  # without what the upload has told
+    await page.set_viewport_size({"width": WIDTH, "height": 1160})
     await shoot(page, "admin-vector-store")
 
 

@@ -76,7 +76,11 @@ async def test_the_bytes_that_are_sent_are_told_and_what_cannot_be_sent_says_why
 ) -> None:
     await opened(page, server, cookies, upstream)
     held: list[Route] = []
-    await page.route("**/upload/", held.append)
+
+    async def hold(route: Route) -> None:
+        held.append(route)
+
+    await page.route("**/upload/", hold)
     files = [payload(f"{number}.txt", b"x" * 2048) for number in range(4)]
     await page.get_by_label("Upload files").set_input_files(files)
     sending = page.locator("[data-lines] li")
