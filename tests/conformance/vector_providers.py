@@ -2,13 +2,14 @@
 
 import atexit
 import hashlib
+import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tests import qdrant
+from tests import milvus, qdrant
 from tests.elasticsearch.server import KEY, ScriptedElasticsearch, in_thread
 from tests.plugin import ON_SQLITE
 from tests.weaviate.served import ScriptedWeaviate, running
@@ -63,12 +64,24 @@ def in_qdrant(folder: Path) -> dict[str, Any]:
     return {"url": scripted_qdrant().url, "api_key": qdrant.KEY, "collection_prefix": name}
 
 
+@cache
+def milvus_server() -> str:
+    folder = servers.enter_context(tempfile.TemporaryDirectory(prefix="milvus-"))
+    return servers.enter_context(milvus.serving(Path(folder))).url
+
+
+def in_milvus(folder: Path) -> dict[str, Any]:
+    return {"uri": milvus_server()}
+
+
 CONFIGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "inline::faiss": in_folder,
+    "inline::milvus": in_files,
     "inline::sqlite-vec": in_files,
     "inline::qdrant": at_path,
     "remote::qdrant": in_qdrant,
     "remote::elasticsearch": in_elasticsearch,
+    "remote::milvus": in_milvus,
     "remote::weaviate": at_weaviate,
 }
 if not ON_SQLITE:

@@ -27,14 +27,23 @@ ELASTICSEARCH = ProviderSpec(
 WEAVIATE = ProviderSpec(
     "apps.vector_io.providers.remote.weaviate.provider.Weaviate", pip_packages=("numpy",), requirements=VECTORS
 )
+MILVUS = "requirements/milvus.txt"
+MILVUS_LITE = ProviderSpec(
+    f"{INLINE}.milvus.MilvusLite", pip_packages=("pymilvus", "milvus-lite"), requirements=MILVUS, exclusive=True
+)
+REMOTE_MILVUS = ProviderSpec(
+    "apps.vector_io.providers.remote.milvus.Milvus", pip_packages=("pymilvus",), requirements=MILVUS
+)
 PROVIDERS = {
     "inline::faiss": FAISS,
     "inline::meta-reference": FAISS,  # its old name
+    "inline::milvus": MILVUS_LITE,
     "inline::sqlite-vec": SQLITE_VEC,
     "inline::sqlite_vec": SQLITE_VEC,  # its old name
     "inline::qdrant": QDRANT_HERE,
     "remote::qdrant": QDRANT,
     "remote::elasticsearch": ELASTICSEARCH,
+    "remote::milvus": REMOTE_MILVUS,
     "remote::pgvector": PGVECTOR,
     "remote::weaviate": WEAVIATE,
 }

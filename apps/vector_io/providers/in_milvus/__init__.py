@@ -1,0 +1,1 @@
+"""Stores that are collections of Milvus: what `inline::milvus` and `remote::milvus` share."""
