@@ -37,8 +37,15 @@ def sentence(body: Any, depth: int = DEEPEST) -> str:
     if isinstance(body, list):
         return "; ".join(filter(None, (sentence(item, depth - 1) for item in body[:5])))
     if isinstance(body, dict):
+        if _is_word(body.get("error")) and isinstance(told := body.get("message"), str) and told:
+            return told
         return next(filter(None, (sentence(body.get(name), depth - 1) for name in FIELDS)), "")
     return "" if body is None else str(body)
+
+
+def _is_word(error: object) -> bool:
+    """As Chroma and Spring name the kind of an error, with the sentence beside it."""
+    return isinstance(error, str) and " " not in error
 
 
 def details(body: Any) -> dict[str, str]:

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tests import milvus, qdrant
+from tests import chroma, milvus, qdrant
 from tests.elasticsearch.server import KEY, ScriptedElasticsearch, in_thread
 from tests.plugin import ON_SQLITE
 from tests.weaviate.served import ScriptedWeaviate, running
@@ -74,12 +74,23 @@ def in_milvus(folder: Path) -> dict[str, Any]:
     return {"uri": milvus_server()}
 
 
+@cache
+def chroma_server() -> chroma.Chroma:
+    return servers.enter_context(chroma.running())
+
+
+def in_chroma(folder: Path) -> dict[str, Any]:
+    return {"url": chroma_server().url}
+
+
 CONFIGS: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "inline::chromadb": in_files,
     "inline::faiss": in_folder,
     "inline::milvus": in_files,
     "inline::sqlite-vec": in_files,
     "inline::qdrant": at_path,
     "remote::qdrant": in_qdrant,
+    "remote::chromadb": in_chroma,
     "remote::elasticsearch": in_elasticsearch,
     "remote::milvus": in_milvus,
     "remote::weaviate": at_weaviate,

@@ -34,7 +34,17 @@ MILVUS_LITE = ProviderSpec(
 REMOTE_MILVUS = ProviderSpec(
     "apps.vector_io.providers.remote.milvus.Milvus", pip_packages=("pymilvus",), requirements=MILVUS
 )
+INLINE_CHROMA = ProviderSpec(
+    f"{INLINE}.chromadb.InlineChroma",
+    pip_packages=("chromadb", "numpy"),
+    requirements="requirements/chroma.txt",
+    exclusive=True,
+)
+REMOTE_CHROMA = ProviderSpec(
+    "apps.vector_io.providers.remote.chromadb.RemoteChroma", pip_packages=("numpy",), requirements=VECTORS
+)
 PROVIDERS = {
+    "inline::chromadb": INLINE_CHROMA,
     "inline::faiss": FAISS,
     "inline::meta-reference": FAISS,  # its old name
     "inline::milvus": MILVUS_LITE,
@@ -42,6 +52,7 @@ PROVIDERS = {
     "inline::sqlite_vec": SQLITE_VEC,  # its old name
     "inline::qdrant": QDRANT_HERE,
     "remote::qdrant": QDRANT,
+    "remote::chromadb": REMOTE_CHROMA,
     "remote::elasticsearch": ELASTICSEARCH,
     "remote::milvus": REMOTE_MILVUS,
     "remote::pgvector": PGVECTOR,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from llamastack.egress.sentences import LONGEST_BEGINNING, beginning
+from llamastack.egress.sentences import LONGEST_BEGINNING, beginning, sentence
 
 
 def test_markup_is_left_out() -> None:
@@ -13,3 +13,9 @@ def test_markup_is_left_out() -> None:
 def test_tags_without_an_end_hold_nobody_up(tag: bytes) -> None:
     """Whoever answers with megabytes of them, such as a server that a caller names, would stop the loop for hours."""
     assert len(beginning(tag * 2**20)) <= LONGEST_BEGINNING
+
+
+def test_a_sentence_beside_the_name_of_an_error_is_what_is_shown() -> None:
+    assert sentence({"error": "InvalidArgumentError", "message": "Database [x] does not exist"}).startswith("Database")
+    assert sentence({"error": "It is down.", "message": "no"}) == "It is down."
+    assert sentence({"error": "overloaded", "message": None}) == "overloaded"
