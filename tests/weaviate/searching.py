@@ -64,19 +64,27 @@ def _searched(collections: Mapping[str, Collection], function: str, name: str, f
     given = {each.name.value: _value(each.value, each.name.value) for each in field.arguments}
     if unknown := set(given) - ARGUMENTS[function]:
         raise Refused(f'Unknown argument "{unknown}" on field "{name}".')
-    objects = list(collection.tenant(given.get("tenant")).values())
-    if "where" in given:
-        keeps = kept(collection, given["where"], rest=False)
-        objects = [object for object in objects if keeps(object)]
     if function == "Aggregate":
-        return [_aggregated(collection, field, objects)]
+        return [_aggregated(collection, field, _kept(collection, given))]
+    return [_shown(collection, field, object, told) for object, told in selected(collection, given, most)]
+
+
+def selected(collection: Collection, given: dict[str, Any], most: int) -> list[tuple[Object, dict[str, Any]]]:
+    """The objects that a search finds, in its order, each with what it tells of it."""
     if "nearVector" in given and "bm25" in given:
         raise Refused("parameters which are conflicting: nearVector and bm25")
     limit = given.get("limit", 100)
     if limit > most:
         raise Refused("query maximum results exceeded")
-    found = _ordered(collection, given, objects)
-    return [_shown(collection, field, object, told) for object, told in found[:limit]]
+    return _ordered(collection, given, _kept(collection, given))[:limit]
+
+
+def _kept(collection: Collection, given: dict[str, Any]) -> list[Object]:
+    objects = list(collection.tenant(given.get("tenant")).values())
+    if "where" not in given:
+        return objects
+    keeps = kept(collection, given["where"], rest=False)
+    return [object for object in objects if keeps(object)]
 
 
 def _ordered(

@@ -11,6 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from tests.servers import free_port
+from tests.weaviate import grpc_web
 from tests.weaviate.filters import kept
 from tests.weaviate.schema import TENANT, Collection, Object, Refused, declared
 from tests.weaviate.searching import answer
@@ -24,8 +25,10 @@ class ScriptedWeaviate:
     `fails` is what its next batch says of its last object; `most` is QUERY_MAXIMUM_RESULTS.
     """
 
-    def __init__(self, keys: tuple[str, ...] = (), *, graphql: bool = True, most: int = 10_000) -> None:
-        self.keys, self.graphql, self.most = keys, graphql, most
+    def __init__(
+        self, keys: tuple[str, ...] = (), *, graphql: bool = True, grpc_web: bool = False, most: int = 10_000
+    ) -> None:
+        self.keys, self.graphql, self.grpc_web, self.most = keys, graphql, grpc_web, most
         self.collections: dict[str, Collection] = {}
         self.made_up: list[str] = []
         self.fails: str | None = None
@@ -52,6 +55,7 @@ class ScriptedWeaviate:
                 web.delete("/v1/batch/objects", self._delete),
                 web.patch("/v1/objects/{name}/{id}", self._merge),
                 web.post("/v1/graphql", self._graphql),
+                web.post(f"{grpc_web.PREFIX}/{{method}}", self._grpc_web),
             ]
         )
         return app
@@ -59,13 +63,15 @@ class ScriptedWeaviate:
     @web.middleware
     async def _guarded(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         self.asked.append((request.method, request.path))
-        given = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if self.keys and given not in self.keys:
+        if not self._allows(request) and not request.path.startswith(grpc_web.PREFIX):
             return said(401, "anonymous access not enabled, please provide an auth scheme such as OIDC")
         try:
             return await handler(request)
         except (Refused, KeyError, ValueError, TypeError) as error:
             return said(422, str(error))
+
+    def _allows(self, request: web.Request) -> bool:
+        return not self.keys or request.headers.get("Authorization", "").removeprefix("Bearer ") in self.keys
 
     async def _meta(self, request: web.Request) -> web.Response:
         return web.json_response({"hostname": self.url, "version": "1.34.0", "modules": {}})
@@ -184,6 +190,11 @@ class ScriptedWeaviate:
             return web.json_response({"data": {"Get": None}, "errors": [{"message": self.graphql_fails}]})
         body = await request.json()
         return web.json_response(answer(self.collections, body["query"], self.most))
+
+    async def _grpc_web(self, request: web.Request) -> web.Response:
+        if not self.grpc_web:
+            return web.json_response({"code": 404, "message": f"path {request.path} was not found"}, status=404)
+        return await grpc_web.answered(request, self.collections, self._allows(request), self.most)
 
 
 def _checked(collection: Collection, given: dict[str, Any]) -> dict[str, Any]:

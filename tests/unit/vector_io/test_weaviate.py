@@ -1,24 +1,30 @@
 """`remote::weaviate`, where the contract (tests/conformance/test_vector_io.py) does not reach."""
 
+import contextlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from itertools import product
 from typing import Any, cast
 
+import numpy
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from graphql import parse_value, value_from_ast_untyped
 from pydantic import ValidationError
 
 from apps.vector_io.filters import matches, parse
-from apps.vector_io.protocol import Query
-from apps.vector_io.providers.remote.weaviate import tokens
+from apps.vector_io.protocol import Hit, Query, Store
+from apps.vector_io.providers.remote.weaviate import collections, protobuf, tokens
 from apps.vector_io.providers.remote.weaviate.config import WeaviateConfig
+from apps.vector_io.providers.remote.weaviate.graphql import literal
+from apps.vector_io.providers.remote.weaviate.grpc_web import GRPCWeb
 from apps.vector_io.providers.remote.weaviate.provider import Weaviate
-from apps.vector_io.providers.remote.weaviate.server import literal
 from llamastack.errors import BadRequest, Conflict, NotFound, StackError, Unavailable, UpstreamError, UpstreamRejected
 from llamastack.provider_data import ProviderData
-from tests.conformance.vector_stores import CALL, chunk, many, new_store, vector
+from tests.conformance.test_vector_io import ATTRIBUTES, FILTERS
+from tests.conformance.vector_stores import CALL, chunk, many, new_store, unit, vector
 from tests.servers import free_port
 from tests.weaviate.served import ScriptedWeaviate, running
 
@@ -154,12 +160,93 @@ async def test_a_tenants_provider_reaches_no_address_of_this_machine(weaviate: S
     assert weaviate.asked == []
 
 
-async def test_where_graphql_is_off_a_store_is_refused_with_what_to_do() -> None:
+async def test_where_nothing_searches_a_store_is_refused_with_what_to_do() -> None:
     with running(ScriptedWeaviate(graphql=False)) as server:
         async with started(server.url) as provider:
-            with pytest.raises(Unavailable, match="DISABLE_GRAPHQL"):
+            with pytest.raises(Unavailable, match="neither by GraphQL nor by gRPC-Web"):
                 await provider.create_store(CALL, new_store())
             assert [each.tenants for each in server.collections.values()] == [{}]
+
+
+async def test_grpc_web_finds_what_graphql_does(provider: Weaviate, weaviate: ScriptedWeaviate) -> None:
+    """The same of each search, list and size. What is asked first is what worked last."""
+    store = new_store()
+    await provider.create_store(CALL, store)
+    given = [chunk(f"c{n}", 1, n, content=f"text {n} ü", attributes=each) for n, each in enumerate(ATTRIBUTES)]
+    await provider.insert(CALL, store, [*given, *many(300, "file-1"), chunk("zero", 0.0)])
+    by_graphql = await asked_of(provider, store)
+    weaviate.graphql, weaviate.grpc_web = False, True
+    assert await asked_of(provider, store) == by_graphql
+    listed = await provider.chunks(CALL, store, "file-1", limit=300, embeddings=True)
+    assert [one.embedding is not None for one in listed] == [True] * 300
+    assert numpy.allclose(cast(Any, listed[7].embedding), unit(cast(Any, many(8)[7].embedding)), atol=1e-6)
+    await provider.set_attributes(CALL, store, "file-1", {"a": 1})
+    assert await provider.delete(CALL, store, file_id="file-1") == 300
+    asked = len(weaviate.asked)
+    await provider.query(CALL, store, NEAR)
+    assert weaviate.asked[asked:] == [("POST", "/v1/grpc-web/weaviate.v1.Weaviate/Search")]
+    other = new_store()
+    await provider.create_store(CALL, other)
+    assert (await provider.size(CALL, other)).chunks == 0
+    weaviate.graphql, weaviate.grpc_web = True, False
+    assert await provider.query(CALL, other, NEAR) == []
+
+
+async def asked_of(provider: Weaviate, store: Store) -> list[Any]:
+    answers: list[Any] = [await provider.size(CALL, store)]
+    for query in (NEAR, Query("text ü", mode="keyword"), Query("text 3", vector(0.5, 1), "hybrid")):
+        for filter in (None, *map(parse, FILTERS)):
+            answers.append(rounded(await provider.query(CALL, store, replace(query, filter=filter, limit=50))))
+    for after in (None, (7, "file-1-7")):
+        answers.append(await provider.chunks(CALL, store, "file-1", after=after, limit=20))
+    return answers
+
+
+def rounded(hits: list[Hit]) -> list[Any]:
+    """gRPC has scores of single precision."""
+    return sorted((hit.chunk.id, round(hit.score, 5), hit.chunk) for hit in hits)
+
+
+async def test_errors_of_grpc_are_errors_too() -> None:
+    with running(ScriptedWeaviate(keys=("right",), graphql=False, grpc_web=True)) as server:
+        store = new_store()
+        async with started(server.url, weaviate_api_key="right") as provider:
+            await provider.create_store(CALL, store)
+            with pytest.raises(UpstreamError, match="query maximum results exceeded"):
+                await GRPCWeb(cast(Any, provider.egress), {}).get(*collections.names(store), {"limit": 10_001}, (), ())
+            with pytest.raises(UpstreamRejected, match="401: invalid api key") as refused:
+                await provider.query(_brings("wrong"), store, NEAR)
+            assert refused.value.status == 401
+            server.collections["LlamaStackChunks16"].tenants.clear()
+            with pytest.raises(NotFound, match=store.key):
+                await provider.query(CALL, store, NEAR)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"\x00", b"\x00\x00\x00\x00\x05abc", b"\x00\x00\x00\x00\x00", b"\x80\x00\x00\x00\x0dgrpc-status:x"],
+)
+async def test_an_answer_of_grpc_that_was_cut_is_an_error(data: bytes) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(body=data, content_type="application/grpc-web+proto")
+
+    app = web.Application()
+    app.router.add_post("/{path:.*}", answer)
+    async with TestServer(app) as server, started(str(server.make_url(""))) as provider:
+        with pytest.raises(UpstreamError, match="something that Weaviate does not"):
+            await GRPCWeb(cast(Any, provider.egress), {}).size("A", "b", "bytes")
+
+
+@pytest.mark.parametrize("number", [0, 1, 127, 128, 300, 2**31, 2**63 - 1])
+def test_numbers_are_read_as_they_are_written(number: int) -> None:
+    data = protobuf.encoded({1: number, 300: "ü", 3: {1: b"\x00"}, 4: ["a", "b"]})
+    read = protobuf.decoded(data)
+    assert protobuf.number(read, 1) == number
+    assert (read[300], read[4]) == (["ü".encode()], [b"a", b"b"])
+    assert protobuf.message(read, 3) == {1: [b"\x00"]}
+    for cut in range(1, len(data)):
+        with contextlib.suppress(protobuf.Broken):
+            protobuf.decoded(data[:cut])
 
 
 async def test_an_error_in_an_answer_of_status_200_is_an_error(provider: Weaviate, weaviate: ScriptedWeaviate) -> None:

@@ -33,6 +33,11 @@ def tenant(store: Store) -> str:
     return f"{shown}-{own}"
 
 
+def names(store: Store) -> tuple[str, str]:
+    """Of its collection, and of its tenant there."""
+    return collection(store.dimension), tenant(store)
+
+
 def definition(dimension: int) -> dict[str, Any]:
     """Vectors come at length 1, so that the dot product is the cosine."""
     return {

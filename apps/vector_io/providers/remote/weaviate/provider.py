@@ -1,4 +1,4 @@
-"""Vectors in Weaviate, over HTTP: no SDK, and so neither gRPC nor protobuf."""
+"""Vectors in Weaviate, over HTTP alone: no SDK, and so no lock for its protobuf."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,7 @@ from apps.vector_io.filters import Attributes
 from apps.vector_io.protocol import Chunk, Hit, Place, Query, Size, Store, Vector
 from apps.vector_io.providers.remote.weaviate import collections, objects, where
 from apps.vector_io.providers.remote.weaviate.config import WeaviateConfig
-from apps.vector_io.providers.remote.weaviate.server import Server, has_tenants
+from apps.vector_io.providers.remote.weaviate.server import WAYS, Server, has_tenants
 from apps.vector_io.providers.words import distinct
 from llamastack.call import Call
 from llamastack.egress import Egress
@@ -39,6 +39,7 @@ class Weaviate(Provider):
         super().__init__(provider_id, config)
         self.egress: Egress | None = None
         self._known: set[Store] = set()
+        self._ways = list(WAYS)
 
     @classmethod
     def reads(cls) -> Mapping[str, Any]:
@@ -74,7 +75,7 @@ class Weaviate(Provider):
     def _server(self, call: Call) -> Server:
         assert self.egress is not None
         key = call.provider_data.read(KEY, ApiKey)
-        return Server(self.egress, _authorization(key.get_secret_value()) if key else {})
+        return Server(self.egress, _authorization(key.get_secret_value()) if key else {}, self._ways)
 
     async def create_store(self, call: Call, store: Store) -> None:
         if store.dimension > collections.MOST_NUMBERS:
@@ -98,7 +99,7 @@ class Weaviate(Provider):
     async def insert(self, call: Call, store: Store, chunks: Sequence[Chunk]) -> None:
         vectors = checks.vectors(store, chunks)
         last = {chunk.id: place for place, chunk in enumerate(chunks)}
-        names = _names(store)
+        names = collections.names(store)
 
         async def work(server: Server) -> None:
             made = (objects.made(chunks[place], vectors[place], *names) for place in last.values())
@@ -116,7 +117,7 @@ class Weaviate(Provider):
             parts.append(where.compared("file", "Equal", objects.file_word(file_id)))
 
         async def work(server: Server) -> int:
-            return await server.delete(*_names(store), where.joined("Or", parts)) if parts else 0
+            return await server.delete(*collections.names(store), where.joined("Or", parts)) if parts else 0
 
         return await self._asked(call, store, work)
 
@@ -134,12 +135,12 @@ class Weaviate(Provider):
         limit: int = 100,
         embeddings: bool = False,
     ) -> list[Chunk]:
-        fields = f"{' '.join(objects.READ)} place _additional {{ id {'vector' if embeddings else ''} }}"
+        additional = ("vector",) if embeddings else ("id",)
         page = min(limit, BATCH_OBJECTS if embeddings else MOST_LISTED)
 
         async def work(server: Server) -> list[Chunk]:
-            found = _listed(server, store, file_id, fields, page, None if after is None else objects.place_word(after))
-            async with aclosing(found) as pages:
+            first = None if after is None else objects.place_word(after)
+            async with aclosing(_listed(server, store, file_id, objects.READ, additional, page, first)) as pages:
                 listed: list[Chunk] = []
                 async for some in pages:
                     listed += [objects.chunk(each, each["_additional"].get("vector")) for each in some]
@@ -154,8 +155,7 @@ class Weaviate(Provider):
         properties = objects.attributes_of(attributes)
 
         async def work(server: Server) -> None:
-            fields = "place _additional { id }"
-            async with aclosing(_listed(server, store, file_id, fields, MOST_LISTED)) as pages:
+            async with aclosing(_listed(server, store, file_id, (), ("id",), MOST_LISTED)) as pages:
                 async for some in pages:
                     await _changed(server, store, [each["_additional"]["id"] for each in some], properties)
 
@@ -163,9 +163,8 @@ class Weaviate(Provider):
 
     async def size(self, call: Call, store: Store) -> Size:
         async def work(server: Server) -> Size:
-            found = await server.aggregate(*_names(store), "meta { count } bytes { sum }")
-            count, texts = found["meta"]["count"], (found.get("bytes") or {}).get("sum") or 0
-            return Size(int(count), int(texts) + int(count) * store.dimension * 4)
+            count, texts = await server.size(*collections.names(store), "bytes")
+            return Size(count, texts + count * store.dimension * 4)
 
         return await self._asked(call, store, work)
 
@@ -180,7 +179,9 @@ class Weaviate(Provider):
             await self._must_be(server, store)
         try:
             return await work(server)
-        except UpstreamError:
+        except UpstreamError as error:
+            if error.status in (401, 403):
+                raise
             self._known.discard(store)
             await self._must_be(server, store)
             raise
@@ -209,7 +210,7 @@ async def _nearest(server: Server, store: Store, vector: Vector | None, kept: Ma
     if vector is None:
         return {}
     given = {"nearVector": {"vector": vector.tolist()}, **kept}
-    found = await server.get(*_names(store), given, f"{' '.join(objects.READ)} _additional {{ distance }}")
+    found = await server.get(*collections.names(store), given, objects.READ, ("distance",))
     return _hits((objects.chunk(each), min(-each["_additional"]["distance"], 1.0)) for each in found)
 
 
@@ -219,7 +220,7 @@ async def _worded(server: Server, store: Store, query: Query, kept: Mapping[str,
     if not words:
         return {}
     given = {"bm25": {"query": " ".join(words), "properties": ["content"]}, **kept}
-    found = await server.get(*_names(store), given, f"{' '.join(objects.READ)} _additional {{ score }}")
+    found = await server.get(*collections.names(store), given, objects.READ, ("score",))
     return _hits((objects.chunk(each), ranking.squashed(float(each["_additional"]["score"]))) for each in found)
 
 
@@ -228,17 +229,22 @@ def _hits(found: Iterable[tuple[Chunk, float]]) -> dict[str, Hit]:
 
 
 async def _listed(
-    server: Server, store: Store, file_id: str, fields: str, page: int, after: str | None = None
+    server: Server,
+    store: Store,
+    file_id: str,
+    properties: Sequence[str],
+    additional: Sequence[str],
+    page: int,
+    after: str | None = None,
 ) -> AsyncGenerator[list[dict[str, Any]], None]:
-    """A file's objects in the order of their places, by pages. `place` is among the fields."""
+    """A file's objects in the order of their places, by pages."""
     while True:
         parts = [where.compared("file", "Equal", objects.file_word(file_id))]
         if after is not None:
             parts.append(where.compared("place", "GreaterThan", after))
         sort = [{"path": ["place"], "order": "asc"}]
-        found = await server.get(
-            *_names(store), {"where": where.joined("And", parts), "sort": sort, "limit": page}, fields
-        )
+        given = {"where": where.joined("And", parts), "sort": sort, "limit": page}
+        found = await server.get(*collections.names(store), given, (*properties, "place"), additional)
         yield found
         if len(found) < page:
             return
@@ -248,7 +254,7 @@ async def _listed(
 async def _changed(server: Server, store: Store, ids: Sequence[str], properties: Mapping[str, Any]) -> None:
     """Some at once. All of those are waited for, also where one fails."""
     for start in range(0, len(ids), CHANGED_AT_ONCE):
-        some = (server.change(*_names(store), id, properties) for id in ids[start : start + CHANGED_AT_ONCE])
+        some = (server.change(*collections.names(store), id, properties) for id in ids[start : start + CHANGED_AT_ONCE])
         for failure in await asyncio.gather(*some, return_exceptions=True):
             if failure is not None:
                 raise failure
@@ -278,20 +284,15 @@ async def _collected(server: Server, dimension: int) -> None:
                 raise
     if not has_tenants(await server.collection(name) or {}):
         raise Unavailable(f"Weaviate has a collection {name} without multi-tenancy: it is another's. Rename that one.")
-    await server.answers_graphql()
+    await server.can_be_searched(name)
 
 
 async def _tenanted(server: Server, store: Store) -> None:
     try:
-        await server.create_tenant(*_names(store))
+        await server.create_tenant(*collections.names(store))
     except UpstreamRejected:  # as of one that another has made since
-        if not await server.has_tenant(*_names(store)):
+        if not await server.has_tenant(*collections.names(store)):
             raise
-
-
-def _names(store: Store) -> tuple[str, str]:
-    """Of its collection, and of its tenant there."""
-    return collections.collection(store.dimension), collections.tenant(store)
 
 
 def _batches(made: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
