@@ -1,4 +1,4 @@
-"""A server that speaks Weaviate's REST, GraphQL and gRPC-Web as its documentation has them, and refuses what Weaviate refuses.
+"""A server that speaks Weaviate's REST, GraphQL and gRPC-Web as documented, and refuses what Weaviate refuses.
 
 https://docs.weaviate.io/weaviate/api/rest · https://docs.weaviate.io/weaviate/api/graphql
 """
