@@ -61,6 +61,7 @@ class LlamaStack:
         self.bell = None if settings.JOBS == HERE else Bell(send)
         self.batches = BatchesService(self.live)
         self.vector_io = VectorIOService(self.live, self.files, self.inference)
+        self.files.forget.append(self.vector_io.forget_file)
         services[Api.batches] = self.batches
         services[Api.file_processors] = self.file_processors
         services[Api.files] = self.files

@@ -5,17 +5,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Literal
 
-import orjson
 from pydantic import BaseModel, Field, ValidationError
 
 from apps.batches.doing import Doing
 from apps.batches.models import Batch, Status
 from apps.jobs.work import Cancelled, Running, Unreadable
+from apps.registry.kept import opened
 from llamastack.call import Call, Principal
 from llamastack.db import db
-from llamastack.encryption import decrypt
 from llamastack.errors import BadRequest, Conflict, StackError
-from llamastack.provider_data import ProviderData
 from llamastack.stack import LlamaStack
 
 LOOKS_SECONDS = 1.0  # whether a batch that waits for its place is to be cancelled
@@ -42,10 +40,10 @@ async def run(stack: LlamaStack, running: Running) -> None:
         _tell(Status(batch.status), batch.errors)
         return
     principal = Principal(batch.owner, batch.tenant, frozenset(payload.scopes), payload.key)
-    data = orjson.loads(decrypt(batch.provider_data)) if batch.provider_data else {}
+    data = opened(batch.provider_data)
     limits = await stack.batches.limits(batch.tenant)
     async with _place(limits.places, running):
-        call = Call(principal, provider_data=ProviderData(data), background=True)
+        call = Call(principal, provider_data=data, background=True)
         doing = Doing(stack, running, batch, call, limits)
         _tell(await doing.end(), doing.errors)
 

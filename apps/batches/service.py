@@ -3,7 +3,6 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-import orjson
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
@@ -20,15 +19,13 @@ from apps.batches.schemas import (
     RequestCounts,
 )
 from apps.jobs.models import Job
+from apps.registry.kept import keeper, refuse_unkept, sealed
 from apps.registry.live import Live
-from llamastack.apis import Api
 from llamastack.call import Call, Principal
 from llamastack.db import db
-from llamastack.encryption import encrypt
-from llamastack.errors import BadRequest, Conflict, NotFound, Unavailable
+from llamastack.errors import Conflict, NotFound, Unavailable
 from llamastack.ids import new_id
 from llamastack.pagination import Page, Paging
-from llamastack.provider_data import HEADER
 from llamastack.snapshot import ProviderRecord
 
 WINDOW = timedelta(hours=24)
@@ -44,12 +41,8 @@ class BatchesService:
         self.live = live
 
     async def create(self, call: Call, request: BatchRequest) -> BatchObject:
-        limits = await self.limits(call.principal.tenant)
-        if call.provider_data and not limits.keeps_provider_data:
-            raise BadRequest(
-                f"Batches keep no provider data here: leave out {HEADER}, or have an operator configure the keys.",
-                code="invalid_provider_data",
-            )
+        self._chosen(call.principal.tenant)
+        await refuse_unkept(self.live, call, "Batches keep")
         return await db(saved, call, request)
 
     async def list(self, call: Call, paging: Paging) -> Page[BatchObject]:
@@ -69,11 +62,10 @@ class BatchesService:
             return limits
 
     def _chosen(self, tenant: str) -> ProviderRecord:
-        records = [record for record in self.live.snapshot.providers_of(tenant) if record.api == Api.batches]
-        usable = [record for record in records if record.unavailable is None]
-        if not usable:
+        record = keeper(self.live, tenant)
+        if record is None:
             raise Unavailable("No provider does batches here. Add one to 'providers.batches' of the run.yaml.")
-        return min(usable, key=lambda record: (record.tenant != tenant, record.key))
+        return record
 
 
 class ScheduledBatch(BatchRequest):
@@ -111,7 +103,7 @@ def _new(call: Call, request: BatchRequest) -> Batch:
         job=Job(id=new_id("job_"), kind=KIND, payload=payload, **owned),
         expires_at=now + WINDOW,
         output_seconds=None if expiry is None else expiry.seconds,
-        provider_data=encrypt(orjson.dumps(dict(call.provider_data)).decode()) if call.provider_data else "",
+        provider_data=sealed(call.provider_data),
         **request.model_dump(exclude={"output_expires_after"}),
         **owned,
     )

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
 from datetime import timedelta
 from typing import Any
@@ -26,6 +26,7 @@ BATCH_LASTS = 30 * 24 * 3600  # seconds, as OpenAI's do
 SWEPT = 500  # rows that are read at once
 AT_ONCE = 8
 SHOWN = 100
+Forget = Callable[[str], Awaitable[None]]
 logger = logging.getLogger(__name__)
 
 
@@ -34,6 +35,7 @@ class FilesService:
 
     def __init__(self, live: Live) -> None:
         self.live = live
+        self.forget: list[Forget] = []  # what others do with a file before it is deleted
         self._removals: set[asyncio.Task[bool]] = set()
 
     async def stop(self) -> None:
@@ -77,6 +79,8 @@ class FilesService:
     async def delete(self, call: Call, file_id: str) -> None:
         """Gone for everybody first, and then its bytes: whatever comes between, the sweep removes them later."""
         file = await self._found(call.principal, file_id)
+        for forget in self.forget:
+            await forget(file.id)
         if not await db(File.objects.expire, file.id, timezone.now()):
             raise not_found(file_id)
         await _quietly(self._remove(file))

@@ -123,7 +123,8 @@ class VectorStore(Resource):
     """Where chunks are searched, of one embedding model. `identifier` is its public id, which may be somebody's choice.
 
     `dimensions` is what the model is asked for where that is not its own length. It expires so many days after it was
-    last used. Its index is at the provider under `key`, which no store before or after it has.
+    last used, and was emptied then. Its index is at the provider under `key`, which no other ever had, nor it itself
+    before it was emptied.
     """
 
     key = models.CharField(max_length=64, unique=True, editable=False)
@@ -136,6 +137,7 @@ class VectorStore(Resource):
     dimensions = models.IntegerField(null=True, editable=False)
     expires_after_days = models.IntegerField(null=True, blank=True)
     last_active_at = models.DateTimeField(default=timezone.now, editable=False)
+    emptied_at = models.DateTimeField(null=True, editable=False)
 
     objects: ClassVar[Any] = VectorStoreQuerySet.as_manager()
 

@@ -7,7 +7,8 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from apps.files.schemas import FileObject
-from apps.jobs.models import Job
+from apps.jobs.models import ENDED, Job
+from apps.registry.kept import sealed
 from apps.registry.models import VectorStore
 from apps.vector_io import stores
 from apps.vector_io.models import FileBatch, Status, VectorStoreFile
@@ -20,12 +21,13 @@ from apps.vector_io.schemas.stores import (
     VectorStoreFileObject,
 )
 from apps.vector_io.stores import SHOWN, epoch, paged
-from llamastack.call import Call, Principal
+from llamastack.call import DEFAULT_TENANT, SHARED_TENANT, Call, Principal
 from llamastack.errors import BadRequest, Conflict, NotFound
 from llamastack.ids import new_id
 from llamastack.pagination import Page
 
 INGESTION = "vector_stores.ingest"
+KEPT = "provider_data"  # of a job's payload, encrypted
 MOST_FILES = 10_000  # of one store, as OpenAI has it
 MADE = 500
 UNCHANGED = (Status.in_progress, Status.completed)
@@ -86,9 +88,23 @@ def _refuse_too_many(store: VectorStore, more: int) -> None:
         raise BadRequest(f"A vector store holds at most {MOST_FILES:,} files.", code="too_many_files")
 
 
+def unkept(jobs: Any) -> None:
+    """These jobs keep no provider data any more."""
+    for job_id, payload in jobs.values_list("pk", "payload"):
+        if KEPT in payload:
+            Job.objects.filter(pk=job_id).update(payload={name: payload[name] for name in payload if name != KEPT})
+
+
+def ended_keeping() -> Any:
+    """Jobs that have ended without having been done: those that nobody has tried again within the hour."""
+    return Job.objects.filter(kind=INGESTION, status__in=ENDED, **{f"payload__{KEPT}__isnull": False})
+
+
 def ingestion(call: Call, store: VectorStore) -> Job:
     principal = call.principal
     payload = {"schema": 1, "store": store.pk, "scopes": sorted(principal.scopes), "key": principal.key}
+    if call.provider_data:
+        payload[KEPT] = sealed(call.provider_data)
     owned = {"tenant": principal.tenant, "owner": principal.name, "created_at": timezone.now()}
     return Job(id=new_id("job_"), kind=INGESTION, payload=payload, **owned)
 
@@ -172,6 +188,14 @@ def detached(principal: Principal, identifier: str, file_id: str) -> None:
     row = found(principal, store, file_id)
     with transaction.atomic():
         _forget(principal, store, [row])
+
+
+def forgotten(file_id: str) -> None:
+    """No store has this file any more."""
+    for row in VectorStoreFile.objects.filter(file_id=file_id).select_related("store"):
+        tenant = DEFAULT_TENANT if row.tenant == SHARED_TENANT else row.tenant
+        with transaction.atomic():
+            _forget(Principal(row.owner, tenant), row.store, [row])
 
 
 def shown(rows: Sequence[VectorStoreFile], store: VectorStore) -> list[VectorStoreFileObject]:

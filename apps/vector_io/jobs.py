@@ -5,9 +5,10 @@ from typing import Literal, TypeVar
 from pydantic import BaseModel, Field, ValidationError
 
 from apps.jobs.models import Job
-from apps.jobs.work import Running, Unreadable
+from apps.jobs.work import Cancelled, Running, Unreadable
+from apps.registry.kept import opened
 from apps.registry.models import VectorStore
-from apps.vector_io import stores
+from apps.vector_io import attached, stores
 from apps.vector_io.ingesting import Ingesting
 from apps.vector_io.protocol import Store
 from llamastack.call import Call, Principal
@@ -25,6 +26,7 @@ class Ingestion(BaseModel):
     store: int
     scopes: list[str]
     key: str
+    provider_data: str = ""
 
 
 class Place(BaseModel):
@@ -48,7 +50,13 @@ async def ingest(stack: LlamaStack, running: Running) -> None:
     if row is None:
         return  # and its files with it
     principal = Principal(running.job.owner, running.job.tenant, frozenset(payload.scopes), payload.key)
-    await Ingesting(stack, running, Call(principal), row).run()
+    call = Call(principal, provider_data=opened(payload.provider_data))
+    try:
+        await Ingesting(stack, running, call, row).run()
+    except Cancelled:
+        await db(attached.unkept, Job.objects.held(running.job))
+        raise
+    await db(attached.unkept, Job.objects.held(running.job))
 
 
 async def remove(stack: LlamaStack, running: Running) -> None:
@@ -67,7 +75,8 @@ async def remove(stack: LlamaStack, running: Running) -> None:
 
 
 async def sweep(stack: LlamaStack, running: Running) -> None:
-    """What stores hold that have expired. They stay, and say that they have."""
+    """What stores hold that have expired: they stay, and say that they have. And what jobs keep that have ended."""
+    await db(attached.unkept, attached.ended_keeping())
     for number, key in enumerate(await db(stores.overdue), 1):
         await db(stores.emptied, key)
         await running.progress(done=number)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from apps.files.protocol import Files
 from apps.files.schemas import FileObject
 from apps.inference.protocol import RoutedInference
+from apps.registry.kept import refuse_unkept
 from apps.registry.live import Live
 from apps.registry.models import VectorStore
 from apps.vector_io import attached, direct, embedding, stores
@@ -36,6 +37,7 @@ from llamastack.errors import BadRequest, Conflict, NotFound
 from llamastack.snapshot import ModelRecord
 
 READ = 500  # chunks at once
+KEEPS = "Files are read later, and vector stores keep"
 NOT_READ = "file_not_completed"
 
 
@@ -51,6 +53,8 @@ class VectorIOService:
 
     async def create(self, call: Call, request: CreateVectorStore, identifier: str | None = None) -> VectorStoreObject:
         """The store, whose index is there, and which reads its files from now on. `identifier` is the id to have."""
+        if request.file_ids:
+            await refuse_unkept(self.live, call, KEEPS)
         if identifier is not None:
             await self._refuse_taken(call, identifier)
         model = await self._model(call, request.embedding_model)
@@ -113,6 +117,7 @@ class VectorIOService:
     # --- files ---
 
     async def attach(self, call: Call, identifier: str, request: AttachFile) -> VectorStoreFileObject:
+        await refuse_unkept(self.live, call, KEEPS)
         row = await db(stores.usable, call.principal, identifier, to_change=True)
         files = await self._files(call, [request], "file_id")
         await self._refuse_long(call, row, [request])
@@ -121,6 +126,10 @@ class VectorIOService:
 
     async def detach(self, call: Call, identifier: str, file_id: str) -> None:
         await db(attached.detached, call.principal, identifier, file_id)
+
+    async def forget_file(self, file_id: str) -> None:
+        """It is deleted: no store has it any more."""
+        await db(attached.forgotten, file_id)
 
     async def update_file(
         self, call: Call, identifier: str, file_id: str, request: UpdateFile
@@ -187,6 +196,7 @@ class VectorIOService:
     # --- batches of files ---
 
     async def create_batch(self, call: Call, identifier: str, request: CreateFileBatch) -> FileBatchObject:
+        await refuse_unkept(self.live, call, KEEPS)
         row = await db(stores.usable, call.principal, identifier, to_change=True)
         wanted = list({asked.file_id: asked for asked in request.wanted}.values())
         files = await self._files(call, wanted, "files[{}].file_id" if request.files else "file_ids[{}]")

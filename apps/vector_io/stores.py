@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db import transaction
+from django.db.models import F
 from django.utils import timezone
 
 from apps.jobs.models import Job
@@ -98,19 +99,21 @@ def removed(call: Call, identifier: str) -> VectorStore:
 
 
 def overdue() -> list[int]:
-    """The keys of the rows of stores that have expired and still have files."""
-    rows = VectorStore.objects.filter(vectorstorefile__isnull=False).exclude(expires_after_days=None).distinct()
+    """The keys of the rows of stores that have expired, and were not emptied since they were last used."""
+    rows = VectorStore.objects.exclude(expires_after_days=None).exclude(emptied_at__gte=F("last_active_at"))
     return [row.pk for row in rows if row.expired]
 
 
 @transaction.atomic
 def emptied(key: int) -> bool:
-    """Whether a store is still expired, and has nothing any more: its files go, and a job removes its index."""
+    """Whether a store is still expired, and has nothing any more: its files go, and a job removes its index. Where it
+    is used again, it has another one."""
     row: VectorStore | None = VectorStore.objects.select_for_update().filter(pk=key).first()
     if row is None or not row.expired:
         return False
     removal(Principal(row.owner, DEFAULT_TENANT if row.tenant == SHARED_TENANT else row.tenant), row).save()
     VectorStoreFile.objects.filter(store=row).delete()
+    VectorStore.objects.filter(pk=key).update(key=new_id("vs_"), emptied_at=timezone.now())
     return True
 
 

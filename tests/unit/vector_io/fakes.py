@@ -1,7 +1,9 @@
 """An index in memory and an embedding model of word counts, as providers of the stack in this process."""
 
 import asyncio
+import math
 import zlib
+from collections.abc import Sequence
 from typing import Any
 
 from apps.inference.protocol import Tokens
@@ -17,10 +19,11 @@ from apps.inference.schemas import (
     RerankRequest,
     RerankResponse,
 )
+from apps.vector_io.protocol import Chunk, Store
 from apps.vector_io.testing import FakeVectorIO
 from llamastack.apis import Api
 from llamastack.call import Call
-from llamastack.errors import StackError
+from llamastack.errors import StackError, Unavailable
 from llamastack.providers import Provider, ProviderSpec
 
 HERE = "tests.unit.vector_io.fakes"
@@ -29,9 +32,18 @@ MOST = 120  # tokens that the embedding model reads
 
 
 class Memory(FakeVectorIO, Provider):
+    """`takes` insertions, and is down from then on."""
+
     def __init__(self, provider_id: str, config: Any, **services: Any) -> None:
         Provider.__init__(self, provider_id, config)
         FakeVectorIO.__init__(self)
+        self.takes = math.inf
+
+    async def insert(self, call: Call, store: Store, chunks: Sequence[Chunk]) -> None:
+        if self.takes <= 0:
+            self.failing = Unavailable("The index is gone.")
+        await super().insert(call, store, chunks)
+        self.takes -= 1
 
 
 class Words(Provider):
@@ -41,6 +53,7 @@ class Words(Provider):
         super().__init__(provider_id, config)
         self.failing: StackError | None = None
         self.requests: list[Any] = []
+        self.data: list[dict[str, Any]] = []  # that came with each request
         self.held = asyncio.Event()
         self.held.set()
         self.says = "About the sky."
@@ -50,6 +63,7 @@ class Words(Provider):
 
     async def post_embedding(self, call: Call, request: EmbeddingRequest) -> EmbeddingResponse:
         self.requests.append(request)
+        self.data.append(dict(call.provider_data))
         await self.held.wait()
         if self.failing is not None:
             raise self.failing
@@ -60,6 +74,7 @@ class Words(Provider):
 
     async def post_chat_completion(self, call: Call, request: ChatCompletionRequest) -> ChatCompletion:
         self.requests.append(request)
+        self.data.append(dict(call.provider_data))
         message = {"role": "assistant", "content": self.says}
         choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
         return ChatCompletion.model_validate({"id": "c", "created": 1, "model": request.model, "choices": choices})

@@ -1,12 +1,17 @@
 """Files of vector stores: read whole or not at all, told why not, changed, detached, attached in batches."""
 
 import asyncio
+import json
+import math
 from datetime import timedelta
 from typing import Any
 
 from django.utils import timezone
 
+from apps.files.models import File
 from apps.jobs.models import Job
+from apps.registry import service
+from apps.registry.models import Provider
 from apps.vector_io.models import VectorStoreFile
 from llamastack.db import db
 from llamastack.errors import RateLimited, Unavailable
@@ -83,6 +88,7 @@ UNREADABLE: list[tuple[bytes, str, str, str]] = [
     (documents.pdf("")[:200], "broken.pdf", "invalid_file", "cannot be read"),
     (documents.scan(), "scan.pdf", "invalid_file", "no text"),
     (documents.encrypted(documents.pdf("text"), "secret"), "locked.pdf", "invalid_file", "encrypted"),
+    (documents.docx("0" * 30_000_000), "bomb.docx", "invalid_file", "unpack"),
 ]
 
 
@@ -98,16 +104,45 @@ async def test_a_file_that_cannot_be_read_has_failed_and_says_why(shelf: Shelf) 
         await shelf.get(f"{URL}/{store}/files/{file_id}/content", 409)
 
 
-async def test_a_file_that_is_gone_before_it_is_read_has_failed(shelf: Shelf) -> None:
+async def test_a_file_that_has_expired_before_it_is_read_has_failed(shelf: Shelf) -> None:
     store, file_id = await shelf.store(), await shelf.upload("text")
-    other = await shelf.upload("other")
-    await shelf.delete(f"/v1/files/{file_id}")
+    await shelf.stack.worker.stop()
+    await shelf.post(f"{URL}/{store}/files", file_id=file_id)
+    await db(File.objects.filter(pk=file_id).update, expires_at=timezone.now())
+    shelf.stack.worker.start()
+    file = await shelf.ended(store, file_id)
+    assert (file["status"], file["last_error"]["code"]) == ("failed", "invalid_file")
+    assert "There is no file" in file["last_error"]["message"]
     await shelf.error(f"{URL}/{store}/files", 404, file_id=file_id)
+
+
+async def test_a_file_that_is_deleted_while_it_is_read_leaves_nothing_and_the_others_go_on(shelf: Shelf) -> None:
+    store = await shelf.store()
+    file_id, other = await shelf.upload("The sky is blue."), await shelf.upload("The sea is salt.")
     shelf.words.held.clear()
-    await shelf.post(f"{URL}/{store}/files", file_id=other)
-    await shelf.delete(f"/v1/files/{other}")
+    batch = await shelf.post(f"{URL}/{store}/file_batches", file_ids=[file_id, other])
+    await shelf.until("/v1alpha/jobs", lambda jobs: jobs["data"][0]["status"] == "running")
+    await shelf.delete(f"/v1/files/{file_id}")
+    await shelf.get(f"{URL}/{store}/files/{file_id}", 404)
     shelf.words.held.set()
-    assert (await shelf.ended(store, other))["status"] in ("completed", "failed")
+    path = f"{URL}/{store}/file_batches/{batch['id']}"
+    ended = await shelf.until(path, lambda batch: batch["status"] != "in_progress")
+    assert (ended["status"], ended["file_counts"]["completed"], ended["file_counts"]["total"]) == ("completed", 1, 1)
+    await _settled(shelf)
+    assert [chunk.content for chunk in shelf.chunks] == ["The sea is salt."]
+
+
+async def test_a_deleted_file_is_found_in_no_store_any_more(shelf: Shelf) -> None:
+    stores = [await shelf.store(), await shelf.store()]
+    file_id = await shelf.attach(stores[0], "The sky is blue.")
+    await shelf.post(f"{URL}/{stores[1]}/files", file_id=file_id)
+    await shelf.ended(stores[1], file_id)
+    await shelf.delete(f"/v1/files/{file_id}")
+    for store in stores:
+        assert await shelf.search(store, "sky") == []
+        assert (await shelf.get(f"{URL}/{store}"))["file_counts"]["total"] == 0
+    await _settled(shelf)
+    assert shelf.chunks == []
 
 
 async def test_an_embedding_model_that_is_down_fails_the_file_and_another_try_reads_it(shelf: Shelf) -> None:
@@ -129,6 +164,22 @@ async def test_an_index_that_is_down_fails_the_file_and_nothing_of_it_stays(shel
     file = await shelf.ended(store, file_id)
     assert (file["status"], file["last_error"]["message"]) == ("failed", "The index is gone.")
     shelf.index.failing = None
+    assert shelf.chunks == []
+
+
+async def test_an_index_that_goes_down_in_the_midst_of_a_file_leaves_nothing_of_it_in_the_end(shelf: Shelf) -> None:
+    """What is written cannot be removed while the index is down: a job does it once it is back."""
+    store, file_id = await shelf.store(), await shelf.upload(" ".join(f"word{number}" for number in range(60_000)))
+    strategy = {"type": "static", "static": {"max_chunk_size_tokens": 100, "chunk_overlap_tokens": 0}}
+    shelf.index.takes = 1
+    await shelf.post(f"{URL}/{store}/files", file_id=file_id, chunking_strategy=strategy)
+    file = await shelf.ended(store, file_id)
+    assert (file["status"], file["last_error"]["message"]) == ("failed", "The index is gone.")
+    assert len(shelf.chunks) == 500
+    shelf.index.takes, shelf.index.failing = math.inf, None
+    assert await shelf.search(store, "word1") == []
+    await db(Job.objects.filter(kind="vector_stores.remove").update, lease_until=timezone.now() - timedelta(minutes=1))
+    await _settled(shelf)
     assert shelf.chunks == []
 
 
@@ -272,6 +323,57 @@ async def test_a_file_whose_job_was_set_aside_has_failed(shelf: Shelf) -> None:
     await db(Job.objects.update, status="quarantined", error="Begun three times.")
     file = await shelf.get(f"{URL}/{store}/files/{file_id}")
     assert (file["status"], file["last_error"]["message"]) == ("failed", "Begun three times.")
+
+
+async def test_provider_data_is_used_kept_encrypted_and_removed(shelf: Shelf) -> None:
+    await db(add_model, "talker", "llm", default=True)
+    await shelf.stack.live.refresh()
+    store, file_id = await shelf.store(), await shelf.upload("The sky is blue.")
+    await shelf.stack.worker.stop()
+    shelf.http.headers["X-LlamaStack-Provider-Data"] = json.dumps({"openai_api_key": "sk-mine"})
+    shelf.words.data.clear()
+    strategy: dict[str, Any] = {"type": "contextual", "contextual": {}}
+    await shelf.post(f"{URL}/{store}/files", file_id=file_id, chunking_strategy=strategy)
+    kept = (await db(Job.objects.get)).payload["provider_data"]
+    assert (kept.startswith("enc:v1:"), "sk-mine" in kept) == (True, False)
+    shelf.stack.worker.start()
+    assert (await shelf.ended(store, file_id))["status"] == "completed"
+    await _settled(shelf)
+    assert shelf.words.data == [{"openai_api_key": "sk-mine"}] * 2  # a chunk's context, and its vector
+    assert "provider_data" not in (await db(Job.objects.get)).payload
+
+
+async def test_provider_data_of_a_job_that_has_failed_is_removed_within_the_hour(shelf: Shelf) -> None:
+    store, file_id = await shelf.store(), await shelf.upload("The sky is blue.")
+    await shelf.stack.worker.stop()
+    shelf.http.headers["X-LlamaStack-Provider-Data"] = json.dumps({"openai_api_key": "sk-mine"})
+    await shelf.post(f"{URL}/{store}/files", file_id=file_id)
+    job = await db(Job.objects.get)
+    await db(Job.objects.update, payload=job.payload | {"provider_data": "enc:v1:of-another-key"})
+    shelf.stack.worker.start()
+    file = await shelf.ended(store, file_id)
+    assert (file["status"], "LLAMA_STACK_SECRET_KEYS" in file["last_error"]["message"]) == ("failed", True)
+    now = timezone.now()
+    await db(Job.objects.create, id="job_sweep", kind="vector_stores.sweep", owner="system", created_at=now)
+    shelf.stack.worker.ring()
+    await _settled(shelf)
+    assert "provider_data" not in (await db(Job.objects.get, pk=job.id)).payload
+
+
+async def test_provider_data_is_refused_where_it_is_not_kept(shelf: Shelf) -> None:
+    store, file_id = await shelf.store(), await shelf.upload("The sky is blue.")
+    row = Provider(identifier="batches", provider_type="inline::reference", api="batches")
+    await db(service.edit_provider, row, {"store_provider_data": False}, enabled=True)
+    await shelf.stack.live.refresh()
+    shelf.http.headers["X-LlamaStack-Provider-Data"] = json.dumps({"openai_api_key": "sk-mine"})
+    for path, body in (
+        (URL, {"file_ids": [file_id]}),
+        (f"{URL}/{store}/files", {"file_id": file_id}),
+        (f"{URL}/{store}/file_batches", {"file_ids": [file_id]}),
+    ):
+        assert (await shelf.error(path, 400, **body))["code"] == "invalid_provider_data"
+    await shelf.store()  # reads nothing later
+    assert await db(VectorStoreFile.objects.count) == 0
 
 
 async def _settled(shelf: Shelf) -> None:

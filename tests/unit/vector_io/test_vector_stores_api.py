@@ -164,6 +164,23 @@ async def test_what_an_expired_store_held_is_removed(shelf: Shelf) -> None:
     assert await shelf.search(store, "sky") == []
 
 
+async def test_an_expired_store_of_chunks_without_files_is_emptied_once(shelf: Shelf) -> None:
+    store = await shelf.store(expires_after={"anchor": "last_active_at", "days": 1})
+    chunk = {"content": "The sky is blue.", "chunk_id": "sky", "metadata": {"document_id": "sky"}}
+    await shelf.post("/v1/vector-io/insert", 204, vector_store_id=store, chunks=[chunk])
+    await db(VectorStore.objects.update, last_active_at=timezone.now() - timedelta(days=2))
+    for number in range(2):
+        now = timezone.now()
+        await db(Job.objects.create, id=f"job_{number}", kind="vector_stores.sweep", owner="system", created_at=now)
+        shelf.stack.worker.ring()
+        await shelf.until("/v1alpha/jobs", lambda jobs: all(job["ended_at"] for job in jobs["data"]))
+    assert shelf.index.stores == {}
+    assert await db(Job.objects.filter(kind="vector_stores.remove").count) == 1
+    await shelf.post(f"{URL}/{store}", expires_after=None)
+    await shelf.post("/v1/vector-io/insert", 204, vector_store_id=store, chunks=[chunk])
+    assert len(await shelf.search(store, "sky")) == 1
+
+
 async def test_whoever_uses_a_store_begins_its_days_anew(shelf: Shelf) -> None:
     store = await shelf.store(expires_after={"anchor": "last_active_at", "days": 1})
     before = timezone.now() - timedelta(hours=20)

@@ -15,8 +15,8 @@ class ReferenceBatchesConfig(ProviderConfig):
     )
     store_provider_data: bool = Field(
         True,
-        description="Keep the provider data of whoever creates a batch, encrypted, until it has ended. "
-        "Else such a request is refused.",
+        description="Keep the provider data of whoever creates a batch or attaches files to a vector store, encrypted, "
+        "until that has ended. Else such a request is refused.",
     )
     kvstore: dict[str, Any] | None = Field(
         None, description="Where Llama Stack keeps what it knows of a batch. Here that is the one database."
