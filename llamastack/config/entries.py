@@ -7,7 +7,7 @@ from typing import Any
 from llamastack.apis import SERVED, Api
 from llamastack.config.expand import DISABLED, Environment, expand
 from llamastack.config.homes import Known, ModelHome, Registered, disagreement, faults, first_home
-from llamastack.config.known import KNOWN_APIS, KNOWN_PROVIDER_TYPES, REGISTRY_APIS
+from llamastack.config.known import KNOWN_APIS, KNOWN_PROVIDER_TYPES, NOT_BUILT, REGISTRY_APIS, not_built
 from llamastack.config.sections import ModelEntry, ProviderEntry, WrittenHome, WrittenModel, WrittenProvider
 from llamastack.config.source import ConfigError, Place, Problem, Source
 from llamastack.config.validate import validated
@@ -16,7 +16,6 @@ from llamastack.providers import ProviderConfig, ProviderSpec, load
 
 Specs = Callable[[Api], Mapping[str, ProviderSpec]]
 
-NOT_BUILT = "not built yet"
 # OGX has APIs beside these; their providers are checked and noted, but there is no API to list them under.
 OUR_APIS = frozenset(Api)
 OFF = (None, "", DISABLED)
@@ -84,7 +83,7 @@ class Reader:
             return None
         config, unavailable = self.checked(declared, spec, (*place, "config"))
         if spec is None and not written.module:
-            unavailable = NOT_BUILT
+            unavailable = not_built(api, written.provider_type)
         return ProviderEntry(
             api=api,
             provider_id=str(written.provider_id),
