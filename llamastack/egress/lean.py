@@ -18,7 +18,7 @@ from llamastack.egress.connection import Connected
 from llamastack.egress.incoming import Incoming, Unreadable
 from llamastack.egress.kept import Kept
 from llamastack.egress.routes import Network
-from llamastack.egress.transport import LiveTransport, Outgoing, Reply, Timeouts, text, written
+from llamastack.egress.transport import CHALLENGES, LiveTransport, Outgoing, Reply, Timeouts, text, written
 from llamastack.egress.unpacking import PACKED, Unpacking
 
 BODIED = frozenset({"POST", "PUT", "PATCH"})
@@ -184,6 +184,9 @@ class Exchange:
             name.decode(): (value.decode() if value.isascii() else _text(value)).strip(" \t")
             for name, value in incoming.headers
         }
+        if incoming.status == 401 and CHALLENGES in headers:
+            given = [_text(value).strip(" \t") for name, value in incoming.headers if name.decode() == CHALLENGES]
+            headers[CHALLENGES] = ", ".join(given)
         encoding = headers.get("content-encoding", "").lower()
         if encoding in PACKED:
             self.unpacking = Unpacking(encoding)

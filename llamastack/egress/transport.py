@@ -19,6 +19,7 @@ IDLE_SECONDS = 60.0
 TOTAL_SECONDS = 600.0
 QUOTED = re.compile(r"https?://(?:[A-Za-z0-9:/?#\[\]@!$&'()*+,;=._~-]|%[0-9A-F]{2})+")  # RFC 3986, 2
 READ_AHEAD_BYTES = 2**18  # of a body, also when it is unpacked: what nobody reads stops the upstream
+CHALLENGES = "www-authenticate"  # a server that takes several kinds of answers may ask for each in a header
 STREAM_AHEAD_BYTES = 2**15  # the same of a stream, whose reader is a client that may be slow
 
 
@@ -119,6 +120,8 @@ class LiveTransport:
         )
         async with request as response:
             headers = {name.lower(): text(value) for name, value in response.headers.items()}
+            if response.status == 401 and CHALLENGES in headers:
+                headers[CHALLENGES] = ", ".join(map(text, response.headers.getall(CHALLENGES)))
             yield Reply(response.status, text(response.reason or ""), headers, response.content.iter_any())
 
     async def close(self) -> None:

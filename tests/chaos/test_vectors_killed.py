@@ -21,6 +21,7 @@ from tests.servers import ROOT
 ANSWERS = 4
 KILLS = 2
 DEEP = 100_000
+BY_ONES = ("remote::infinispan",)  # which take each chunk by itself: what was not answered may be there in part
 
 
 def configured(provider_type: str, folder: Path) -> dict[str, Any]:
@@ -59,18 +60,20 @@ async def test_what_was_answered_is_kept_and_nothing_by_halves(provider_type: st
         async with kept.started() as provider:
             listed = [len(await provider.chunks(CALL, store, f"file-{n}", limit=DEEP)) for n in range(files + 2)]
             assert listed[:files] == [CHUNKS] * files
-            assert set(listed[files:]) <= {0, CHUNKS}
+            by_ones = provider_type in BY_ONES
+            assert set(listed[files:]) <= (set(range(CHUNKS + 1)) if by_ones else {0, CHUNKS})
             again = await provider.chunks(CALL, store, "again", limit=DEEP)
             numbers = {chunk.attributes["number"] for chunk in again}
             assert len(again) == CHUNKS
-            assert numbers in ({files - 1}, {files})
+            assert numbers in ({files - 1}, {files}) or (by_ones and numbers == {files - 1, files})
             count = sum(listed) + CHUNKS
             assert (await provider.size(CALL, store)).chunks == count
             for query in (Query(vector=vector(1.0), limit=DEEP), Query("text", mode="keyword", limit=DEEP)):
                 hits = await provider.query(CALL, store, query)
                 assert len({hit.chunk.id for hit in hits}) == len(hits) == min(count, 4096)
-            filter = parse({"type": "eq", "key": "number", "value": numbers.pop()})
-            hits = await provider.query(CALL, store, Query(vector=vector(1.0), limit=DEEP, filter=filter))
-            assert {hit.chunk.id for hit in hits} == {chunk.id for chunk in again}
+            for number in numbers:
+                filter = parse({"type": "eq", "key": "number", "value": number})
+                hits = await provider.query(CALL, store, Query(vector=vector(1.0), limit=DEEP, filter=filter))
+                assert {hit.chunk.id for hit in hits} == {one.id for one in again if one.attributes["number"] == number}
     async with kept.started() as provider:
         await provider.drop_store(CALL, store)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from tests import chroma, milvus, qdrant
-from tests.elasticsearch.server import KEY, ScriptedElasticsearch, in_thread
+from tests.elasticsearch import server as elasticsearch
+from tests.infinispan import server as infinispan
 from tests.plugin import ON_SQLITE
 from tests.weaviate.served import ScriptedWeaviate, running
 
@@ -32,12 +33,21 @@ atexit.register(servers.close)
 
 
 @cache
-def elasticsearch() -> ScriptedElasticsearch:
-    return servers.enter_context(in_thread())
+def an_elasticsearch() -> str:
+    return servers.enter_context(elasticsearch.in_thread()).url
 
 
 def in_elasticsearch(folder: Path) -> dict[str, Any]:
-    return {"elasticsearch_url": elasticsearch().url, "elasticsearch_api_key": KEY}
+    return {"elasticsearch_url": an_elasticsearch(), "elasticsearch_api_key": elasticsearch.KEY}
+
+
+@cache
+def an_infinispan() -> str:
+    return servers.enter_context(infinispan.in_thread()).url
+
+
+def in_infinispan(folder: Path) -> dict[str, Any]:
+    return {"url": an_infinispan(), "username": infinispan.USERNAME, "password": infinispan.PASSWORD}
 
 
 @cache
@@ -92,6 +102,7 @@ CONFIGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "remote::qdrant": in_qdrant,
     "remote::chromadb": in_chroma,
     "remote::elasticsearch": in_elasticsearch,
+    "remote::infinispan": in_infinispan,
     "remote::milvus": in_milvus,
     "remote::weaviate": at_weaviate,
 }

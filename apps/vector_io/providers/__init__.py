@@ -43,6 +43,9 @@ INLINE_CHROMA = ProviderSpec(
 REMOTE_CHROMA = ProviderSpec(
     "apps.vector_io.providers.remote.chromadb.RemoteChroma", pip_packages=("numpy",), requirements=VECTORS
 )
+INFINISPAN = ProviderSpec(
+    "apps.vector_io.providers.remote.infinispan.provider.Infinispan", pip_packages=("numpy",), requirements=VECTORS
+)
 PROVIDERS = {
     "inline::chromadb": INLINE_CHROMA,
     "inline::faiss": FAISS,
@@ -55,6 +58,7 @@ PROVIDERS = {
     "remote::chromadb": REMOTE_CHROMA,
     "remote::elasticsearch": ELASTICSEARCH,
     "remote::milvus": REMOTE_MILVUS,
+    "remote::infinispan": INFINISPAN,
     "remote::pgvector": PGVECTOR,
     "remote::weaviate": WEAVIATE,
 }

@@ -6,7 +6,7 @@ from typing import Any
 
 from llamastack.egress import Egress, Timeouts
 from llamastack.egress.guard import confine
-from llamastack.egress.network import RemoteConfig, opened, sent
+from llamastack.egress.network import NetworkConfig, opened, sent
 from llamastack.errors import StackError, Unavailable, UpstreamError, UpstreamRejected
 from llamastack.providers import Health, Provider, ProviderUnavailable
 
@@ -35,17 +35,21 @@ class OverHTTP(Provider):
     def credentials(self) -> dict[str, str]:
         return {}
 
+    def section(self) -> NetworkConfig | None:
+        """How the server is reached."""
+        network: NetworkConfig | None = self.config.network
+        return network
+
     def timeouts(self) -> Timeouts | None:
-        config: RemoteConfig = self.config
-        return config.network.timeouts() if config.network else None
+        section = self.section()
+        return section.timeouts() if section else None
 
     async def greet(self) -> None:
         """Raises StackError where the server is away, refuses this one, or is not of a kind that it can be."""
         raise NotImplementedError
 
     async def start(self) -> None:
-        config: RemoteConfig = self.config
-        network = await opened(config.network)
+        network = await opened(self.section())
         headers = sent(network, self.credentials())
         self.opened = Egress(self.address(), f"Provider '{self.provider_id}'", headers, self.timeouts(), network)
         if self.confined:

@@ -186,3 +186,14 @@ async def test_an_exchange_gives_any_status_with_its_body_to_who_reads_them() ->
         assert (reply.status, reply.headers["x-why"], body) == (400, "grant", b"no")
         with pytest.raises(UpstreamError, match=r"cannot be reached at http://127\.0\.0\.1:9/token \("):
             await egress.exchange("GET", "http://127.0.0.1:9/token?key=secret", None, {})
+
+
+async def test_all_that_a_server_asks_for_by_401_is_told() -> None:
+    head = b"HTTP/1.1 401 No\r\nConnection: close\r\nContent-Length: 0\r\n"
+    asking_twice = head + b'WWW-Authenticate: Digest realm="a"\r\nwww-authenticate: Basic realm="b"\r\n\r\n'
+    async with upstream(saying(asking_twice)) as egress:
+        reply, _ = await egress.exchange("GET", egress.base_url, None, {})
+        assert reply.headers["www-authenticate"] == 'Digest realm="a", Basic realm="b"'
+    async with upstream(saying(head + b"\r\n")) as egress:
+        reply, _ = await egress.exchange("GET", egress.base_url, None, {})
+        assert "www-authenticate" not in reply.headers

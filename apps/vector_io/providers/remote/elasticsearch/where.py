@@ -1,18 +1,15 @@
 """Attributes as terms of one keyword field, and filters as queries of it.
 
 A term is the key, a NUL, which no key has, the type and the value, so that a term's order is the value's among those
-of its key and type. A field for each key would be of the type that came first, and there may be only so many; nested
-documents would be several for each chunk.
+of its key and type. Nested documents would be several for each chunk.
 """
 
-import struct
 from typing import Any
 
-from apps.vector_io.filters import Attributes, Comparison, Filter, Scalar, kind
+from apps.vector_io.filters import Attributes, Comparison, Filter, Scalar
+from apps.vector_io.providers.ordered import NEXT, text_of, type_of
 
 FIELD = "attributes"
-TYPES = {"boolean": "b", "number": "n", "string": "s"}
-NEXT = {"n": "o", "s": "t"}  # behind every value of the type
 Clause = dict[str, Any]
 
 
@@ -44,7 +41,7 @@ def _any(key: str, values: tuple[Scalar, ...]) -> Clause:
 
 def _bounds(key: str, operator: str, value: Scalar) -> dict[str, str]:
     """Between the value and the end of those of its type."""
-    type = TYPES[kind(value)]
+    type = type_of(value)
     if operator in ("gt", "gte"):
         return {operator: _term(key, value), "lt": _key(key) + NEXT[type]}
     return {operator: _term(key, value), "gte": _key(key) + type}
@@ -55,17 +52,4 @@ def _key(key: str) -> str:
 
 
 def _term(key: str, value: Scalar) -> str:
-    shown = value if isinstance(value, str) else str(value) if isinstance(value, bool) else _digits(value)
-    return _key(key) + TYPES[kind(value)] + shown
-
-
-def _digits(number: float) -> str:
-    """A number such that the order of texts is that of numbers: a double's bits, with negative ones turned round.
-
-    What a whole number is more or less than its double follows, for they are compared exactly.
-    """
-    double = float(number) + 0.0  # which makes -0.0 the same as 0.0
-    [bits] = struct.unpack(">Q", struct.pack(">d", double))
-    ordered = ~bits & (1 << 64) - 1 if bits >> 63 else bits | 1 << 63
-    rest = number - int(double) if isinstance(number, int) else 0
-    return f"{ordered:016x}" + (("a" if rest < 0 else "c") + _digits(rest) if rest else "b")
+    return _key(key) + type_of(value) + text_of(value)
