@@ -1,6 +1,7 @@
 """Django's settings. What an operator may set comes from the environment; docs/concepts.md lists it."""
 
 import os
+from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -159,6 +160,7 @@ DATABASES = {"default": database(DATABASE_URL)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 REDIS_URL = os.environ.get("REDIS_URL", "")
 # Who does the jobs: this process (`here`), or `llama worker` (`workers`), which is `worker` itself.
+JOBS_KEPT = timedelta(days=int(os.environ.get("LLAMA_STACK_JOBS_DAYS", "30")))
 JOBS = os.environ.get("LLAMA_STACK_JOBS") or ("workers" if REDIS_URL else "here")
 CHANNEL_LAYERS: dict[str, dict[str, Any]] = {
     # redis-py's own time-out would break the layer's blocking reads.

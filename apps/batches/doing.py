@@ -26,6 +26,7 @@ from llamastack.db import db
 from llamastack.errors import NotFound, StackError, Unavailable
 from llamastack.stack import LlamaStack
 
+MOST_BYTES = 200 * 1024 * 1024  # of an input file, as OpenAI has it
 KEEPS_SECONDS = 0.5
 PATIENCE_SECONDS = 60.0  # with a database that is gone; who comes after us is told by the fence
 LOOKS_SECONDS = 15.0  # whether its owner may still act
@@ -162,6 +163,12 @@ class Doing:
             told = f"The file was uploaded for '{file.purpose}'. Upload it with the purpose 'batch'."
             found.wrong("invalid_purpose", told, "input_file_id")
             return found
+        if file.bytes > MOST_BYTES:
+            told = (
+                f"The file has {file.bytes:,} bytes, of at most {MOST_BYTES:,} (200 MB). Split it into several batches."
+            )
+            found.wrong("file_too_large", told, "input_file_id")
+            return found
         async with aclosing(self._content()) as content:
             return await checked(content, self.batch.endpoint)
 
@@ -279,5 +286,5 @@ class Doing:
         return bool(goes_on)
 
     async def _end(self, status: Status, **fields: Any) -> None:
-        if not await db(Batch.objects.end, self.running.job, self.batch.id, status, **fields):
+        if not await db(Batch.objects.end, self.running.job, self.batch.id, status, self._progress, **fields):
             raise Lost

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from django.db import models, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from apps.access.models import ObjectQuerySet, Owned
+from apps.jobs.models import ENDED as JOB_ENDED
 from apps.jobs.models import Job
 from apps.jobs.models import Status as JobStatus
 from llamastack.rows import Table
@@ -55,12 +56,13 @@ class BatchQuerySet(ObjectQuerySet):
             self.filter(pk=batch_id).update(**fields)
             return not row.cancel_requested
 
-    def end(self, job: Job, batch_id: str, status: Status, **fields: Any) -> bool:
+    def end(self, job: Job, batch_id: str, status: Status, progress: dict[str, Any], **fields: Any) -> bool:
         """The same as `write`, for the last time: what it took is not needed any more."""
         with transaction.atomic():
             when = {f"{status}_at": Now()}
-            if not self.write(job, batch_id, status=status, provider_data="", **when, **fields):
+            if not Job.objects.held(job).update(progress=progress, progressed_at=Now()):
                 return False
+            self.filter(pk=batch_id).update(status=status, provider_data="", **when, **fields)
             BatchAnswer.objects.filter(batch=batch_id).delete()
             return True
 
@@ -81,6 +83,10 @@ class BatchQuerySet(ObjectQuerySet):
             AnswerRecord.table.insert(answers)
             self.filter(pk=batch_id).update(**{name: F(name) + counts[name] for name in COUNTED})
             return not row.cancel_requested
+
+    def under_way(self) -> Self:
+        """Those that are queued or running."""
+        return self.exclude(status__in=ENDED).exclude(job__status__in=list(JOB_ENDED))
 
     def left(self, after: str = "") -> list[str]:
         """The ids, from `after` on, of some that have not ended though their jobs have, and whose time is over."""

@@ -37,6 +37,11 @@ class BatchLimits(Protocol):
     def lines_at_once(self) -> int: ...
 
     @property
+    def most_under_way(self) -> int:
+        """Batches of one tenant that are queued or running; one more is refused."""
+        ...
+
+    @property
     def keeps_provider_data(self) -> bool:
         """Whether vendor keys that come with a batch may be kept until it ends."""
         ...

@@ -23,7 +23,7 @@ from apps.registry.kept import keeper, refuse_unkept, sealed
 from apps.registry.live import Live
 from llamastack.call import Call, Principal
 from llamastack.db import db
-from llamastack.errors import Conflict, NotFound, Unavailable
+from llamastack.errors import Conflict, NotFound, RateLimited, Unavailable
 from llamastack.ids import new_id
 from llamastack.pagination import Page, Paging
 from llamastack.snapshot import ProviderRecord
@@ -31,6 +31,7 @@ from llamastack.snapshot import ProviderRecord
 WINDOW = timedelta(hours=24)
 KIND = "batch"
 SHOWN = 100
+RETRY_SECONDS = 60  # until there may be room for another batch
 TIMES = ("in_progress", "expires", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled")
 
 
@@ -41,9 +42,9 @@ class BatchesService:
         self.live = live
 
     async def create(self, call: Call, request: BatchRequest) -> BatchObject:
-        self._chosen(call.principal.tenant)
+        limits = await self.limits(call.principal.tenant)
         await refuse_unkept(self.live, call, "Batches keep")
-        return await db(saved, call, request)
+        return await db(saved, call, request, limits.most_under_way)
 
     async def list(self, call: Call, paging: Paging) -> Page[BatchObject]:
         return await db(listed, call.principal, paging)
@@ -77,10 +78,18 @@ class ScheduledBatch(BatchRequest):
         saved(Call(principal), self)
 
 
-def saved(call: Call, request: BatchRequest) -> BatchObject:
-    """A batch with its job, or the one of the same idempotency key."""
+def saved(call: Call, request: BatchRequest, most: int | None = None) -> BatchObject:
+    """A batch with its job, or the one of the same idempotency key. Raises RateLimited beside `most` of its tenant,
+    of which those that are created at the same moment know nothing."""
     if (former := _former(call.principal, request)) is not None:
         return former
+    if most is not None and Batch.objects.filter(tenant=call.principal.tenant).under_way().count() >= most:
+        raise RateLimited(
+            f"{most} batches are queued or running, and there may be no more. Wait until one of them has ended, or "
+            "cancel one: POST /v1/batches/{batch_id}/cancel.",
+            code="too_many_batches",
+            retry_after=RETRY_SECONDS,
+        )
     try:
         with transaction.atomic():
             batch = _new(call, request)

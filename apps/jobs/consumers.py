@@ -17,7 +17,7 @@ from llamastack.db import db
 from llamastack.errors import BadRequest, StackError
 
 ENDED, FAILED, LATER = 1000, 1011, 1013
-CODES = {400: 4400, 401: UNAUTHENTICATED, 404: 4404, 503: LATER}  # by the status of what ends a socket
+CODES = {400: 4400, 401: UNAUTHENTICATED, 404: 4404, 429: LATER, 503: LATER}  # by the status of what ends a socket
 logger = logging.getLogger(__name__)
 
 
@@ -29,7 +29,7 @@ class JobConsumer(Socket):
         {"error": {…}, "detail": …}             the HTTP API's error body: nothing comes after it
 
     Beside a key, the session of one of the staff lets in, who may see what the admin shows them. Closes with 1000 once
-    the job has ended, 4404 where there is none, 4400 where `after` is wrong, 1013 where the database is gone.
+    the job has ended, 4404 where there is none, 4400 where `after` is wrong, 1013 where the database is gone or too many watch.
     """
 
     def __init__(self, authenticate_seconds: float = 30, session_seconds: float = 15) -> None:

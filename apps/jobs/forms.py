@@ -5,13 +5,15 @@ from zoneinfo import available_timezones
 
 from celery.schedules import ParseException, crontab
 from django import forms
+from django.conf import settings
 from django_celery_beat.models import CrontabSchedule
 from pydantic import ValidationError
 
+from apps.access.models import may_act
 from apps.jobs import schedules
 from apps.jobs.models import Schedule
 from llamastack.admin import Select, Switch, Textarea, TextInput
-from llamastack.call import DEFAULT_TENANT
+from llamastack.call import ANONYMOUS_ADMIN, DEFAULT_TENANT
 from llamastack.errors import StackError
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ else:
     Base = forms.ModelForm
 
 PARTS = ("minute", "hour", "day_of_month", "month_of_year", "day_of_week")
+KNOWN = "any"  # a prefix of no key: whoever has neither a user nor a key may not act
 NIGHTLY = "0 3 * * *"
 CRON = (
     f"Minute, hour, day of the month, month, day of the week (0 is Sunday): '{NIGHTLY}' is every night at three, "
@@ -78,6 +81,9 @@ class ScheduleForm(Base):
             self.add_error("payload", "Write a JSON object: {} where the job is given nothing.")
         elif "task" in cleaned and "payload" not in self.errors:
             self._check(cleaned["task"], payload)
+        if not {"tenant", "owner"} & self.errors.keys() and not may_own(cleaned["tenant"], cleaned["owner"]):
+            told = f"Nobody of this name may act in the tenant '{cleaned['tenant']}': name an active user, or the owner"
+            self.add_error("owner", f"{told} of an API key that is not revoked.")
         if not self.errors:
             self._fill(cleaned)
         return cleaned
@@ -103,6 +109,12 @@ class ScheduleForm(Base):
         self.instance.crontab = found or CrontabSchedule.objects.create(timezone=cleaned["timezone"], **when)
         turn = schedules.Turn(tenant=cleaned["tenant"], owner=cleaned["owner"], payload=cleaned["payload"])
         self.instance.kwargs = turn.model_dump_json()
+
+
+def may_own(tenant: str, owner: str) -> bool:
+    """Whether jobs may run as somebody, who without keys is whoever is let in."""
+    anonymous = not settings.AUTH_REQUIRED and (owner, tenant) == (ANONYMOUS_ADMIN.name, ANONYMOUS_ADMIN.tenant)
+    return anonymous or may_act(tenant, owner, KNOWN)
 
 
 def cron(schedule: Schedule) -> str:

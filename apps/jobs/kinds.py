@@ -38,13 +38,14 @@ KINDS = {
     ),
     "batches.sweep": Kind("apps.batches.jobs.sweep"),
     "files.sweep": Kind("apps.files.jobs.sweep"),
+    "jobs.sweep": Kind("apps.jobs.jobs.sweep"),
     "vector_stores.ingest": Kind("apps.vector_io.jobs.ingest"),
     "vector_stores.remove": Kind("apps.vector_io.jobs.remove"),
     "vector_stores.sweep": Kind("apps.vector_io.jobs.sweep"),
 }
 LONG = frozenset(name for name, kind in KINDS.items() if kind.long)
 # Jobs that nobody asks for: one of the kind in so many seconds, with an empty payload, in the tenant `default`.
-PERIODIC = {"batches.sweep": 600, "files.sweep": 600, "vector_stores.sweep": 3600}
+PERIODIC = {"batches.sweep": 600, "files.sweep": 600, "jobs.sweep": 3600, "vector_stores.sweep": 3600}
 
 
 def of(stack: LlamaStack, kind: str) -> Run:

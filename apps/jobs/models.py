@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, ClassVar, Self
 
 from django.db import models, transaction
-from django.db.models import Case, DateTimeField, ExpressionWrapper, F, Q, Value, When
+from django.db.models import Case, DateTimeField, Exists, ExpressionWrapper, F, OuterRef, Q, Value, When
 from django.db.models.functions import Concat, Now
 from django.db.models.sql import UpdateQuery
 from django.utils import timezone
@@ -24,6 +24,8 @@ KEY = ("priority", "created_at", "id")
 SYSTEM = "system"  # whose the jobs are that nobody asks for
 PLANNED = uuid.UUID("0e6c9c0e-5d0e-4d0a-9b1c-6f1f5d3a7c11")  # any: the namespace of their ids
 PLANNED_KEPT = timedelta(days=7)
+BAD_KEPT = 3  # times as long as others: somebody may want to know why
+FORGOTTEN = 500  # jobs, or ten times as many events, that are removed at once
 
 
 class Status(models.TextChoices):
@@ -167,6 +169,24 @@ class JobQuerySet(ObjectQuerySet):
         ring(planned.pk, kind, planned.priority)
         ours.filter(status=Status.completed, created_at__lt=now - PLANNED_KEPT).delete()
 
+    def over(self, kept: timedelta) -> Self:
+        """Those that ended so long ago that they need be kept no more."""
+        now = timezone.now()
+        good = Q(status__in=(Status.completed, Status.cancelled), ended_at__lt=now - kept)
+        return self.filter(good | Q(status__in=(Status.failed, Status.quarantined), ended_at__lt=now - BAD_KEPT * kept))
+
+    def forget(self, kept: timedelta) -> int:
+        """Remove some of those that are over; how many. One that a row of another table needs stays, as batches have."""
+        free = self.over(kept)
+        for relation in Job._meta.related_objects:
+            if relation.on_delete is models.PROTECT:
+                needed = relation.related_model._default_manager.filter(**{relation.field.name: OuterRef("pk")})
+                free = free.exclude(Exists(needed))
+        with transaction.atomic():  # locked: nobody has one of them tried again meanwhile
+            found = list(free.select_for_update(of=("self",)).order_by("pk").values_list("pk", flat=True)[:FORGOTTEN])
+            self.filter(pk__in=found).delete()
+        return len(found)
+
     def tell(self, job: "Job", kind: str, data: dict[str, Any], **changes: Any) -> "Job | None":
         """Write an event under the next number, and with it what else changes in the row.
 
@@ -245,6 +265,14 @@ def _number(value: Any) -> float | None:
     return value if known else None
 
 
+class JobEventQuerySet(models.QuerySet[Any]):
+    def forget(self, kept: timedelta) -> int:
+        """Remove some of those of jobs that are over; how many."""
+        found = self.filter(job__in=Job.objects.over(kept)).order_by("pk").values_list("pk", flat=True)
+        gone: int = self.filter(pk__in=list(found[: 10 * FORGOTTEN])).delete()[0]
+        return gone
+
+
 class JobEvent(models.Model):
     """Something that happened in a job, numbered from 1: `log`, `metric`, `progress`."""
 
@@ -253,6 +281,8 @@ class JobEvent(models.Model):
     kind = models.CharField(max_length=16)
     data = models.JSONField()
     created_at = models.DateTimeField()
+
+    objects: ClassVar[Any] = JobEventQuerySet.as_manager()
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=("job", "number"), name="job_event_number")]

@@ -3,7 +3,9 @@
 import asyncio
 import re
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -16,14 +18,16 @@ from apps.jobs.models import ENDED, SYSTEM, Job, JobEvent, JobQuerySet, Status
 from apps.jobs.schemas import JobEventObject, JobFilter, JobObject
 from llamastack.call import Principal
 from llamastack.db import db
-from llamastack.errors import BadRequest, Conflict, NotFound
+from llamastack.errors import BadRequest, Conflict, NotFound, RateLimited
 from llamastack.pagination import Page
 from llamastack.stack import current
 
 LOOKS_SECONDS = 0.5  # for what has happened in a job that somebody watches
+RETRY_SECONDS = 5
 QUIET_SECONDS = 15.0  # after which whoever watches is told that nothing has happened: proxies cut what is silent
 MOST_EVENTS = 500  # that are read at once
 SHOWN = 100
+MOST_WATCHING = 100  # the jobs of one tenant, in one process: each looks twice a second
 NUMBER = re.compile(r"\d{1,18}", re.ASCII)
 Event = JobObject | JobEventObject | None
 Seen = Callable[[], Awaitable[JobQuerySet]]
@@ -117,8 +121,38 @@ async def events(
     """What happens in the job after the event of the number `after`, and the job whenever it has changed.
 
     None where nothing has happened for a while. The last one is the job that has ended. What may be `seen` is asked for
-    at each look, since keys are revoked. `param` is the field that has told `after`.
+    at each look, since keys are revoked. `param` is the field that has told `after`. Raises RateLimited where too many
+    watch.
     """
+    tenant = await db(lambda rows: found(rows, job_id).tenant, await seen())
+    with _watching.place(tenant):
+        async with aclosing(_events(seen, job_id, after, param, quiet)) as happening:
+            async for event in happening:
+                yield event
+
+
+class Watching:
+    """How many watch the jobs of each tenant."""
+
+    def __init__(self) -> None:
+        self.count = Counter[str]()
+
+    @contextmanager
+    def place(self, tenant: str) -> Iterator[None]:
+        if self.count[tenant] >= MOST_WATCHING:
+            told = f"{MOST_WATCHING} clients watch jobs of this tenant, and there may be no more: end some of them, or "
+            raise RateLimited(told + "look now and then: GET /v1alpha/jobs/{job_id}.", retry_after=RETRY_SECONDS)
+        self.count[tenant] += 1
+        try:
+            yield
+        finally:
+            self.count[tenant] -= 1
+
+
+_watching = Watching()
+
+
+async def _events(seen: Seen, job_id: str, after: int, param: str, quiet: float) -> AsyncGenerator[Event]:
     last: JobObject | None = None
     told = time.monotonic()
     while True:

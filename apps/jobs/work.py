@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -14,6 +15,7 @@ from apps.jobs.models import LEASE, Job, Status
 from llamastack.db import db
 from llamastack.errors import StackError, Unavailable
 
+HUNG = timedelta(minutes=2)  # a model that is loaded may take a loop's time for a while
 logger = logging.getLogger(__name__)
 
 
@@ -59,14 +61,14 @@ Run = Callable[[Running], Awaitable[None]]
 Kinds = Callable[[str], Run]
 
 
-async def work(job_id: str, kinds: Kinds, lease: timedelta = LEASE) -> bool:
+async def work(job_id: str, kinds: Kinds, lease: timedelta = LEASE, hung: timedelta = HUNG) -> bool:
     """Whether the job was ours to do, and its end is written. `kinds` gives what runs a kind of job."""
     job = await _claimed(job_id, lease)
     if job is None:
         return False
     task = asyncio.current_task()
     assert task is not None
-    with renewed(job, lease, asyncio.get_running_loop(), task.cancel) as lost:
+    with renewed(job, lease, asyncio.get_running_loop(), task.cancel, hung) as lost:
         try:
             status, error = await _ended(job, kinds)
         except asyncio.CancelledError:
@@ -117,15 +119,27 @@ async def _ended(job: Job, kinds: Kinds) -> tuple[Status, str]:
 
 @contextmanager
 def renewed(
-    job: Job, lease: timedelta, loop: asyncio.AbstractEventLoop, stop: Callable[[], object]
+    job: Job, lease: timedelta, loop: asyncio.AbstractEventLoop, stop: Callable[[], object], hung: timedelta = HUNG
 ) -> Iterator[threading.Event]:
-    """The lease renewed from a thread of its own, however busy the loop is; where it is lost, `stop` is called."""
+    """The lease renewed from a thread of its own, however busy the loop is; where it is lost, `stop` is called.
+
+    A loop that does not turn for as long as `hung` will do nothing any more: somebody else is to go on.
+    """
     over, lost = threading.Event(), threading.Event()
+    turned = time.monotonic()
+
+    def turn() -> None:
+        nonlocal turned
+        turned = time.monotonic()
 
     def renew() -> None:
         try:
             while not over.wait(lease.total_seconds() / 3):
-                if not _kept(job, lease):
+                loop.call_soon_threadsafe(turn)
+                hangs = time.monotonic() - turned > hung.total_seconds()
+                if hangs:
+                    logger.error("Nothing has gone on for %s: job %s is left to others", hung, job.id)
+                if hangs or not _kept(job, lease):
                     lost.set()
                     loop.call_soon_threadsafe(stop)
                     return

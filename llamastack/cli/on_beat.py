@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django.db import DatabaseError, InterfaceError, close_old_connections, transaction
+from django_celery_beat.models import PeriodicTask
 from django_celery_beat.schedulers import DatabaseScheduler
 
 from apps.jobs import schedules
@@ -21,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 class Scheduler(DatabaseScheduler):
-    """A turn and its job are written together."""
+    """A turn and its job are written together, and by one of several beats: whoever comes second reads anew."""
 
     producer = None  # no broker is asked
 
@@ -34,6 +35,10 @@ class Scheduler(DatabaseScheduler):
     def apply_entry(self, entry: Any, producer: Any = None) -> None:
         self._dirty.discard(entry.name)
         with transaction.atomic():
+            row = PeriodicTask.objects.select_for_update(of=("self",)).filter(pk=entry.model.pk).first()
+            if row is None or (row.last_run_at and row.last_run_at > entry.last_run_at):
+                self.begin_anew()
+                return
             self._schedule[entry.name].save()
             try:
                 with transaction.atomic():

@@ -1,10 +1,12 @@
 """A worker until SIGINT or SIGTERM: Celery hands jobs to its threads, and one thread holds the Stack that does them."""
 
 import asyncio
+import faulthandler
 import logging
 import os
 import platform
 import threading
+import time
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -16,6 +18,7 @@ from celery.exceptions import SecurityWarning
 
 from apps.jobs import kinds
 from apps.jobs.tending import tending
+from apps.jobs.work import HUNG
 from apps.jobs.worker import planning
 from llamastack import celery, db, stack
 from llamastack.cli import alive
@@ -24,6 +27,7 @@ from llamastack.cli.signals import end
 
 START_SECONDS = 120.0
 STOP_SECONDS = 30.0
+WATCH_SECONDS = 5.0
 logger = logging.getLogger(__name__)
 
 
@@ -42,6 +46,7 @@ class Loop:
         """Raises what keeps the Stack from starting."""
         self._thread.start()
         self._ready.result(START_SECONDS)
+        threading.Thread(target=watch, args=[self._loop], name="watch", daemon=True).start()
 
     def leave(self, **_: Any) -> None:
         """Take no more jobs, and hand back those that are being done. Also from a signal's handler."""
@@ -81,6 +86,21 @@ class Loop:
 
     def _leave(self) -> None:
         self._leaving = asyncio.create_task(stack.current().worker.stop())
+
+
+def watch(loop: asyncio.AbstractEventLoop, seconds: float = HUNG.total_seconds()) -> None:
+    """End this process where its loop has hung for so long: whoever looks after it starts another."""
+    while not loop.is_closed():
+        turned = threading.Event()
+        try:
+            loop.call_soon_threadsafe(turned.set)
+        except RuntimeError:  # closed meanwhile
+            return
+        if not turned.wait(seconds):
+            logger.critical("Nothing has gone on for %g s: this worker ends. Where each thread is:", seconds)
+            faulthandler.dump_traceback()
+            os._exit(1)
+        time.sleep(WATCH_SECONDS)
 
 
 def work(queues: Sequence[str], concurrency: int) -> None:

@@ -11,7 +11,9 @@ import pytest
 from django.utils import timezone
 
 from apps.access.models import ApiKey
+from apps.batches.doing import MOST_BYTES
 from apps.batches.models import COUNTED, AnswerRecord, Batch, BatchAnswer
+from apps.files.models import File
 from apps.files.schemas import FileObject
 from apps.files.service import FilesService
 from apps.jobs.models import Job, JobEvent
@@ -227,6 +229,41 @@ async def test_the_file_must_be_there_and_for_batches(client: httpx.AsyncClient,
     file_id = await upload(client, jsonl(line("a")), "user_data")
     batch = await ended(client, (await create(client, file_id))["id"])
     assert wrong(batch) == [("invalid_purpose", None, "input_file_id")]
+
+
+async def test_a_file_of_more_than_200_megabytes_is_too_large(client: httpx.AsyncClient, batches: LlamaStack) -> None:
+    file_id = await upload(client, jsonl(line("a")))
+    await db(lambda: File.objects.filter(pk=file_id).update(bytes=MOST_BYTES + 1))
+    batch = await ended(client, (await create(client, file_id))["id"])
+    assert wrong(batch) == [("file_too_large", None, "input_file_id")]
+    assert "200 MB" in batch["errors"]["data"][0]["message"]
+
+
+async def test_the_job_of_a_batch_that_is_not_valid_counts_the_same_lines(
+    client: httpx.AsyncClient, batches: LlamaStack
+) -> None:
+    batch = await done(client, b"no JSON", line("a"))
+    assert (batch["status"], batch["request_counts"]["total"]) == ("failed", 2)
+    job = (await client.get("/v1alpha/jobs", params={"kind": "batch"})).json()["data"][0]
+    assert job["progress"] == {"done": 0, "total": 2}
+
+
+async def test_a_tenant_has_so_many_batches_under_way_and_one_more_is_told_what_to_do(
+    client: httpx.AsyncClient, batches: LlamaStack
+) -> None:
+    await batches.worker.stop()
+    await db(lambda: service.edit_provider(Provider.objects.get(api="batches"), {"max_batches_per_tenant": 2}))
+    await batches.live.refresh()
+    file_id = await upload(client, jsonl(line("a")))
+    first, _ = [await create(client, file_id, idempotency_key=key) for key in ("one", "two")]
+    body = {"input_file_id": file_id, "endpoint": CHAT, "completion_window": "24h"}
+    answer = await client.post(URL, json=body)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"], answer.headers["Retry-After"]) == (429, "too_many_batches", "60")
+    assert "POST /v1/batches/{batch_id}/cancel" in error["message"]
+    assert (await create(client, file_id, idempotency_key="one"))["id"] == first["id"]  # it is none more
+    assert (await client.post(f"{URL}/{first['id']}/cancel")).status_code == 200
+    await create(client, file_id)
 
 
 async def test_another_tenant_s_file_is_none(client: httpx.AsyncClient, batches: LlamaStack) -> None:

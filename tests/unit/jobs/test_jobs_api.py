@@ -167,6 +167,23 @@ async def test_who_watches_while_things_happen_is_not_told_that_nothing_has(
     assert [event.status for event in [event async for event in happening]] == ["completed"]  # type: ignore[union-attr]
 
 
+async def test_so_many_of_a_tenant_watch_jobs_and_one_more_is_told_what_to_do(
+    client: httpx.AsyncClient, idle: LlamaStack
+) -> None:
+    job = await claimed()
+    watchers = [service.events(partial(service.of_key, {}), job.id) for _ in range(service.MOST_WATCHING)]
+    for watcher in watchers:
+        await anext(watcher)
+    answer = await client.get(f"{URL}/{job.id}/events")
+    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "5")
+    assert "GET /v1alpha/jobs/{job_id}" in answer.json()["error"]["message"]
+    await watchers.pop().aclose()
+    watchers.append(service.events(partial(service.of_key, {}), job.id))
+    assert await anext(watchers[-1]) is not None
+    for watcher in watchers:
+        await watcher.aclose()
+
+
 async def test_who_loses_the_key_sees_no_more(client: httpx.AsyncClient, idle: LlamaStack, settings: Any) -> None:
     settings.AUTH_REQUIRED = True
     key, secret = await db(ApiKey.issue, "mine", "ada")

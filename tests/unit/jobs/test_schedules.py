@@ -10,7 +10,7 @@ from django.db import OperationalError, connection
 from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule
 
-from apps.access.models import User
+from apps.access.models import ApiKey, User
 from apps.batches.models import Batch
 from apps.jobs import schedules
 from apps.jobs.models import Job, Schedule
@@ -40,6 +40,7 @@ async def test_a_schedule_is_added_changed_and_deleted(browser: Browser) -> None
         "payload": PAYLOAD,
     }
     assert "At 03:00" in (await browser.open(URL)).text
+    await db(lambda: ApiKey.issue("bens", "ben"))
     await browser.submit(f"{URL}{row.pk}/change/", cron="*/15 * * * 1-5", owner="ben", enabled=None)
     row = await db(lambda: Schedule.objects.select_related("crontab").get())
     assert (row.crontab.minute, row.crontab.day_of_week, row.enabled) == ("*/15", "1-5", False)
@@ -58,10 +59,14 @@ WRONG: list[tuple[dict[str, str], str]] = [
     ({"cron": "0 3 * *"}, "Write five parts"),
     ({"cron": "0 25 * * *"}, "This is no time"),
     ({"timezone": "Mars"}, "Select a valid choice"),
+    ({"owner": "nobody"}, "Nobody of this name may act in the tenant &#x27;default&#x27;"),
+    ({"tenant": "blue"}, "Nobody of this name may act in the tenant &#x27;blue&#x27;"),
+    ({"owner": "left"}, "name an active user, or the owner of an API key that is not revoked"),
 ]
 
 
 async def test_what_is_wrong_is_told_and_nothing_is_saved(browser: Browser) -> None:
+    await db(lambda: User.objects.create(username="left", is_active=False))
     for fields, told in WRONG:
         page = await added(browser, **fields)
         assert told in page, fields
@@ -113,6 +118,23 @@ def test_beat_makes_the_job_of_a_turn_once() -> None:
     batch = Batch.objects.select_related("job").get()
     assert (batch.owner, batch.tenant, batch.job.status) == ("ada", "blue", "queued")
     assert Schedule.objects.get().total_run_count == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_beats_one_makes_the_job_of_a_turn_and_the_other_the_next() -> None:
+    row = due()
+    one, other = Scheduler(app=celery.app), Scheduler(app=celery.app)
+    for scheduler in (one, other):  # both have read it before either makes its job
+        assert [entry.model.total_run_count for entry in scheduler.schedule.values() if entry.name == row.name] == [0]
+    for scheduler in (one, other, one, other):
+        scheduler.tick()
+        scheduler.tick()
+    assert Job.objects.count() == Schedule.objects.get().total_run_count == 1
+    Schedule.objects.update(last_run_at=timezone.now() - timedelta(hours=1))  # the first is gone, and time goes by
+    other.begin_anew()
+    for _ in range(3):
+        other.tick()
+    assert Job.objects.count() == Schedule.objects.get().total_run_count == 2
 
 
 @pytest.mark.django_db(transaction=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from django.contrib.auth.models import Permission
 from django.urls import path
 
 from apps.access.models import ApiKey, User
+from apps.jobs import service
 from apps.jobs.consumers import JobConsumer
 from apps.jobs.models import Job, Status
 from llamastack import asgi
@@ -91,6 +93,17 @@ async def test_a_number_that_is_none_closes_the_socket_with_the_reason() -> None
     for after in NO_NUMBERS:
         error, code = await refused(url(job.id, f"?after={after}"))
         assert (error["param"], code) == ("after", 4400), after
+
+
+async def test_where_too_many_watch_one_more_is_to_come_later() -> None:
+    job = await claimed()
+    watchers = [service.events(partial(service.of_key, {}), job.id) for _ in range(service.MOST_WATCHING)]
+    for watcher in watchers:
+        await anext(watcher)
+    error, code = await refused(url(job.id))
+    assert (error["code"], code) == ("rate_limit_exceeded", 1013)
+    for watcher in watchers:
+        await watcher.aclose()
 
 
 async def test_it_only_tells() -> None:

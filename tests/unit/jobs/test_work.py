@@ -1,6 +1,8 @@
 """A job is claimed by one, written to by whoever holds it, and ended once."""
 
 import asyncio
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -113,6 +115,32 @@ async def done(run: Run, **options: Any) -> tuple[bool, Job]:
     job_id = await db(queued)
     ours = await work(job_id, lambda kind: run, **options)
     return ours, await db(Job.objects.get, pk=job_id)
+
+
+async def test_a_loop_that_hangs_loses_its_job_to_others() -> None:
+    freed, claimed = threading.Event(), threading.Event()
+
+    async def run(running: Running) -> None:
+        freed.wait(60)  # the loop, too
+        await asyncio.sleep(60)
+
+    def others(job_id: str) -> None:
+        try:
+            while not Job.objects.filter(pk=job_id, fence__gt=0).left().exists():
+                time.sleep(0.02)
+            if Job.objects.claim(job_id):
+                claimed.set()
+        finally:
+            freed.set()
+            connections.close_all()
+
+    job_id = await db(queued)
+    other = threading.Thread(target=others, args=[job_id])
+    other.start()
+    assert not await work(job_id, lambda kind: run, lease=SHORT, hung=SHORT)
+    other.join()
+    assert claimed.is_set()
+    assert (await db(Job.objects.get, pk=job_id)).status == "running"
 
 
 async def test_what_runs_to_its_end_is_completed() -> None:

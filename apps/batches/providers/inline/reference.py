@@ -13,6 +13,9 @@ class ReferenceBatchesConfig(ProviderConfig):
     max_concurrent_requests_per_batch: int = Field(
         16, ge=1, le=1024, description="Lines of one batch that are answered at once."
     )
+    max_batches_per_tenant: int = Field(
+        100, ge=1, description="Batches of one tenant that are queued or running. One more is refused (429)."
+    )
     store_provider_data: bool = Field(
         True,
         description="Keep the provider data of whoever creates a batch or attaches files to a vector store, encrypted, "
@@ -36,4 +39,5 @@ class ReferenceBatches(Provider):
         super().__init__(provider_id, config)
         self.places = asyncio.Semaphore(config.max_concurrent_batches)
         self.lines_at_once = config.max_concurrent_requests_per_batch
+        self.most_under_way = config.max_batches_per_tenant
         self.keeps_provider_data = config.store_provider_data

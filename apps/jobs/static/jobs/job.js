@@ -65,8 +65,20 @@ function live(page) {
     progress(job);
     if (!find("cancel")) return;
     find("cancel").hidden = ended || job.cancel_requested;
-    // A page without it is of a job that has ended for good.
-    if (find("retry")) find("retry").hidden = !ended || job.status === "completed";
+    if (!find("retry")) return; // a page of a job that has ended for good
+    if (!ended) find("retry").hidden = true;
+    else if (find("retry").hidden && job.status !== "completed") offer(find("retry"));
+  }
+
+  // Whether it may be tried again, the page itself knows.
+  async function offer(button) {
+    try {
+      const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+      const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("[data-retry]");
+      button.hidden = fresh === null || fresh.hidden;
+    } catch {
+      button.hidden = false; // the server says it where it is pressed
+    }
   }
 
   function progress(job) {
