@@ -164,9 +164,7 @@ class Doing:
             found.wrong("invalid_purpose", told, "input_file_id")
             return found
         if file.bytes > MOST_BYTES:
-            told = (
-                f"The file has {file.bytes:,} bytes, of at most {MOST_BYTES:,} (200 MB). Split it into several batches."
-            )
+            told = f"The file has {file.bytes:,} bytes; {MOST_BYTES:,} (200 MB) is the most. Split it into several."
             found.wrong("file_too_large", told, "input_file_id")
             return found
         async with aclosing(self._content()) as content:

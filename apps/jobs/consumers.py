@@ -29,7 +29,8 @@ class JobConsumer(Socket):
         {"error": {…}, "detail": …}             the HTTP API's error body: nothing comes after it
 
     Beside a key, the session of one of the staff lets in, who may see what the admin shows them. Closes with 1000 once
-    the job has ended, 4404 where there is none, 4400 where `after` is wrong, 1013 where the database is gone or too many watch.
+    the job has ended, 4404 where there is none, 4400 where `after` is wrong, 1013 where the database is gone or too
+    many watch.
     """
 
     def __init__(self, authenticate_seconds: float = 30, session_seconds: float = 15) -> None:

@@ -176,7 +176,7 @@ class JobQuerySet(ObjectQuerySet):
         return self.filter(good | Q(status__in=(Status.failed, Status.quarantined), ended_at__lt=now - BAD_KEPT * kept))
 
     def forget(self, kept: timedelta) -> int:
-        """Remove some of those that are over; how many. One that a row of another table needs stays, as batches have."""
+        """Remove some of those that are over; how many. One that a row of another table needs, as a batch's, stays."""
         free = self.over(kept)
         for relation in Job._meta.related_objects:
             if relation.on_delete is models.PROTECT:

@@ -1,5 +1,5 @@
 """The server is killed while it sends files to a bucket: those that were answered are there, and of the others nothing
-stays: neither an object nor parts, which S3 keeps unseen and has paid for."""
+is there in part: S3 keeps what was sent of them unseen, and has it paid for, until somebody ends it."""
 
 import asyncio
 import json
@@ -124,7 +124,7 @@ async def test_nothing_of_an_upload_to_a_bucket_stays_when_the_server_is_killed(
                 found = await listed(http)
         finally:
             await asyncio.to_thread(last.__exit__, None, None, None)
-    assert set(found) == set(answered) == {key.removeprefix("kept/") for key in s3.objects}
+    assert set(answered) <= set(found) == set(s3.objects)  # the answer to a whole one may have been lost
     assert all(len(s3.objects[key]) == size for key, size in found.items())
     assert s3.uploads == {}
     print(f"S3: {KILLS} killed, {left} uploads were left in parts, none after the sweep; {len(answered)} files kept")

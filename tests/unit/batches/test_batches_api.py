@@ -252,7 +252,7 @@ async def test_a_tenant_has_so_many_batches_under_way_and_one_more_is_told_what_
     client: httpx.AsyncClient, batches: LlamaStack
 ) -> None:
     await batches.worker.stop()
-    await db(lambda: service.edit_provider(Provider.objects.get(api="batches"), {"max_batches_per_tenant": 2}))
+    await db(lambda: service.edit_provider(Provider.objects.get(api="batches"), {"max_batches_per_tenant": 2}, True))
     await batches.live.refresh()
     file_id = await upload(client, jsonl(line("a")))
     first, _ = [await create(client, file_id, idempotency_key=key) for key in ("one", "two")]
