@@ -77,7 +77,8 @@ async def test_a_job_is_cancelled_and_the_page_says_so(
     await page.get_by_role("button", name="Cancel").click()
     await expect(page.get_by_text("The job is cancelled")).to_be_visible()
     await state_is(page, "cancelled")
-    await expect(page.get_by_role("button", name="Try again")).to_be_visible()
+    await expect(page.get_by_role("button", name="Try again")).to_be_hidden()
+    assert "Try again" not in await (await page.request.get(page.url)).text()  # its batch has ended for good
 
 
 async def test_a_page_that_is_cut_off_comes_back_by_itself(
