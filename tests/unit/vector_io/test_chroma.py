@@ -1,7 +1,9 @@
 """What the contract does not reach: order of texts and numbers, servers that are killed, others' collections."""
 
 import random
-from collections.abc import AsyncIterator, Iterator
+import sqlite3
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +189,26 @@ def test_upstreams_configs_are_taken_and_a_token_is_not_shown() -> None:
 async def test_an_address_is_needed() -> None:
     with pytest.raises(ProviderUnavailable, match="set `url`"):
         await RemoteChroma("vectors", RemoteChromaConfig(url="")).start()
+
+
+async def test_chroma_writes_no_index_that_a_kill_could_break_and_keeps_nothing_of_a_dropped_store(
+    tmp_path: Path,
+) -> None:
+    one, store = InlineChroma("vectors", InlineChromaConfig(db_path=str(tmp_path))), new_store()
+    await one.start()
+    await one.create_store(CALL, store)
+    await one.insert(CALL, store, many(1200))
+    kept = ("embedding_metadata", "embedding_metadata_array", "embedding_fulltext_search", "embeddings_queue")
+    with closing(sqlite3.connect(tmp_path / "chroma.sqlite3")) as database:
+        for right in (True, False):
+            assert [bool(count) for count in counted(database, kept)] == [right] * len(kept)
+            assert list(tmp_path.rglob("*.pickle")) == []
+            await one.drop_store(CALL, store)
+    await one.stop()
+
+
+def counted(database: sqlite3.Connection, tables: Sequence[str]) -> list[int]:
+    return [database.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables]
 
 
 async def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:

@@ -13,8 +13,11 @@ Field: TypeAlias = Literal["metadatas", "documents", "embeddings"]
 
 FIELDS: tuple[Field, ...] = ("metadatas", "documents", "embeddings")
 DIMENSION = "dimension"  # in a collection's metadata: Chroma itself learns it from the first vector
-# https://docs.trychroma.com/docs/collections/configure: what of the index may be chosen
-INDEX = {"space": "cosine", "ef_construction": 200, "ef_search": 200, "max_neighbors": 32}
+# A kill while Chroma writes its index of vectors loses them: it writes over its files, and takes from its log what they
+# hold (https://github.com/chroma-core/chroma/issues/5925). So it never writes it, and makes it of the log at a start.
+NEVER = 1_000_000_000  # changes, before it is written
+# https://docs.trychroma.com/docs/collections/configure
+INDEX = {"space": "cosine", "ef_construction": 200, "ef_search": 200, "max_neighbors": 32, "sync_threshold": NEVER}
 
 
 class Missing(Exception):

@@ -70,7 +70,17 @@ class StoresInChroma(Provider):
     async def drop_store(self, call: Call, store: Store) -> None:
         self._collections.pop((store.tenant, store.key), None)
         with contextlib.suppress(Missing):
-            await self.engine.drop(await self.engine.collection(collection_name(store)))
+            found = await self.engine.collection(collection_name(store))
+            async with self._gates[found.id].alone():
+                await self._empty(found)
+                await self.engine.drop(found)
+            self._gates.pop(found.id, None)
+
+    async def _empty(self, collection: Collection) -> None:
+        """Of a collection that is dropped Chroma would keep all texts and words, and give them to other records."""
+        most = await self.engine.most()
+        while ids := (await self.engine.get(collection, limit=most)).ids:
+            await self.engine.delete(collection, ids)
 
     async def insert(self, call: Call, store: Store, chunks: Sequence[Chunk]) -> None:
         vectors = checks.vectors(store, chunks)
