@@ -1,6 +1,8 @@
 """Milvus where it is not there, refuses, or is found otherwise than it should be. The contract has the rest."""
 
 import asyncio
+import resource
+import shutil
 import threading
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,9 +14,10 @@ from typing import Any
 import grpc
 import numpy
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from milvus_lite import MilvusLite as Opened
+from milvus_lite.adapter.grpc.server import start_server_in_thread
 from pydantic import ValidationError
 
 from apps.vector_io.filters import Comparison, kind, matches, parse, same
@@ -26,9 +29,9 @@ from apps.vector_io.providers.in_milvus.stores import Locks, Stores, named
 from apps.vector_io.providers.in_milvus.values import value_of
 from apps.vector_io.providers.inline.milvus import MilvusLite, MilvusLiteConfig
 from apps.vector_io.providers.remote.milvus import Milvus, MilvusConfig
-from llamastack.errors import BadRequest, Conflict, NotFound, Unavailable
+from llamastack.errors import BadRequest, Conflict, DiskFull, NotFound, Unavailable, UpstreamError
 from llamastack.providers import ProviderUnavailable
-from tests import milvus
+from tests.conformance.vector_providers import milvus_server
 from tests.conformance.vector_stores import CALL, chunk, many, new_store, vector
 from tests.servers import free_port
 
@@ -54,6 +57,7 @@ async def started(provider: Any) -> AsyncIterator[Any]:
         await provider.stop()
 
 
+@settings(deadline=None)
 @given(SCALARS, SCALARS)
 def test_encoded_values_have_the_order_of_the_values(one: Any, other: Any) -> None:
     assert (value_of(one) == value_of(other)) == same(one, other)
@@ -112,10 +116,21 @@ async def test_a_certificate_that_is_not_there_is_told_at_the_start() -> None:
     await provider.stop()
 
 
+@contextmanager
+def serving(folder: Path, port: int) -> Iterator[str]:
+    """milvus-lite's server in threads."""
+    server, database, _ = start_server_in_thread(str(folder), port=port)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.stop(0).wait()
+        database.close()
+
+
 async def test_a_server_that_goes_away_is_told_and_found_again_when_it_is_back(tmp_path: Path) -> None:
     port, store = free_port(), new_store()
     provider = Milvus("vectors", MilvusConfig(uri=f"http://127.0.0.1:{port}", timeout_seconds=20))
-    with milvus.serving(tmp_path, port):
+    with serving(tmp_path, port):
         await provider.start()
         await provider.create_store(CALL, store)
         await provider.insert(CALL, store, many(3))
@@ -124,7 +139,7 @@ async def test_a_server_that_goes_away_is_told_and_found_again_when_it_is_back(t
         await provider.query(CALL, store, Query(vector=vector(1.0)))
     assert gone.value.retry_after
     assert not (await provider.health()).ok
-    with milvus.serving(tmp_path, port):
+    with serving(tmp_path, port):
         while not (await provider.health()).ok:
             await asyncio.sleep(0.05)
         assert len(await provider.query(CALL, store, Query(vector=vector(1.0)))) == 3
@@ -194,6 +209,39 @@ async def test_what_a_crash_left_of_a_collection_is_in_nobodys_way(tmp_path: Pat
         await provider.create_store(CALL, store)
         await provider.insert(CALL, store, many(2))
         assert (await provider.size(CALL, store)).chunks == 2
+
+
+@contextmanager
+def no_file_longer_than(size: int) -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+async def test_what_is_answered_after_half_a_write_outlives_a_crash_too(tmp_path: Path) -> None:
+    store = new_store()
+    async with started(lite(tmp_path / "data")) as provider:
+        await provider.create_store(CALL, store)
+        await provider.insert(CALL, store, [chunk("before")])
+        with no_file_longer_than(1 << 20), pytest.raises(UpstreamError):
+            await provider.insert(CALL, store, [chunk(f"long-{n}", content="x" * 60_000) for n in range(40)])
+        await provider.insert(CALL, store, [chunk("after")])
+        await provider.insert(CALL, store, [chunk("last")])
+        shutil.copytree(tmp_path / "data", tmp_path / "left")  # as a crash would leave it now
+    async with started(lite(tmp_path / "left")) as provider:
+        assert await provider.delete(CALL, store, chunk_ids=["before", "after", "last"]) == 3
+        assert (await provider.size(CALL, store)).chunks in (0, 40)
+
+
+async def test_a_full_disk_is_told_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    provider = lite(tmp_path)
+    error = UpstreamError("Milvus answered with an error.")
+    assert provider.meant(error) is error
+    monkeypatch.setattr("shutil.disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 0))
+    assert isinstance(provider.meant(error), DiskFull)
 
 
 async def test_who_stops_leaves_no_thread_and_no_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -289,16 +337,14 @@ def made(count: int) -> Any:
 
 
 @pytest.mark.parametrize("index_type", ["HNSW", "AUTOINDEX", "FLAT"])
-def test_a_servers_collection_is_indexed_loaded_and_searched(tmp_path: Path, index_type: str) -> None:
-    store = new_store()
-    filter = Comparison("n", "eq", 1)
-    port = free_port()
+def test_a_servers_collection_is_indexed_loaded_and_searched(index_type: str) -> None:
+    store, filter = new_store(), Comparison("n", "eq", 1)
 
     def found(collection: Collection) -> list[int]:
         near, worded = collection.nearest(vector(1.0), 10, filter), collection.worded("text", 10, filter)
         return [len(near), len(worded), collection.size().chunks]
 
-    with milvus.serving(tmp_path, port) as server, as_server(server.url, index_type) as stores:
+    with as_server(milvus_server(), index_type) as stores:
         stores._make(named(store), store)  # and nothing else, as when its maker was killed
         stores.create(store)
         stores.write(store, lambda collection: collection.insert(made(20)))

@@ -48,10 +48,12 @@ class Collection:
         return len(keys)
 
     def set_attributes(self, file_id: str, attributes: Attributes) -> None:
-        """The rows are written anew: Milvus changes no part of one."""
-        found = [rows.chunk(row) for row in self._rows(_of_file(file_id), [*KEPT, "embedding"])]
-        changed = [replace(chunk, attributes=attributes) for chunk in found]
-        self.insert([rows.row(chunk, cast(Vector, chunk.embedding)) for chunk in changed])
+        """The rows are written anew, some at a time: Milvus changes no part of one, and tells so much at once."""
+        keys = [row["key"] for row in self._rows(_of_file(file_id), ["key"])]
+        for wanted in _parts(keys):
+            found = [rows.chunk(row) for row in self._with_keys(wanted, [*KEPT, "embedding"])]
+            changed = [replace(chunk, attributes=attributes) for chunk in found]
+            self.insert([rows.row(chunk, cast(Vector, chunk.embedding)) for chunk in changed])
 
     def nearest(self, vector: Vector, limit: int, filter: Filter | None) -> Scores:
         sight = {} if self.lite else {"params": {"ef": max(LEAST_SEEN, min(limit, MOST_HITS))}}
@@ -59,7 +61,7 @@ class Collection:
 
     def worded(self, text: str, limit: int, filter: Filter | None) -> Scores:
         """The chunks that have most of a text's words, and its rare ones. milvus-lite tells the scores below zero."""
-        asked = " ".join(words.distinct(text))
+        asked = rows.stemmed(" ".join(words.distinct(text)))
         if not asked:
             return {}
         found = self._searched("words", asked, limit, filter, {"metric_type": "BM25"})
@@ -98,9 +100,8 @@ class Collection:
         return Size(len(sizes), sum(sizes) + len(sizes) * self.dimension * 4)
 
     def _with_keys(self, keys: Iterable[str], fields: Sequence[str]) -> Iterator[Row]:
-        wanted = list(keys)
-        for start in range(0, len(wanted), MOST_READ):
-            yield from self._rows(one_of("key", wanted[start : start + MOST_READ]), fields)
+        for wanted in _parts(list(keys)):
+            yield from self._rows(one_of("key", wanted), fields)
 
     def _rows(self, kept: str, fields: Sequence[str]) -> list[Row]:
         found: list[Row] = self.client.query(
@@ -111,6 +112,10 @@ class Collection:
 
 def _of_file(file_id: str) -> str:
     return f'file == "{digest(file_id)}"'
+
+
+def _parts(keys: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (keys[start : start + MOST_READ] for start in range(0, len(keys), MOST_READ))
 
 
 def _batches(given: Sequence[Row]) -> Iterator[list[Row]]:

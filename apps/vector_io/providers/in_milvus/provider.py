@@ -14,7 +14,7 @@ from apps.vector_io.providers.in_milvus.collection import Collection
 from apps.vector_io.providers.in_milvus.schema import MOST_NUMBERS
 from apps.vector_io.providers.in_milvus.stores import Stores
 from llamastack.call import Call
-from llamastack.errors import BadRequest, StackError
+from llamastack.errors import BadRequest, StackError, UpstreamError
 from llamastack.providers import Health, Provider, ProviderConfig
 
 READERS, WRITERS = 8, 4
@@ -41,6 +41,10 @@ class StoresInMilvus(Provider):
     def closed(self, stores: Stores) -> None:
         """Releases what `opened` took."""
         stores.client.close()
+
+    def meant(self, error: UpstreamError) -> StackError:
+        """What an error of Milvus' tells a caller."""
+        return error
 
     @property
     def stores(self) -> Stores:
@@ -119,7 +123,10 @@ class StoresInMilvus(Provider):
         return await self._in(self._writers, lambda: self.stores.write(store, work))
 
     async def _in(self, threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(threads, work)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(threads, work)
+        except UpstreamError as error:
+            raise self.meant(error) from error
 
 
 def _queried(collection: Collection, query: Query, vector: Vector | None) -> list[Hit]:

@@ -7,6 +7,8 @@ from typing import Any
 
 from apps.vector_io.protocol import Chunk, Vector
 from apps.vector_io.providers.in_milvus.values import digest, encoded
+from apps.vector_io.providers.stems import stem
+from apps.vector_io.providers.words import WORD
 from llamastack.errors import BadRequest
 
 MOST_BYTES = 65_535  # of a VARCHAR, and of all dynamic fields: https://milvus.io/docs/limitations.md
@@ -40,14 +42,20 @@ def row(chunk: Chunk, vector: Vector, within: str = "") -> Row:
     if long := next((name for name, size in sizes.items() if size > MOST_BYTES), None):
         message = f"Milvus keeps at most {MOST_BYTES:,} bytes of a chunk's {long}: {sizes[long]:,} are too many."
         raise BadRequest(message, param=f"{within}{long}")
-    texts = {"name": chunk.id, "content": chunk.content, "record": record}
+    texts = {"name": chunk.id, "content": chunk.content, "stems": stemmed(chunk.content), "record": record}
     place = {"key": digest(chunk.id), "file": digest(chunk.file_id), "position": chunk.position}
     return {**texts, **place, **attributes, "bytes": sizes["content"], "embedding": vector}
 
 
+def stemmed(text: str) -> str:
+    """The words that it is found by: as many as a field holds."""
+    words = " ".join(map(stem, WORD.findall(text))).encode()
+    return words[:MOST_BYTES].decode(errors="ignore")
+
+
 def weight(row: Row) -> int:
     """About how many bytes it is, when it is sent."""
-    size: int = row["bytes"] + 3 * len(row["record"]) + row["embedding"].nbytes
+    size: int = 2 * row["bytes"] + 3 * len(row["record"]) + row["embedding"].nbytes
     return size + ROW_BYTES
 
 

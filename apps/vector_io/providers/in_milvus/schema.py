@@ -7,8 +7,7 @@ from apps.vector_io.providers.in_milvus.rows import MOST_BYTES
 
 MOST_NUMBERS = 32_768  # https://milvus.io/docs/limitations.md
 NAME_BYTES = 32
-# milvus-lite knows the tokenizer alone, and makes letters small by itself.
-ANALYZER = {"tokenizer": "standard", "filter": ["lowercase", {"type": "stemmer", "language": "english"}]}
+ANALYZER = {"tokenizer": "standard"}  # milvus-lite knows no stems: both are given words that are stems already
 METRIC = "IP"  # vectors have length 1: their inner product is the cosine, and one of zeros is near to nothing
 
 
@@ -22,14 +21,15 @@ def schema(dimension: int, description: str) -> Any:
     made.add_field("bytes", kinds.INT64)
     made.add_field("name", kinds.VARCHAR, max_length=MOST_BYTES)
     made.add_field("record", kinds.VARCHAR, max_length=MOST_BYTES)
-    made.add_field("content", kinds.VARCHAR, max_length=MOST_BYTES, enable_analyzer=True, analyzer_params=ANALYZER)
+    made.add_field("content", kinds.VARCHAR, max_length=MOST_BYTES)
+    made.add_field("stems", kinds.VARCHAR, max_length=MOST_BYTES, enable_analyzer=True, analyzer_params=ANALYZER)
     made.add_field("embedding", kinds.FLOAT_VECTOR, dim=dimension)
     made.add_field("words", kinds.SPARSE_FLOAT_VECTOR)
     made.add_function(
         package.Function(
             name="bm25",
             function_type=package.FunctionType.BM25,
-            input_field_names=["content"],
+            input_field_names=["stems"],
             output_field_names=["words"],
         )
     )

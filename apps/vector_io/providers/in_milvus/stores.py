@@ -9,16 +9,20 @@ from apps.vector_io.protocol import Store
 from apps.vector_io.providers.in_milvus import schema
 from apps.vector_io.providers.in_milvus.client import Gone, translated
 from apps.vector_io.providers.in_milvus.collection import Collection
-from llamastack.errors import BadRequest, Conflict, NotFound
+from llamastack.errors import BadRequest, Conflict, NotFound, Unavailable, UpstreamError, UpstreamTimeout
 
 STRIPES = 64
 T = TypeVar("T")
 
 
 class Locks:
-    """One writer of a collection at a time, and one who opens it: milvus-lite bears no more."""
+    """One writer of a collection at a time, and one who opens it: milvus-lite bears no more.
+
+    `torn` are collections where a write failed: what milvus-lite logs behind half a write is lost in a crash.
+    """
 
     def __init__(self) -> None:
+        self.torn: set[str] = set()
         self._stripes = [threading.RLock() for _ in range(STRIPES)]
 
     def of(self, name: str) -> threading.RLock:
@@ -62,8 +66,23 @@ class Stores:
         raise NotFound(f"There is no vector store '{store.key}' here.", param="vector_store_id")
 
     def write(self, store: Store, work: Callable[[Collection], T]) -> T:
-        with self._locks.of(named(store)):
-            return self.read(store, work)
+        name = named(store)
+        with self._locks.of(name):
+            try:
+                done = self.read(store, work)
+                if name in self._locks.torn:
+                    self._settle(name)
+                return done
+            except (UpstreamError, Unavailable, UpstreamTimeout):
+                if self._lite:
+                    self._locks.torn.add(name)
+                raise
+
+    def _settle(self, name: str) -> None:
+        """Has all that is in the log, and after it, written to the collection's other files."""
+        with translated():
+            self.client.flush(name, timeout=self._seconds)
+        self._locks.torn.discard(name)
 
     def _make(self, name: str, store: Store) -> None:
         description = f"Vector store {store.key[:100]} of tenant {store.tenant[:100]}"

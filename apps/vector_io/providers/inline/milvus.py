@@ -20,12 +20,16 @@ from pydantic import Field
 from apps.vector_io.providers.in_milvus.client import connected, pymilvus
 from apps.vector_io.providers.in_milvus.provider import StoresInMilvus
 from apps.vector_io.providers.in_milvus.stores import Locks, Stores
+from llamastack.errors import DiskFull, StackError, UpstreamError
 from llamastack.home import home
 from llamastack.providers import Health, ProviderConfig, ProviderUnavailable
 
 SERVING = 12  # threads
+# Of each collection, in its log alone: a search reads these one by one, and takes twenty times as long for each.
+UNSORTED_BYTES = 1 << 20
 SECONDS = 120.0  # for an answer: a large insertion is indexed before it is answered
 CLOSING_SECONDS = 5.0
+FULL_BYTES = 4 << 20
 NO_LIMIT = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 
 
@@ -55,10 +59,10 @@ class Engine:
     """A folder's milvus-lite, with its socket."""
 
     def __init__(self, folder: Path) -> None:
+        os.environ.setdefault("MILVUS_LITE_MEMTABLE_MEMORY_LIMIT_BYTES", str(UNSORTED_BYTES))
+        pymilvus()
         import grpc
         from milvus_lite import MilvusLite
-
-        pymilvus()
         from milvus_lite.adapter.grpc.servicer import MilvusServicer
         from pymilvus.grpc_gen.milvus_pb2_grpc import add_MilvusServiceServicer_to_server
 
@@ -130,11 +134,21 @@ class MilvusLite(StoresInMilvus):
             ) from error
         except OSError as error:
             raise ProviderUnavailable(f"The folder {self.folder} cannot be used: {error.strerror}.") from error
-        return Stores(connected(engine.address, SECONDS), "Strong", "FLAT", SECONDS, engine.locks)
+        try:
+            return Stores(connected(engine.address, SECONDS), "Strong", "FLAT", SECONDS, engine.locks)
+        except BaseException:
+            ENGINES.given_back(self.folder)
+            raise
 
     def closed(self, stores: Stores) -> None:
         super().closed(stores)
         ENGINES.given_back(self.folder)
+
+    def meant(self, error: UpstreamError) -> StackError:
+        """milvus-lite tells no error of the disk as such."""
+        if shutil.disk_usage(self.folder).free > FULL_BYTES:
+            return error
+        return DiskFull("There is no room for these chunks on the server's disk.")
 
     async def health(self) -> Health:
         usable = await asyncio.to_thread(os.access, self.folder, os.R_OK | os.W_OK | os.X_OK)

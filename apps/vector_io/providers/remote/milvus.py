@@ -73,9 +73,16 @@ class Milvus(StoresInMilvus):
         given = {name: value for name in names if (value := getattr(config, name)) is not None}
         token = config.token.get_secret_value() if config.token else ""
         try:
-            client = connected(config.uri, config.timeout_seconds, token=token, **given)
-            return Stores(client, config.consistency_level, config.index_type, config.timeout_seconds, Locks())
+            return self._opened(connected(config.uri, config.timeout_seconds, token=token, **given))
         except StackError as error:
             raise ProviderUnavailable(error.message) from error
         except OSError as error:
             raise ProviderUnavailable(f"A file of this provider's config cannot be read: {error}.") from error
+
+    def _opened(self, client: Any) -> Stores:
+        config = self.config
+        try:
+            return Stores(client, config.consistency_level, config.index_type, config.timeout_seconds, Locks())
+        except BaseException:
+            client.close()
+            raise
