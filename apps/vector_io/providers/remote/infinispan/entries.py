@@ -137,7 +137,8 @@ def entry(store: Store, chunk: Chunk, vector: Vector) -> dict[str, Any]:
 
 def with_attributes(found: Entry, attributes: Attributes) -> dict[str, Any]:
     kept = json.loads(found["kept"]) | {"attributes": dict(attributes)}
-    return {**found, "terms": terms(attributes), "kept": json.dumps(kept)}
+    # Protobuf's JSON may have a long number as a text, and what it reads is a number.
+    return {**found, "bytes": int(found["bytes"]), "terms": terms(attributes), "kept": json.dumps(kept)}
 
 
 def chunk(found: Entry, embedding: bool = False) -> Chunk:
