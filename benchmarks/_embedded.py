@@ -11,11 +11,14 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy
 
 from apps.inference.local_models import fetch
+
+if TYPE_CHECKING:
+    from apps.inference.providers.inline.sentence_transformers.encoder import Encoder
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 DIMENSION = 384
@@ -66,15 +69,22 @@ def _computed(folder: Path, missing: dict[bytes, str]) -> dict[bytes, Vectors]:
     began = time.monotonic()
     for start in range(0, len(order), SHARD):
         names = order[start : start + SHARD]
-        tokens = [tokens[:READ] for tokens in encoder.tokenize([missing[name] for name in names])]
         rows = numpy.empty(len(names), dtype=ROW)
         rows["text"] = [numpy.void(name) for name in names]
-        for places in _batches(tokens):
-            rows["vector"][places] = encoder.vectors([tokens[place] for place in places])
+        rows["vector"] = vectors_of(encoder, [missing[name] for name in names])
         _save(folder, rows)
         found.update(zip(names, rows["vector"], strict=True))
         rate = len(found) / (time.monotonic() - began)
         print(f"{len(found):,} of {len(order):,} texts embedded, {rate:,.0f} a second", flush=True)
+    return found
+
+
+def vectors_of(encoder: "Encoder", texts: Sequence[str]) -> Vectors:
+    """Computed now, those of like lengths together."""
+    tokens = [tokens[:READ] for tokens in encoder.tokenize(texts)]
+    found = numpy.empty((len(texts), encoder.dimension), dtype=numpy.float32)
+    for places in _batches(tokens):
+        found[places] = encoder.vectors([tokens[place] for place in places])
     return found
 
 

@@ -1,14 +1,16 @@
 """How much faster the server is than other gateways: OGX, LiteLLM and Portkey.
 
-    python -m benchmarks.peers [--write] [--peers OGX …] [--seconds 3] [--rounds 3]
+    python -m benchmarks.peers [--write] [--peers OGX … vectors] [--seconds 3] [--rounds 3] [--chunks 10000]
 
 Each is installed into an environment of its own under .venv/peers, with its own default settings and one worker, and
 reaches the fast upstream of benchmarks/gateway.py. In turn with ours, on the same core: 64 clients, chats and streams;
 every body is checked. A peer that cannot be installed or started is said to, and the exit code is 1, as it is where a
-body, a count or an error was wrong.
+body, a count or an error was wrong. Before them OGX's vector stores beside ours, on both cores (_vectors.py): ours
+shall be ahead in insertions, searches and filtered recall, or the exit code is 1.
 """
 
 import argparse
+import asyncio
 import json
 import os
 import tempfile
@@ -19,9 +21,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from benchmarks import _echo, _figures, _kept
+from benchmarks import _echo, _figures, _kept, _vectors
 from benchmarks._bench import Bench, Pairs, show
 from benchmarks._calls import Calls, Chat, Loose
+from benchmarks._corpus import corpus
 from benchmarks._figures import Figure
 from benchmarks._load import Cell, pss_megabytes
 from benchmarks._peers import ALL, Peer
@@ -33,6 +36,7 @@ CLIENTS = 64
 READY_SECONDS = 90.0
 PAGE = ROOT / "docs/performance.md"
 KINDS: tuple[type[Calls], ...] = (Chat, Loose)
+VECTORS = "vectors"
 COLUMNS = ("", "chats/s", "µs/chat", "p50 ms", "events/s", "µs/event", "PSS MB", "ours, chats", "ours, events")
 
 
@@ -98,7 +102,8 @@ def row(name: str, chats: list[Cell], streams: list[Cell], memory: float, ratios
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("--write", action="store_true", help="put the table into docs/")
-    parser.add_argument("--peers", nargs="+", choices=ALL, default=list(ALL))
+    parser.add_argument("--peers", nargs="+", choices=[*ALL, VECTORS], default=[*ALL, VECTORS])
+    parser.add_argument("--chunks", type=int, default=10_000, help="of each vector store")
     parser.add_argument("--seconds", type=float, default=3, help="of each cell")
     parser.add_argument("--rounds", type=int, default=3, help="pairs of each")
     return parser.parse_args()
@@ -136,9 +141,37 @@ class Peers:
         self.figures.append(Figure(name, peer.must, peer.aim, chats.of_rates, "×", more=True))
 
 
+def vectors(chunks: int) -> tuple[list[str], list[Figure], list[str]]:
+    """The table, the figures, and what is missing."""
+    try:
+        with tempfile.TemporaryDirectory() as name:
+            table, figures = asyncio.run(_vectors.compared(corpus(chunks, _vectors.SEARCHES, True), Path(name)))
+    except Missing as error:
+        return [], [], [f"OGX's vector stores are not measured: {error}"]
+    return table, figures, []
+
+
+def stores_compared(options: argparse.Namespace, machine: str) -> bool:
+    table, figures, missing = vectors(options.chunks)
+    lines = [_figures.HEADING, *map(str, figures)]
+    show("\n".join([*table, "", *lines, *missing, ""]))
+    if options.write:
+        told = [f"{machine}; {options.chunks:,} chunks.", "", *table, "", _figures.as_table(lines), "", *missing]
+        _figures.write(PAGE, "vectors", "\n".join(told))
+    return not missing and all(figure.reaches(figure.must) for figure in figures)
+
+
 def main() -> int:
     options, machine = parsed(), _figures.machine()
     show(machine)
+    ahead = VECTORS not in options.peers or stores_compared(options, machine)
+    gateways = [ALL[name] for name in options.peers if name != VECTORS]
+    kept = not gateways or gateways_compared(options, machine, gateways)
+    return 0 if ahead and kept else 1
+
+
+def gateways_compared(options: argparse.Namespace, machine: str, gateways: list[Peer]) -> bool:
+    """Whether all were measured, and nothing was wrong."""
     measured, others = cores()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -151,8 +184,8 @@ def main() -> int:
             peers = Peers(options, alone, server, folder)
             for kind in KINDS:
                 peers.bench.cell(server, kind, 16, options.seconds / 3)
-            for peer in options.peers:
-                peers.measure(ALL[peer])
+            for peer in gateways:
+                peers.measure(peer)
         kept = _kept.told(server)
     table = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|", *peers.rows]
     lines = [_figures.HEADING, *map(str, peers.figures)]
@@ -163,7 +196,7 @@ def main() -> int:
         text = [f"{machine}.", "", *table, "", _figures.as_table(lines), "", *peers.missing]
         _figures.write(PAGE, "peers", "\n".join(text))
     wrong = any(target.errors or target.wrong for target in peers.targets)
-    return 1 if wrong or peers.missing or not kept else 0
+    return not wrong and not peers.missing and kept
 
 
 if __name__ == "__main__":

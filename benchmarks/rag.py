@@ -1,11 +1,13 @@
 """The vector indexes that run here: how long a search takes, and how many of the right chunks it finds.
 
-    python -m benchmarks.rag [--chunks 50000] [--searches 200] [--synthetic] [provider type …]
+    python -m benchmarks.rag [--chunks 50000] [--searches 200] [--synthetic] [--write] [provider type …]
 
 Documentation of the packages of this Python, embedded by MiniLM (with --synthetic: clustered vectors, at once). What is
 right is told by comparing all vectors one by one. `part` is an attribute that a hundredth of the chunks share, `topic`
 one that the hundredth has which is farthest from what is asked. Then the same chunks as a hundred stores of a hundred
-tenants. Exits with 1 where a figure misses its aim.
+tenants; how high searches rank what is right (_ranking.py), and how fast files are read by the API (_ingestion.py).
+Vectors are kept in the user's cache (`python -m benchmarks._embedded` computes them ahead). Exits with 1 where a figure
+misses its aim.
 """
 
 import argparse
@@ -14,67 +16,47 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-import numpy
 import psycopg
 
 from apps.vector_io.filters import Filter, parse
 from apps.vector_io.protocol import Chunk, Hit, Query, Store, VectorIO
-from benchmarks._embedded import Vectors, embedded
-from benchmarks._texts import clustered, composed, texts
+from benchmarks import _figures, _ingestion
+from benchmarks._corpus import PARTS, Corpus, corpus
+from benchmarks._ranking import MODES, Pairs, inserted, pairs, told
+from benchmarks._texts import texts
 from llamastack.apis import Api
 from llamastack.call import ANONYMOUS_ADMIN, Call
 from llamastack.providers import load, specs
-from llamastack.services import start
+from llamastack.services import Services, start
+from tests import chroma, milvus
+from tests.servers import ROOT
 
 CALL = Call(ANONYMOUS_ADMIN)
 BATCH = 1000
-PARTS = 100
 TENANTS = 100
 INDEXED = 20_000  # chunks of a store that surely has an index
 LONGEST_MS = 10.0
 QUICK = ("inline::faiss", "remote::pgvector")  # of which so much is asked
+PAGE = ROOT / "docs/performance.md"
+SEARCHED = (
+    "nearest 10",
+    "5 of 1 %",
+    "5 of 1 %, the farthest",
+    "10 of 50 %",
+    "keywords",
+    "hybrid",
+    f"{TENANTS} tenants",
+)
+COLUMNS = ("p50 ms, recall", "chunks/s inserted", *SEARCHED)
+RANKED = ("nDCG@10", *MODES)
 LEAST_RECALL, LEAST_FILTERED = 0.97, 0.95
-
-
-@dataclass
-class Corpus:
-    chunks: list[Chunk]
-    vectors: Vectors  # of the chunks, at length 1
-    asked: list[str]
-    wanted: Vectors
-
-    def right(self, search: int, limit: int, among: Sequence[int] | None = None) -> set[str]:
-        """The ids of the nearest, of all or of those places."""
-        places = numpy.arange(len(self.chunks)) if among is None else numpy.asarray(among)
-        scores = self.vectors[places] @ self.wanted[search]
-        return {self.chunks[places[place]].id for place in numpy.argsort(-scores)[:limit]}
-
-
-def corpus(count: int, searches: int, synthetic: bool) -> Corpus:
-    found = composed(count + searches) if synthetic else texts(count + searches)
-    vectors = clustered(len(found)) if synthetic else embedded(found)
-    vectors = vectors / numpy.linalg.norm(vectors, axis=1, keepdims=True)
-    topics = numpy.argsort(vectors[:count] @ vectors[0])  # how near each is to one of them
-    topic = {int(place): rank * PARTS // count for rank, place in enumerate(topics)}
-    chunks = [
-        Chunk(
-            f"chunk-{n}",
-            found[n],
-            file_id=f"file-{n // 50}",
-            position=n % 50,
-            attributes={"part": n % PARTS, "topic": topic[n]},
-            embedding=vectors[n],
-        )
-        for n in range(count)
-    ]
-    return Corpus(chunks, vectors[:count], found[count:], vectors[count:])
 
 
 @asynccontextmanager
@@ -143,10 +125,13 @@ class Bench:
     def __init__(self, provider_type: str, provider: VectorIO, known: Corpus) -> None:
         self.provider_type, self.provider, self.known = provider_type, provider, known
         self.missed: list[str] = []
+        self.cells: list[str] = []
 
     def tell(self, name: str, searches: Searches, least: float = 0.0, longest: float = float("inf")) -> None:
         wrong = searches.p50 > longest or (bool(searches.recalls) and searches.recall < least)
         print(f"{self.provider_type:20} {name:28} {searches.told()}{'   MISSED' if wrong else ''}", flush=True)
+        found = f", {100 * searches.recall:.1f} %" if searches.recalls else ""
+        self.cells.append(f"{searches.p50:.1f}{found}{' (MISSED)' if wrong else ''}")
         if wrong:
             self.missed.append(f"{self.provider_type}, {name}: {searches.told()}")
 
@@ -203,12 +188,13 @@ def same(key: str, value: int) -> Filter:
     return parse({"type": "eq", "key": key, "value": value})
 
 
-async def measured(provider_type: str, config: dict[str, Any], known: Corpus, database: str) -> list[str]:
+async def measured(provider_type: str, config: dict[str, Any], known: Corpus, database: str) -> Bench:
     async with started(provider_type, config) as provider:
         bench = Bench(provider_type, provider, known)
         store = Store("vs_bench", "default", known.vectors.shape[1])
         rate = await filled(provider, store, known.chunks)
         print(f"{provider_type:20} {rate:,.0f} chunks/s inserted", flush=True)
+        bench.cells.append(f"{rate:,.0f}")
         if provider_type == "remote::pgvector" and len(known.chunks) >= INDEXED:
             print(f"{provider_type:20} the index {await until_indexed(database):.1f} s later", flush=True)
         await bench.provider.query(CALL, store, Query(vector=known.wanted[0]))  # an index in memory is made now
@@ -223,7 +209,16 @@ async def measured(provider_type: str, config: dict[str, Any], known: Corpus, da
         await provider.insert(CALL, store, again)
         print(f"{provider_type:20} {BATCH / (time.perf_counter() - began):,.0f} chunks/s replaced", flush=True)
         await bench.tenants()
-        return bench.missed
+        return bench
+
+
+async def ranked(provider_type: str, config: dict[str, Any], known: Pairs, database: str) -> tuple[str, list[str]]:
+    async with started(provider_type, config) as provider:
+        store = await inserted(provider, known)
+        if provider_type == "remote::pgvector":
+            async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
+                await connection.execute("ANALYZE")  # as autovacuum does within a minute
+        return await told(provider_type, provider, store, known)
 
 
 def of_database(url: str) -> dict[str, Any]:
@@ -237,25 +232,78 @@ def of_database(url: str) -> dict[str, Any]:
     }
 
 
-async def main() -> int:
+def configs(folder: Path, services: Services, stack: ExitStack) -> dict[str, Callable[[], dict[str, Any]]]:
+    """Of those that run here, in the order of their table."""
+
+    def in_folder(name: str, key: str, ending: str = "") -> Callable[[], dict[str, Any]]:
+        return lambda: {key: str(folder / f"{name}{ending}")}
+
+    def in_chroma() -> dict[str, Any]:
+        return {"url": stack.enter_context(chroma.running()).url}
+
+    def in_milvus() -> dict[str, Any]:
+        home = folder / "milvus-server"
+        home.mkdir()
+        return {"uri": stack.enter_context(milvus.serving(home)).url}
+
+    return {
+        "inline::faiss": in_folder("faiss", "storage_dir"),
+        "remote::pgvector": lambda: of_database(services.database_url),
+        "inline::sqlite-vec": in_folder("sqlite_vec", "db_path", ".db"),
+        "inline::chromadb": in_folder("chroma", "db_path", ".db"),
+        "inline::qdrant": in_folder("qdrant", "path"),
+        "inline::milvus": in_folder("milvus", "db_path", ".db"),
+        "remote::chromadb": in_chroma,
+        "remote::milvus": in_milvus,
+    }
+
+
+def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("--chunks", type=int, default=50_000)
     parser.add_argument("--searches", type=int, default=200)
-    parser.add_argument("--synthetic", action="store_true")
-    parser.add_argument("types", nargs="*", default=["inline::faiss", "remote::pgvector", "inline::sqlite-vec"])
-    options = parser.parse_args()
+    parser.add_argument("--ingested", type=int, default=5000, help="texts in the files that are read")
+    parser.add_argument("--synthetic", action="store_true", help="vectors at once, and neither ranking nor ingestion")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/")
+    parser.add_argument("types", nargs="*")
+    return parser.parse_args()
+
+
+async def main() -> int:
+    options, machine = parsed(), _figures.machine()
+    print(machine, flush=True)
     known = corpus(options.chunks, options.searches, options.synthetic)
+    sections = None if options.synthetic else pairs()
     missed: list[str] = []
-    with tempfile.TemporaryDirectory() as folder, start(redis=False) as services:
-        configs = {
-            "inline::faiss": {"storage_dir": str(Path(folder) / "faiss")},
-            "inline::sqlite-vec": {"db_path": str(Path(folder) / "sqlite_vec.db")},
-            "remote::pgvector": of_database(services.database_url),
-        }
-        for provider_type in options.types:
-            missed += await measured(provider_type, configs[provider_type], known, services.database_url)
-    print("\n".join(missed))
+    rows, ranks = [], []
+    with tempfile.TemporaryDirectory() as name, start(redis=False) as services, ExitStack() as stack:
+        folder = Path(name)
+        known_configs = configs(folder, services, stack)
+        for provider_type in options.types or known_configs:
+            config = known_configs[provider_type]()
+            bench = await measured(provider_type, config, known, services.database_url)
+            missed += bench.missed
+            rows.append(f"| `{provider_type}` | {' | '.join(bench.cells)} |")
+            if sections is not None:
+                row, problems = await ranked(provider_type, config, sections, services.database_url)
+                ranks.append(row)
+                missed += problems
+    told_tables = [*table(COLUMNS, rows), ""]
+    if sections is not None:
+        told_tables += [*table(RANKED, ranks), ""]
+        with tempfile.TemporaryDirectory() as name:
+            line, problems = await _ingestion.measured(texts(options.ingested), Path(name))
+        told_tables.append(f"{line}.")
+        missed += problems
+    text = "\n".join([f"{machine}; {options.chunks:,} chunks.", "", *told_tables])
+    print(text, *missed, sep="\n")
+    if options.write:
+        _figures.write(PAGE, "rag", text)
     return 1 if missed else 0
+
+
+def table(columns: Sequence[str], rows: Sequence[str]) -> list[str]:
+    return [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|", *rows]
 
 
 if __name__ == "__main__":

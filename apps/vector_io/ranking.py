@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 IMPACT_FACTOR = 60.0  # as Cormack, Clarke and Büttcher have it (SIGIR 2009), and everyone since
+HIGHEST = 1 - 1e-9
 Scores = Mapping[str, float]  # by a chunk's id
 
 
@@ -13,7 +14,8 @@ class Ranking:
     """How two lists are joined.
 
     `rrf` counts places: 1 / (impact_factor + place). `weighted` adds the scores after each list's lowest is made 0 and
-    its highest 1; `normalized` adds them after each is divided by its list's highest. Both lists have their weight.
+    its highest 1; `normalized` adds them after each is divided by its list's highest, keywords' as they were before
+    they were `squashed`. Both lists have their weight.
     """
 
     by: Literal["rrf", "weighted", "normalized"] = "rrf"
@@ -34,7 +36,7 @@ def joined(ranking: Ranking, vector: Scores, keyword: Scores) -> dict[str, float
     """The joined score of every id in either list: 1 for one that is first in both."""
     scaled = {"rrf": _by_place, "weighted": _spread, "normalized": _relative}[ranking.by]
     near = _weighted(scaled(vector, ranking), ranking.vector_weight)
-    worded = _weighted(scaled(keyword, ranking), ranking.keyword_weight)
+    worded = _weighted(scaled(_spread_out(keyword), ranking), ranking.keyword_weight)
     whole = (ranking.vector_weight + ranking.keyword_weight) or 1.0
     return {id: (near.get(id, 0.0) + worded.get(id, 0.0)) / whole for id in {**near, **worded}}
 
@@ -50,6 +52,11 @@ def best(scores: Scores, limit: int, threshold: float | None = None) -> list[tup
 def squashed(score: float) -> float:
     """A keyword score, which has no upper end, between 0 and 1."""
     return score / (1.0 + score) if score > 0 else 0.0
+
+
+def _spread_out(scores: Scores) -> dict[str, float]:
+    """What `squashed` has made of keyword scores: those of good hits are all near 1, and tell little."""
+    return {id: score / (1.0 - min(score, HIGHEST)) for id, score in scores.items()}
 
 
 def _by_place(scores: Scores, ranking: Ranking) -> dict[str, float]:
