@@ -79,6 +79,10 @@ chaos-jobs: .venv/stamps/dev .venv/stamps/package ## Kill servers, workers, Redi
 	    tests/chaos/test_files_killed.py tests/chaos/test_s3_killed.py tests/chaos/test_disk_full.py \
 	    tests/chaos/test_postgres_killed.py
 
+.PHONY: chaos-vectors
+chaos-vectors: .venv/stamps/dev .venv/stamps/package ## Kill servers and workers in the midst of ingestions of 200 files, COUNT (10) times each
+	$(BIN)/python -m tests.chaos.ingestion $(or $(COUNT),10)
+
 .PHONY: docs
 docs: .venv/stamps/dev .venv/stamps/package ## Write what is made of the code: docs/providers.md
 	$(BIN)/python -m docs.providers_page

@@ -12,7 +12,7 @@ from apps.registry.kept import sealed
 from apps.registry.models import VectorStore
 from apps.vector_io import stores
 from apps.vector_io.models import FileBatch, Status, VectorStoreFile
-from apps.vector_io.schemas.base import Auto
+from apps.vector_io.schemas.base import Auto, Sizes, Static
 from apps.vector_io.schemas.stores import (
     AttachFile,
     FileBatchObject,
@@ -77,6 +77,13 @@ def _unchanged(row: VectorStoreFile | None, asked: AttachFile) -> bool:
     if row is None or row.state not in UNCHANGED:
         return False
     return bool(row.attributes == (asked.attributes or {}) and row.chunking_strategy == strategy(asked))
+
+
+def told(asked: dict[str, Any]) -> dict[str, Any]:
+    """A strategy as it is shown before it is carried out: OpenAI shows what `auto` is meant to come to."""
+    if asked.get("type") != "auto":
+        return asked
+    return Static(type="static", static=Sizes()).model_dump()
 
 
 def strategy(asked: AttachFile) -> dict[str, Any]:
@@ -213,7 +220,7 @@ def _shown(row: VectorStoreFile, store: VectorStore) -> VectorStoreFileObject:
         vector_store_id=store.identifier,
         status=state,
         last_error=error,
-        chunking_strategy=row.chunked or row.chunking_strategy,
+        chunking_strategy=row.chunked or told(row.chunking_strategy),
         attributes=row.attributes,
         filename=row.filename,
         chunks=row.chunks,

@@ -136,11 +136,11 @@ class VectorIOService:
     ) -> VectorStoreFileObject:
         """Its chunks have the attributes first: whoever sees them in the row finds by them."""
         store = await db(stores.found, call.principal, identifier, to_change=True)
-        row = await self._read(call, store, file_id)
+        row, attributes = await self._read(call, store, file_id), request.attributes or {}
         await self.indexes.asked(
-            call, store, lambda provider, at: provider.set_attributes(call, at, row.id, request.attributes)
+            call, store, lambda provider, at: provider.set_attributes(call, at, row.id, attributes)
         )
-        await db(VectorStoreFile.objects.filter(pk=row.id).update, attributes=request.attributes)
+        await db(VectorStoreFile.objects.filter(pk=row.id).update, attributes=attributes)
         return await db(attached.got, call.principal, identifier, file_id)
 
     async def content(self, call: Call, identifier: str, file_id: str, asked: ContentFilter) -> FileContentPage:

@@ -45,6 +45,7 @@ async def tasks(
         "workers": again(partial(of_workers, workers_killed), folder("workers")),
         "workers paused": again(partial(of_workers, workers_paused), folder("workers_paused")),
         "ingestion": again(ingestion.server_killed, folder("ingestion")),
+        "ingestion by workers": again(partial(ingestion.worker_killed, services), folder("ingestion_by_workers")),
     }
     running = {name: asyncio.create_task(work) for name, work in works.items()}
     yield running
@@ -75,3 +76,7 @@ async def test_workers_that_were_stopped_for_longer_than_their_leases_write_noth
 
 async def test_each_file_is_read_once_though_the_server_is_killed(tasks: dict[str, asyncio.Task[None]]) -> None:
     await tasks["ingestion"]
+
+
+async def test_each_file_is_read_once_though_a_worker_is_killed(tasks: dict[str, asyncio.Task[None]]) -> None:
+    await tasks["ingestion by workers"]

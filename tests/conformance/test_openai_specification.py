@@ -1,6 +1,7 @@
 """OpenAI's own specification drives the server: whatever it is asked, it does not fail, and answers in its shapes."""
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,7 @@ pytestmark = [pytest.mark.local_model, pytest.mark.slow]
 
 SEED = 8321
 EXAMPLES = 60
+FEWER = 10  # of each operation of vector stores, of which there are many
 CHAT = "SmolLM2-135M-Instruct"
 FAST = "openai/sky-1"
 MODELS = {"/embeddings": ["all-MiniLM-L6-v2", EMBEDDING]}
@@ -29,25 +31,42 @@ CHECKS = [not_a_server_error, response_schema_conformance, content_type_conforma
 BOUNDS = {"max_tokens": 3, "max_completion_tokens": 3, "n": 3, "best_of": 3}
 
 generation = {"max-examples": EXAMPLES, "deterministic": True, "database": "none", "with-security-parameters": False}
+of_stores = {"include-path-regex": "^/vector_stores", "generation": generation | {"max-examples": FEWER}}
 specification = json.loads(FILE.read_text())
 schema = schemathesis.openapi.from_dict(
     specification,
     # It would read twenty events of a stream, and miss how it ends.
-    config=SchemathesisConfig.from_dict({"seed": SEED, "generation": generation, "max-stream-events": 100_000}),
+    config=SchemathesisConfig.from_dict(
+        {"seed": SEED, "generation": generation, "max-stream-events": 100_000, "operations": [of_stores]}
+    ),
 )
 
 
 @dataclass
 class Target:
-    """The server, and completions that are stored there."""
+    """The server, and what is there: stored completions, a vector store, and a batch of the one file in it."""
 
     url: str
     session: requests.Session
     stored: list[str] = field(default_factory=list)
+    there: dict[str, str] = field(default_factory=dict)
 
     def store(self) -> str:
         body = {"model": FAST, "messages": [{"role": "user", "content": "Hello"}], "store": True}
         return str(self.session.post(f"{self.url}/chat/completions", json=body).json()["id"])
+
+    def vector_store(self) -> str:
+        return str(self.session.post(f"{self.url}/vector_stores", json={"embedding_model": EMBEDDING}).json()["id"])
+
+    def fill(self) -> None:
+        files = {"file": ("sky.txt", b"The sky is blue.")}
+        file = self.session.post(f"{self.url}/files", files=files, data={"purpose": "assistants"}).json()["id"]
+        store = self.vector_store()
+        batches = f"{self.url}/vector_stores/{store}/file_batches"
+        batch = self.session.post(batches, json={"file_ids": [file]}).json()["id"]
+        self.there = {"vector_store_id": store, "file_id": file, "batch_id": batch}
+        while self.session.get(f"{batches}/{batch}").json()["status"] == "in_progress":
+            time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +75,7 @@ def target(starter: Live) -> Iterator[Target]:
         session.trust_env = False
         target = Target(f"{starter.url}/v1", session)
         target.stored = [target.store() for _ in range(3)]
+        target.fill()
         yield target
 
 
@@ -91,6 +111,13 @@ def made_ours(case: Any, target: Target) -> None:
         places["completion_id"] = target.store() if case.method == "DELETE" else target.stored[turn % 3]
     if "model" in places and turn % 4:
         places["model"] = CHAT
+    if "vector_store_id" in places and turn % 8:
+        places |= {name: target.there[name] for name in places}
+        if case.method == "DELETE" and case.path == "/vector_stores/{vector_store_id}":
+            places["vector_store_id"] = target.vector_store()
+    if isinstance(case.body, dict) and case.path.startswith("/vector_stores/") and turn % 4:
+        case.body |= {name: [target.there["file_id"]] for name in ("file_ids",) if name in case.body}
+        case.body |= {name: target.there["file_id"] for name in ("file_id",) if name in case.body}
     if isinstance(case.body, dict) and "model" in case.body and turn % 8:
         bounded(case, turn)
 

@@ -87,7 +87,9 @@ def attaching(
 
 
 class UpdateFile(Strict):
-    attributes: Attributes
+    """Null takes all attributes away."""
+
+    attributes: Attributes | None
 
 
 class CreateFileBatch(Strict):

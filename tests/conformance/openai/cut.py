@@ -23,15 +23,26 @@ PATHS = [
     "/embeddings",
     "/models",
     "/models/{model}",
+    "/vector_stores",
+    "/vector_stores/{vector_store_id}",
+    "/vector_stores/{vector_store_id}/file_batches",
+    "/vector_stores/{vector_store_id}/file_batches/{batch_id}",
+    "/vector_stores/{vector_store_id}/file_batches/{batch_id}/cancel",
+    "/vector_stores/{vector_store_id}/file_batches/{batch_id}/files",
+    "/vector_stores/{vector_store_id}/files",
+    "/vector_stores/{vector_store_id}/files/{file_id}",
+    "/vector_stores/{vector_store_id}/files/{file_id}/content",
+    "/vector_stores/{vector_store_id}/search",
 ]
 WORDS = {"description", "summary", "example", "examples", "title", "security", "deprecated"}
 
 
 def mended(components: dict[str, Any]) -> dict[str, Any]:
-    """The components without two slips: what OpenAI answers differs from them.
+    """The components without three slips: what OpenAI answers differs from them.
 
     The messages of a stored completion are the request's (their content_parts may have images, which no assistant
-    sends), and a streamed completion has no reason to finish before its end.
+    sends), a streamed completion has no reason to finish before its end, and a vector store that does not expire has
+    an `expires_after` of null. Its metadata may hold what Llama Stack's may: numbers and booleans, too.
     """
     schemas = components["schemas"]
     messages = schemas["ChatCompletionMessageList"]["properties"]["data"]["items"]
@@ -39,6 +50,9 @@ def mended(components: dict[str, Any]) -> dict[str, Any]:
     messages["allOf"][0]["properties"]["role"] = {"type": "string"}
     choice = schemas["CreateCompletionResponse"]["properties"]["choices"]["items"]["properties"]
     choice["finish_reason"] = nullable(choice["finish_reason"])
+    store = schemas["VectorStoreObject"]["properties"]
+    store["expires_after"] = nullable(store["expires_after"])
+    store["metadata"] = {"type": "object"}
     return components
 
 

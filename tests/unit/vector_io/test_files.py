@@ -44,6 +44,16 @@ async def test_auto_chunks_are_as_long_as_the_embedding_model_reads_and_say_so(s
     assert {word for chunk in shelf.chunks for word in chunk.content.split()} == set(WORDS)
 
 
+async def test_before_that_they_are_told_as_openai_tells_them(shelf: Shelf) -> None:
+    store, file_id = await shelf.store(), await shelf.upload("The sky is blue.")
+    shelf.words.held.clear()
+    file = await shelf.post(f"{URL}/{store}/files", file_id=file_id)
+    sizes = {"max_chunk_size_tokens": 800, "chunk_overlap_tokens": 400}
+    assert file["chunking_strategy"] == {"type": "static", "static": sizes}
+    shelf.words.held.set()
+    assert (await shelf.ended(store, file_id))["status"] == "completed"
+
+
 async def test_a_static_strategy_is_kept(shelf: Shelf) -> None:
     store = await shelf.store()
     strategy = {"type": "static", "static": {"max_chunk_size_tokens": 100, "chunk_overlap_tokens": 0}}
@@ -226,6 +236,8 @@ async def test_attributes_are_changed_in_the_row_and_in_the_index(shelf: Shelf) 
         found = await shelf.search(store, "sky", filters={"type": "eq", "key": "a", "value": value})
         assert len(found) == count
     assert (await shelf.error(path, 400, attributes={"a": [1]}))["param"] == "attributes.a"
+    assert (await shelf.post(path, attributes=None))["attributes"] == {}
+    assert await shelf.search(store, "sky", filters={"type": "eq", "key": "a", "value": 3}) == []
 
 
 async def test_content_is_the_chunks_with_what_is_known_of_them_where_that_is_asked_for(shelf: Shelf) -> None:
