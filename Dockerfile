@@ -1,5 +1,6 @@
 # The server, its workers and beat, as a user without rights. `docker build .` has what remote providers, vector indexes and
-# documents need; `--build-arg SETS="base local vectors documents"` has torch and runs models too.
+# documents need; `--build-arg SETS="base local vectors documents"` has torch and runs models too. Any file of requirements/ may be
+# named: `chroma`, `qdrant` and `milvus` are vector stores' own engines.
 FROM python:3.11.13-slim-bookworm AS packages
 
 ARG SETS="base vectors documents aws google oci"
@@ -10,7 +11,7 @@ RUN python -m venv /opt/venv && \
 
 FROM python:3.11.13-slim-bookworm
 
-RUN useradd --system --uid 10001 --create-home --home-dir /home/llama llama && \
+RUN useradd --system --user-group --uid 10001 --create-home --home-dir /home/llama llama && \
     install --directory --owner=llama --group=llama /var/lib/llamastack
 COPY --from=packages /opt/venv /opt/venv
 COPY manage.py pyproject.toml README.md LICENSE /app/
