@@ -121,6 +121,13 @@ async def test_a_word_that_is_often_there_comes_first(vectors: RemoteChroma, sto
     assert [hit.chunk.id for hit in hits[:2]] == ["c120", "c240"]
 
 
+async def test_a_name_of_several_words_is_found_by_each(vectors: RemoteChroma, store: Store) -> None:
+    await vectors.insert(CALL, store, [chunk("a", content="call set_default_encoding() first"), chunk("b")])
+    for text in ("encoding", "set_default_encoding", "default"):
+        hits = await vectors.query(CALL, store, Query(text, mode="keyword"))
+        assert [hit.chunk.id for hit in hits] == ["a"], text
+
+
 async def test_what_a_crash_has_left_of_a_creation_is_gone(vectors: RemoteChroma, store: Store) -> None:
     collection = await vectors.engine.collection(collection_name(store))
     await vectors.engine.upsert(collection, first(DIMENSION))

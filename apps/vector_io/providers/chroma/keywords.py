@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 
 from apps.vector_io.providers import words
 from apps.vector_io.providers.chroma.engine import Collection, Engine, Found, Where
-from apps.vector_io.providers.chroma.records import LONGEST, OFTEN, WORDS, counted
+from apps.vector_io.providers.chroma.records import OFTEN, WORDS, counted, stems
 from apps.vector_io.providers.chroma.where import joined
-from apps.vector_io.providers.stems import stem
 from apps.vector_io.ranking import squashed
 
 FEW = 1000  # chunks, among which every word is searched
-RANKED = 100  # chunks that are read and ranked
+RANKED = 200  # chunks that are read and ranked
+LEAST = 1e-6  # the weight of a word that half of the chunks have or more: as in SQLite's FTS5
 K1, B = 1.2, 0.75  # Robertson and Zaragoza, "The Probabilistic Relevance Framework" (2009)
 CHANGED = 0.1  # a share of the chunks, after which the words are counted anew
 MOST_KNOWN = 100  # collections whose words are known
@@ -43,7 +43,7 @@ class Keywords:
 
     async def search(self, collection: Collection, text: str, limit: int, where: Where | None) -> dict[str, float]:
         """The chunks that have most of a text's words, and its rare ones: their scores by their ids."""
-        asked = list(dict.fromkeys(stem(word[:LONGEST]) for word in words.distinct(text)))
+        asked = list(dict.fromkeys(stems(text)))[: words.MOST_WORDS]
         if not asked:
             return {}
         known = self._of(collection, await self._engine.count(collection))
@@ -129,7 +129,7 @@ def _counted(found: Found) -> dict[str, Counter[str]]:
 
 
 def _rarity(having: int, chunks: int) -> float:
-    return math.log(1 + (max(chunks - having, 0) + 0.5) / (having + 0.5))
+    return max(math.log((max(chunks - having, 0) + 0.5) / (having + 0.5)), LEAST)
 
 
 def _bm25(text: Counter[str], weights: Mapping[str, float], usual: float) -> float:

@@ -18,9 +18,13 @@ SEVERAL = 3
 LONGEST = 64  # characters of a word, by which it is found
 
 
+def stems(text: str) -> list[str]:
+    """The words of a text without their endings. A name_of_several is its words, as for SQLite's FTS5."""
+    return [stem(word[:LONGEST]) for word in WORD.findall(text.replace("_", " "))]
+
+
 def counted(text: str) -> Counter[str]:
-    """The words of a text without their endings, each with how often it is there."""
-    return Counter(stem(word[:LONGEST]) for word in WORD.findall(text))
+    return Counter(stems(text))
 
 
 def records(chunks: Sequence[Chunk], vectors: Vector) -> Records:
