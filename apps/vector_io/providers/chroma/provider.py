@@ -123,6 +123,10 @@ class StoresInChroma(Provider):
         return await self._of(store, lambda collection: self._searched(collection, query, vector))
 
     async def _searched(self, collection: Collection, query: Query, vector: Vector | None) -> list[Hit]:
+        """Without a filter Chroma mostly answers while it applies a change, too, which may take seconds."""
+        if query.filter is None:
+            with contextlib.suppress(Unsettled):
+                return await self._query(collection, query, vector)
         async with self._gates[collection.id].together():
             return await settled(lambda: self._query(collection, query, vector))
 
