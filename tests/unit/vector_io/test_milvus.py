@@ -16,8 +16,6 @@ import numpy
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from milvus_lite import MilvusLite as Opened
-from milvus_lite.adapter.grpc.server import start_server_in_thread
 from pydantic import ValidationError
 
 from apps.vector_io.filters import Comparison, kind, matches, parse, same
@@ -27,7 +25,7 @@ from apps.vector_io.providers.in_milvus.collection import Collection
 from apps.vector_io.providers.in_milvus.rows import MOST_BYTES, rows
 from apps.vector_io.providers.in_milvus.stores import Locks, Stores, named
 from apps.vector_io.providers.in_milvus.values import value_of
-from apps.vector_io.providers.inline.milvus import MilvusLite, MilvusLiteConfig
+from apps.vector_io.providers.inline.milvus import MilvusLite, MilvusLiteConfig, milvus_lite
 from apps.vector_io.providers.remote.milvus import Milvus, MilvusConfig
 from llamastack.errors import BadRequest, Conflict, DiskFull, NotFound, Unavailable, UpstreamError
 from llamastack.providers import ProviderUnavailable
@@ -119,6 +117,9 @@ async def test_a_certificate_that_is_not_there_is_told_at_the_start() -> None:
 @contextmanager
 def serving(folder: Path, port: int) -> Iterator[str]:
     """milvus-lite's server in threads."""
+    milvus_lite()  # with the settings it has else
+    from milvus_lite.adapter.grpc.server import start_server_in_thread
+
     server, database, _ = start_server_in_thread(str(folder), port=port)
     try:
         yield f"http://127.0.0.1:{port}"
@@ -183,7 +184,7 @@ async def test_a_server_that_refuses_is_told_at_the_start(status: grpc.StatusCod
 
 
 async def test_a_folder_that_another_process_has_open_is_told_and_free_later(tmp_path: Path) -> None:
-    other = Opened(str(tmp_path / "data"))
+    other = milvus_lite().MilvusLite(str(tmp_path / "data"))
     provider = lite(tmp_path / "data")
     with pytest.raises(ProviderUnavailable, match="Another process"):
         await provider.start()
@@ -209,6 +210,14 @@ async def test_what_a_crash_left_of_a_collection_is_in_nobodys_way(tmp_path: Pat
         await provider.create_store(CALL, store)
         await provider.insert(CALL, store, many(2))
         assert (await provider.size(CALL, store)).chunks == 2
+
+
+async def test_a_collection_that_grows_is_sorted_so_that_searches_stay_quick(tmp_path: Path) -> None:
+    async with started(lite(tmp_path / "data")) as provider:
+        store = new_store()
+        await provider.create_store(CALL, store)
+        await provider.insert(CALL, store, [chunk(f"long-{n}", content="x" * 60_000) for n in range(20)])
+        assert list(tmp_path.glob("data/collections/*/partitions/*/data/*.parquet"))
 
 
 @contextmanager

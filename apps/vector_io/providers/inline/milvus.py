@@ -55,18 +55,25 @@ class MilvusLiteConfig(ProviderConfig):
         return {"db_path": "~/.llama/vector_io/milvus.db"}
 
 
+def milvus_lite() -> Any:
+    """The package, which reads its settings where it is first imported."""
+    os.environ.setdefault("MILVUS_LITE_MEMTABLE_MEMORY_LIMIT_BYTES", str(UNSORTED_BYTES))
+    pymilvus()
+    import milvus_lite
+
+    return milvus_lite
+
+
 class Engine:
     """A folder's milvus-lite, with its socket."""
 
     def __init__(self, folder: Path) -> None:
-        os.environ.setdefault("MILVUS_LITE_MEMTABLE_MEMORY_LIMIT_BYTES", str(UNSORTED_BYTES))
-        pymilvus()
+        package = milvus_lite()
         import grpc
-        from milvus_lite import MilvusLite
         from milvus_lite.adapter.grpc.servicer import MilvusServicer
         from pymilvus.grpc_gen.milvus_pb2_grpc import add_MilvusServiceServicer_to_server
 
-        self.database = MilvusLite(str(folder))
+        self.database = package.MilvusLite(str(folder))
         _tidied(folder)
         self.locks = Locks()
         self.users = 0
@@ -119,12 +126,11 @@ class MilvusLite(StoresInMilvus):
         self.folder = folder.absolute()
 
     def opened(self) -> Stores:
-        from milvus_lite.exceptions import DataDirLockedError
-
+        locked = milvus_lite().exceptions.DataDirLockedError
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             engine = ENGINES.taken(self.folder)
-        except DataDirLockedError as error:
+        except locked as error:
             raise ProviderUnavailable(
                 f"Another process has {self.folder} open: milvus-lite serves one. Use remote::milvus for several."
             ) from error
