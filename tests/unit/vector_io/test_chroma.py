@@ -218,6 +218,28 @@ def counted(database: sqlite3.Connection, tables: Sequence[str]) -> list[int]:
     return [database.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables]
 
 
+async def test_to_start_and_to_stop_are_harmless_to_repeat(tmp_path: Path, server: Chroma) -> None:
+    for one in (
+        InlineChroma("vectors", InlineChromaConfig(db_path=str(tmp_path / "chroma"))),
+        RemoteChroma("vectors", RemoteChromaConfig(url=server.url)),
+    ):
+        await one.stop()
+        for _ in range(2):
+            await one.start()
+        assert (await one.health()).ok
+        for _ in range(2):
+            await one.stop()
+
+
+async def test_a_file_of_many_chunks_is_described_anew(vectors: RemoteChroma, store: Store) -> None:
+    await vectors.insert(CALL, store, many(1100, attributes={"old": "x"}))
+    await vectors.set_attributes(CALL, store, "file-1", {"new": 1})
+    filter = parse({"type": "eq", "key": "new", "value": 1})
+    hits = await vectors.query(CALL, store, Query(vector=vector(1.0), limit=2000, filter=filter))
+    assert len(hits) == 1100
+    assert all(hit.chunk.attributes == {"new": 1} for hit in hits)
+
+
 async def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ProviderUnavailable, match="cannot be made"):

@@ -217,14 +217,16 @@ class StoresInChroma(Provider):
         await self._of(store, lambda collection: self._set_attributes(collection, file_id, attributes))
 
     async def _set_attributes(self, collection: Collection, file_id: str, attributes: Attributes) -> None:
-        most = await self.engine.most()
-        new = records.described(attributes)
+        """Page by page: a record is read with all its words."""
+        new, place, last = records.described(attributes), 0, False
         async with self._gates[collection.id].alone():
-            found = await self.engine.get(collection, where=_of_file(file_id), include=["metadatas"])
-            changed = [records.instead(new, records.attributes_of(old)) for old in found.metadatas]
-            for start in range(0, len(changed), most):
-                some = slice(start, start + most)
-                await self.engine.update(collection, found.ids[some], changed[some])
+            while not last:
+                found = await self.engine.get(
+                    collection, where=_of_file(file_id), limit=PAGE, offset=place, include=["metadatas"]
+                )
+                changed = [records.instead(new, records.attributes_of(old)) for old in found.metadatas]
+                await self.engine.update(collection, found.ids, changed)
+                place, last = place + PAGE, len(found.ids) < PAGE
 
     async def size(self, call: Call, store: Store) -> Size:
         return await self._of(store, self._size)

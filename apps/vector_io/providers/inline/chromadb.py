@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +26,7 @@ from apps.vector_io.providers.chroma.engine import (
 from apps.vector_io.providers.chroma.provider import StoresInChroma
 from llamastack.errors import DiskFull
 from llamastack.home import home
-from llamastack.providers import ProviderConfig, ProviderUnavailable
+from llamastack.providers import Health, ProviderConfig, ProviderUnavailable
 
 THREADS = 8
 LEAST_ROOM = 32 << 20  # bytes of the disk: with fewer left, what fails has failed for that
@@ -56,7 +57,7 @@ class InlineChromaConfig(ProviderConfig):
 
 class InlineChroma(StoresInChroma):
     config_class = InlineChromaConfig
-    engine: "InProcess"
+    running: "InProcess | None" = None
 
     def __init__(self, provider_id: str, config: InlineChromaConfig) -> None:
         super().__init__(provider_id, config)
@@ -64,12 +65,20 @@ class InlineChroma(StoresInChroma):
         self.folder = folder.absolute()
 
     async def start(self) -> None:
+        await self.stop()
         opened = InProcess(self.folder)
         await asyncio.to_thread(opened.open)
         self.open(opened)
+        self.running = opened
 
     async def stop(self) -> None:
-        await asyncio.to_thread(self.engine.close)
+        opened, self.running = self.running, None
+        if opened is not None:
+            await asyncio.to_thread(opened.close)
+
+    async def health(self) -> Health:
+        usable = await asyncio.to_thread(os.access, self.folder, os.R_OK | os.W_OK | os.X_OK)
+        return Health(usable, "" if usable else f"The folder {self.folder} cannot be used.")
 
 
 class InProcess:

@@ -64,7 +64,6 @@ class RemoteChromaConfig(RemoteConfig):
 
 class RemoteChroma(StoresInChroma):
     config_class = RemoteChromaConfig
-    engine: "Server"
     egress: Egress | None = None
 
     @property
@@ -75,6 +74,7 @@ class RemoteChroma(StoresInChroma):
         config: RemoteChromaConfig = self.config
         if config.url is None:
             raise ProviderUnavailable("Nobody has said where Chroma is: set `url`.")
+        await self.stop()
         network = await opened(config.network)
         timeouts = config.network.timeouts() if config.network else None
         own = {"X-Chroma-Token": config.token.get_secret_value()} if config.token else {}
