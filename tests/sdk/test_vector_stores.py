@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import ogx_client
 import openai
 import pytest
 from llama_stack_client import LlamaStackClient
@@ -92,6 +93,38 @@ def test_openai_attaches_many_files_and_filters_by_their_attributes(client: open
     client.vector_stores.delete(store.id)
 
 
+def test_openai_does_all_else_that_it_can_with_stores_files_and_batches(client: openai.OpenAI) -> None:
+    stores = client.vector_stores
+    store = stores.create(name="old")
+    changed = stores.update(store.id, name="new", metadata={"a": "b"}, expires_after=None)
+    assert (changed.name, changed.metadata, changed.expires_after) == ("new", {"a": "b"}, None)
+    assert store.id in {one.id for one in stores.list(limit=1)}  # one a page, and all pages
+    sky, sea, bread = (client.files.create(file=(n, t.encode()), purpose="assistants").id for n, t in TEXTS.items())
+    made = stores.files.create(store.id, file_id=sky, attributes={"of": "sky"})
+    assert (made.id, made.attributes, made.vector_store_id) == (sky, {"of": "sky"}, store.id)
+    assert stores.files.poll(sky, vector_store_id=store.id, poll_interval_ms=100).status == "completed"
+    assert stores.files.create_and_poll(sea, vector_store_id=store.id, poll_interval_ms=100).status == "completed"
+    assert stores.files.retrieve(sea, vector_store_id=store.id).last_error is None
+    sent = stores.files.upload(vector_store_id=store.id, file=("more.txt", io.BytesIO(b"More.")))
+    batch = stores.file_batches.create_and_poll(store.id, file_ids=[bread, sent.id], poll_interval_ms=100)
+    assert (batch.status, batch.file_counts.total) == ("completed", 2)
+    files = [("a.txt", b"A text."), ("blank.txt", b" ")]
+    batch = stores.file_batches.upload_and_poll(store.id, files=files, poll_interval_ms=100)  # type: ignore[arg-type]
+    assert (batch.file_counts.completed, batch.file_counts.failed) == (1, 1)
+    (failed,) = stores.files.list(store.id, filter="failed").data
+    assert failed.last_error is not None
+    assert (failed.last_error.code, "empty" in failed.last_error.message) == ("invalid_file", True)
+    with pytest.raises(openai.ConflictError):
+        stores.file_batches.cancel(batch.id, vector_store_id=store.id)
+    shown = stores.files.list(store.id, order="asc", after=sky, limit=2).data
+    assert [file.id for file in shown] == [sea, sent.id]
+    assert [file.id for file in stores.files.list(store.id, order="asc", before=sea).data] == [sky]
+    client.files.delete(sky)
+    with pytest.raises(openai.NotFoundError):
+        stores.files.retrieve(sky, vector_store_id=store.id)
+    stores.delete(store.id)
+
+
 def test_llama_stack_client_0_2_registers_a_vector_database_and_queries_it(server: Server) -> None:
     with LlamaStackClient(base_url=server.url) as client:
         made = client.vector_dbs.register(
@@ -104,6 +137,7 @@ def test_llama_stack_client_0_2_registers_a_vector_database_and_queries_it(serve
         assert found.chunks[0].metadata["document_id"] == "bread.txt"
         assert found.scores == sorted(found.scores, reverse=True)
         assert "client-0-2" in {one.identifier for one in client.vector_dbs.list()}
+        assert client.vector_dbs.retrieve("client-0-2").embedding_dimension == 384
         client.vector_dbs.unregister("client-0-2")
 
 
@@ -129,6 +163,21 @@ def test_ogx_client_1_1(server: Server) -> None:
         assert done.status == "completed"
         found = client.vector_stores.search(store.id, query="blue", search_mode="hybrid", max_num_results=3)
         assert found.data[0].file_id == file.id
+        files, batches = client.vector_stores.files, client.vector_stores.file_batches
+        assert files.update(file.id, vector_store_id=store.id, attributes={"of": "me"}).attributes == {"of": "me"}
+        assert [one.id for one in files.list(store.id)] == [file.id]
+        content = files.content(file.id, vector_store_id=store.id, include_embeddings=True, include_metadata=True)
+        assert (content.data[0].text, len(content.data[0].embedding or [])) == (TEXTS["sky.txt"], 384)
+        batch = batches.create(store.id, file_ids=[file.id])
+        done = until(lambda: batches.retrieve(batch.id, vector_store_id=store.id))
+        assert (done.status, done.file_counts.completed) == ("completed", 1)
+        assert [one.id for one in batches.list_files(batch.id, vector_store_id=store.id)] == [file.id]
+        with pytest.raises(ogx_client.ConflictError):
+            batches.cancel(batch.id, vector_store_id=store.id)
+        assert client.vector_stores.update(store.id, name="other").name == "other"
+        assert client.vector_stores.retrieve(store.id).name == "other"
+        assert store.id in {one.id for one in client.vector_stores.list()}
+        assert files.delete(file.id, vector_store_id=store.id).deleted
         chunk: Any = {
             "content": TEXTS["sea.txt"],
             "chunk_id": "sea",
