@@ -74,6 +74,14 @@ async def test_a_body_is_counted_and_not_trusted(client: httpx.AsyncClient, stat
     assert (response.status_code, response.json()["error"]["code"]) == (413, "request_too_large")
 
 
+async def test_what_a_page_uploads_is_bounded_as_the_apis_uploads_are(client: httpx.AsyncClient) -> None:
+    page = "/admin/registry/vectorstore/1/upload/"
+    large = {"Content-Type": "multipart/form-data; boundary=b", "Content-Length": str(settings.MAX_FILE_BYTES * 2)}
+    response = await client.post(page, content=b"", headers=large)
+    assert (response.status_code, "LLAMA_STACK_MAX_FILE_BYTES" in response.text) == (413, True)
+    assert (await client.post(page, json={})).status_code == 400
+
+
 async def test_a_method_that_is_not_possible_is_405_in_our_shape(client: httpx.AsyncClient) -> None:
     response = await client.delete("/v1/models")
     assert (response.status_code, response.json()["error"]["code"]) == (405, "method_not_allowed")
