@@ -66,3 +66,24 @@ def test_beat_needs_no_redis_and_ends_cleanly(tmp_path: Path) -> None:
         wait_for(beat, "Beat makes the jobs of the schedules")
         assert beat.stop() == 0
     assert "Traceback" not in beat.output
+
+
+HANGS = """
+import asyncio, threading, time
+import django
+django.setup()
+from llamastack.cli.on_celery import watch
+
+loop = asyncio.new_event_loop()
+threading.Thread(target=loop.run_forever, daemon=True).start()
+loop.call_soon_threadsafe(time.sleep, 600)
+watch(loop, 0.2)
+"""
+
+
+def test_a_worker_whose_loop_hangs_ends_and_tells_where_it_was(tmp_path: Path) -> None:
+    env = environment(tmp_path, DJANGO_SETTINGS_MODULE="llamastack.settings")
+    ended = subprocess.run([sys.executable, "-c", HANGS], cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 1
+    assert "Nothing has gone on for 0.2 s: this worker ends" in ended.stderr
+    assert "most recent call first" in ended.stderr
