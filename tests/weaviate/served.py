@@ -45,6 +45,7 @@ class ScriptedWeaviate:
         app.add_routes(
             [
                 web.get("/v1/meta", self._meta),
+                web.get("/v1/.well-known/ready", self._ready),
                 web.get("/v1/schema", self._schema),
                 web.post("/v1/schema", self._create),
                 web.get("/v1/schema/{name}", self._collection),
@@ -63,7 +64,7 @@ class ScriptedWeaviate:
     @web.middleware
     async def _guarded(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         self.asked.append((request.method, request.path))
-        if not self._allows(request) and not request.path.startswith(grpc_web.PREFIX):
+        if not self._allows(request) and not request.path.startswith((grpc_web.PREFIX, "/v1/.well-known/")):
             return said(401, "anonymous access not enabled, please provide an auth scheme such as OIDC")
         try:
             return await handler(request)
@@ -75,6 +76,9 @@ class ScriptedWeaviate:
 
     async def _meta(self, request: web.Request) -> web.Response:
         return web.json_response({"hostname": self.url, "version": "1.34.0", "modules": {}})
+
+    async def _ready(self, request: web.Request) -> web.Response:
+        return web.Response()
 
     async def _schema(self, request: web.Request) -> web.Response:
         return web.json_response({"classes": [each.given for each in self.collections.values()]})

@@ -138,12 +138,14 @@ async def test_a_key_is_the_configs_or_the_callers_own() -> None:
             with pytest.raises(UpstreamRejected, match="401") as refused:
                 await provider.query(CALL, store, NEAR)
             assert refused.value.status == 401
-            assert not (await provider.health()).ok
+            assert (await provider.health()).ok
             assert await provider.query(_brings("callers"), store, NEAR) == []
             with pytest.raises(UpstreamRejected, match="401"):
                 await provider.query(_brings("wrong"), store, NEAR)
             with pytest.raises(BadRequest, match="weaviate_api_key"):
                 await provider.query(_brings("a\nb"), store, NEAR)
+        async with started(server.url, weaviate_api_key="wrong") as provider:
+            assert "401" in (await provider.health()).message
 
 
 def _brings(key: str) -> Any:
