@@ -7,13 +7,10 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from apps.inference.providers.inline.sentence_transformers.encoder import Encoder
 from apps.vector_io.protocol import Store, VectorIO
-from apps.vector_io.providers.remote.pgvector.connections import address
-from apps.vector_io.providers.remote.pgvector.provider import PGVector, PGVectorConfig
 from benchmarks._embedded import vectors_of
 from benchmarks._ranking import MODES, SLACK, Pairs, paired
 from benchmarks._sections import sections
@@ -47,16 +44,8 @@ async def provider(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
 async def store(provider: VectorIO, known: Pairs) -> AsyncIterator[Store]:
     made = new_store(dimension=known.wanted.shape[1])
     await known.insert(provider, made)
-    if isinstance(provider, PGVector):
-        await known_to_the_planner()
     yield made
     await provider.drop_store(CALL, made)
-
-
-async def known_to_the_planner() -> None:
-    """PostgreSQL counts a store's words by itself, within a minute: rare ones are ranked higher from then on."""
-    async with await psycopg.AsyncConnection.connect(address(PGVectorConfig()), autocommit=True) as connection:
-        await connection.execute("ANALYZE")
 
 
 async def test_two_lists_rank_as_well_as_the_better_of_them(provider: VectorIO, store: Store, known: Pairs) -> None:

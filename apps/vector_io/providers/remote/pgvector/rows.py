@@ -140,9 +140,25 @@ class Rows:
             """,
             [LANGUAGE, " ".join(distinct(text)), *self.table.name.split(".")],
         )
-        shares = {word: share or RARE for word, share in await found.fetchall()}
+        known: dict[str, float | None] = dict(await found.fetchall())
+        # PostgreSQL may know none of them: all are rare, or the store is so new that it has not been looked at.
+        shares = {word: share or RARE for word, share in known.items()} if any(known.values()) else {}
+        shares = shares or await self._counted(list(known))
         telling = {word: share for word, share in shares.items() if share <= COMMON}
-        return {word: -math.log(share) for word, share in (telling or shares).items()}
+        return {word: math.log(1 + 1 / share) for word, share in (telling or shares).items()}
+
+    async def _counted(self, words: Sequence[str]) -> dict[str, float]:
+        """The share of the chunks that have each of these words, none of which is 0."""
+        found = await self.connection.execute(
+            f"""
+            SELECT word, (SELECT count(*) FROM {self.table.name} WHERE words @@ quote_literal(word)::tsquery), (
+                SELECT CASE WHEN reltuples > 0 THEN reltuples ELSE (SELECT count(*) FROM {self.table.name}) END
+                FROM pg_class WHERE oid = %s::regclass
+            ) FROM unnest(%s::text[]) AS word
+            """,
+            [self.table.name, list(words)],
+        )
+        return {word: max(having, 1) / max(having, chunks, 1) for word, having, chunks in await found.fetchall()}
 
     async def read(self, ids: Sequence[str]) -> dict[str, Chunk]:
         found = await self.connection.execute(f"SELECT {FIELDS} FROM {self.table.name} WHERE id = ANY(%s)", [list(ids)])
