@@ -11,8 +11,6 @@ INDEXES: dict[str, dict[str, Any]] = {
     "position": {"type": "integer", "lookup": False, "range": True},
     "bytes": {"type": "integer", "lookup": True, "range": False},
     "matched": {"type": "keyword"},
-    "ordered[].key": {"type": "keyword"},
-    "ordered[].value": {"type": "float"},
 }
 Point = dict[str, Any]
 Payload = Mapping[str, Any]

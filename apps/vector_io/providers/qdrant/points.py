@@ -9,7 +9,7 @@ from apps.vector_io.filters import Attributes
 from apps.vector_io.protocol import Chunk, Store, Vector
 from apps.vector_io.providers.qdrant import sparse
 from apps.vector_io.providers.qdrant.fields import EMBEDDING, WORDS, Condition, Payload, Point
-from apps.vector_io.providers.qdrant.where import indexed
+from apps.vector_io.providers.qdrant.where import MATCHED, indexed
 
 
 class Points(Protocol):
@@ -66,7 +66,7 @@ def points(partition: str, chunks: Sequence[Chunk], vectors: Vector) -> list[Poi
 
 def described(attributes: Attributes) -> dict[str, Any]:
     """As a text, in which numbers stay what they are."""
-    return {"attributes": json.dumps(dict(attributes), ensure_ascii=False), **indexed(attributes)}
+    return {"attributes": json.dumps(dict(attributes), ensure_ascii=False), MATCHED: indexed(attributes)}
 
 
 def _point(partition: str, chunk: Chunk, vector: Vector) -> Point:

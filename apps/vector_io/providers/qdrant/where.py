@@ -1,31 +1,32 @@
-"""Filters as Qdrant's, over what each point says of its attributes in fields that are indexed for all keys at once.
+"""Filters as Qdrant's, by one list of each point that says what its attributes are.
 
-Qdrant tells neither 1.0 from 1 nor orders texts, and would need an index for every key that somebody invents. So a
-point has two lists beside its attributes: `matched`, texts that each say a key, or a key with its value and that
-value's type; and `ordered`, numbers by which values of one key are more or less than others. A text is as many numbers
-as it has pieces of six bytes: UTF-8's bytes are in the order of code points, and a float holds six of them.
+Qdrant tells neither 1.0 from 1 nor orders texts, reads the whole payload for what no index answers, and would need an
+index for every key that somebody invents. So a point has, beside its attributes, `matched`, which is indexed for all
+keys at once: a text for each key, one for the key with its value, and, so that values have an order, one for each
+beginning of the value, written as hexadecimal digits, and one for where they end. What is more than a value has a
+greater digit where both first differ: so it has one of at most fifteen beginnings for each of the value's digits.
 """
 
 import hashlib
-import json
-from collections.abc import Iterable, Iterator
-from typing import Any
+import struct
+from collections.abc import Iterator
 
 from apps.vector_io.filters import Attributes, Comparison, Filter, Scalar, kind
 from apps.vector_io.providers.qdrant.fields import Condition
+from llamastack.errors import BadRequest
 
-PIECE = 6  # bytes
-LONGEST = 200  # characters of a text in `matched`; a longer one is its hash
-NOTHING = {"key": "matched", "match": {"value": ""}}
+ORDERED_BYTES = 64  # of a text: for more of them a filter would ask for too much
+LONGEST = 60  # characters in `matched`; what is longer is its hash
+MATCHED = "matched"
+NOTHING: Condition = {"key": MATCHED, "match": {"value": ""}}
 JUNCTIONS = {"and": "must", "or": "should"}
-STRICT = {"gt": "gt", "gte": "gt", "lt": "lt", "lte": "lt"}
+MARKS = {"boolean": "b", "number": "n", "string": "s"}
+DIGITS, END = "0123456789abcdef", "."
 
 
-def indexed(attributes: Attributes) -> dict[str, Any]:
-    """What a point says of its attributes so that filters find it."""
-    matched = [text for key, value in attributes.items() for text in (_said(key), _said(key, value))]
-    sizes = (size for key, value in attributes.items() for size in _sizes(key, value))
-    return {"matched": matched, "ordered": [{"key": name, "value": number} for name, number in sizes]}
+def indexed(attributes: Attributes) -> list[str]:
+    """A point's `matched`."""
+    return [text for key, value in attributes.items() for text in _all(key, value)]
 
 
 def condition(filter: Filter) -> Condition:
@@ -35,59 +36,72 @@ def condition(filter: Filter) -> Condition:
 
 
 def _compared(comparison: Comparison) -> Condition:
-    key, operator = comparison.key, comparison.operator
-    if operator in STRICT:
-        return _ordered(key, operator, comparison.values[0])
-    same = [_said(key, value) for value in comparison.values]
-    any_of = {"key": "matched", "match": {"any": same}} if same else NOTHING
+    key, operator, values = comparison.key, comparison.operator, comparison.values
     if operator in ("eq", "in"):
-        return any_of
-    return {"must": [{"key": "matched", "match": {"value": _said(key)}}], "must_not": [any_of]}
+        return _any([_same(key, value) for value in values])
+    if operator in ("ne", "nin"):
+        there: Condition = {"key": MATCHED, "match": {"value": _there(key)}}
+        return {"must": [there], "must_not": [_any([_same(key, value) for value in values])]}
+    [value] = values
+    if isinstance(value, str) and len(value.encode()) >= ORDERED_BYTES:
+        raise BadRequest(f"`{operator}` compares texts of less than {ORDERED_BYTES} bytes here.", param="filters")
+    found = list(_more(key, value) if operator in ("gt", "gte") else _less(key, value))
+    return _any([*found, _same(key, value)] if operator in ("gte", "lte") else found)
 
 
-def _ordered(key: str, operator: str, value: Scalar) -> Condition:
-    """The first piece that differs decides; where none does, the values are equal."""
-    pieces = list(_sizes(key, value))
-    equal = [_sized(name, {"gte": number, "lte": number}) for name, number in pieces]
-    cases: list[Condition] = [
-        {"must": [*equal[:place], _sized(name, {STRICT[operator]: number})]}
-        for place, (name, number) in enumerate(pieces)
-    ]
-    if operator != STRICT[operator]:
-        cases.append({"must": equal})
-    return {"should": cases}
+def _any(texts: list[str]) -> Condition:
+    return {"key": MATCHED, "match": {"any": texts}} if texts else NOTHING
 
 
-def _sized(key: str, range: dict[str, float]) -> Condition:
-    """Of one element of the list: its key and its number are not another's."""
-    own = [{"key": "key", "match": {"value": key}}, {"key": "value", "range": range}]
-    return {"nested": {"key": "ordered", "filter": {"must": own}}}
+def _all(key: str, value: Scalar) -> Iterator[str]:
+    yield _there(key)
+    yield _same(key, value)
+    if not isinstance(value, bool):
+        digits = _digits(value)
+        for length in range(1, len(digits) + 1):
+            yield _begun(key, value, digits[:length])
+        yield _begun(key, value, digits + END)
 
 
-def _sizes(key: str, value: Scalar) -> Iterator[tuple[str, float]]:
-    """Keys and numbers that tell whether a value is more than another of its type. A boolean has none."""
-    if kind(value) == "number":
-        yield short(json.dumps([key, "number"], ensure_ascii=False)), float(value)
-    elif isinstance(value, str):
-        for place, number in enumerate(_pieces(value)):
-            yield short(json.dumps([key, "text", place], ensure_ascii=False)), number
+def _more(key: str, value: Scalar) -> Iterator[str]:
+    """Zeros behind the last digit are digits, too: of a text, those of the byte that each has that goes on."""
+    digits = _digits(value).ljust(2 * len(value.encode()) + 2 if isinstance(value, str) else 16, "0")
+    for place, digit in enumerate(digits):
+        for greater in DIGITS[int(digit, 16) + 1 :]:
+            yield _begun(key, value, digits[:place] + greater)
 
 
-def _pieces(text: str) -> Iterable[float]:
-    """A byte that no text has ends it, so that one that goes on is more."""
-    data = text.encode() + b"\0"
-    for start in range(0, len(data), PIECE):
-        yield float(int.from_bytes(data[start : start + PIECE].ljust(PIECE, b"\0")))
+def _less(key: str, value: Scalar) -> Iterator[str]:
+    """Or it ends before, where the value has digits yet."""
+    digits = _digits(value)
+    for place, digit in enumerate(digits):
+        for lesser in DIGITS[: int(digit, 16)] + END:
+            yield _begun(key, value, digits[:place] + lesser)
 
 
-def _said(*key_and_value: Scalar) -> str:
-    """As JSON, which tells the types apart; equal numbers are written alike."""
-    return short(json.dumps([_plain(part) for part in key_and_value], ensure_ascii=False))
+def _digits(value: Scalar) -> str:
+    """In whose order values are, up to the last that is not zero. UTF-8's bytes are in the order of code points."""
+    if isinstance(value, str):
+        return value.encode()[:ORDERED_BYTES].hex().rstrip("0")
+    (bits,) = struct.unpack("!Q", struct.pack("!d", float(value) + 0.0))
+    ordered = bits ^ (0xFFFF_FFFF_FFFF_FFFF if bits >> 63 else 1 << 63)
+    return f"{ordered:016x}".rstrip("0")
 
 
-def _plain(value: Scalar) -> Scalar:
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+def _there(key: str) -> str:
+    return _short("k", key)
 
 
-def short(text: str) -> str:
-    return text if len(text) <= LONGEST else hashlib.sha256(text.encode()).hexdigest()
+def _same(key: str, value: Scalar) -> str:
+    """Equal numbers are written alike. The key's length tells where it ends."""
+    plain = int(value) if isinstance(value, float) and value.is_integer() else value
+    return _short(f"={MARKS[kind(value)]}", f"{len(key)}:{key}{plain}")
+
+
+def _begun(key: str, value: Scalar, digits: str) -> str:
+    return _short(f">{MARKS[kind(value)]}", f"{len(key)}:{key}{digits}")
+
+
+def _short(mark: str, text: str) -> str:
+    """The hash is of 160 bits: nobody finds two texts that share one."""
+    return mark + (text if len(text) <= LONGEST else "#" + hashlib.sha256(text.encode()).hexdigest()[:40])

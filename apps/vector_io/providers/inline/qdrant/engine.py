@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[5]
 ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV")
 ANSWER_SECONDS = 600.0
 END_SECONDS = 30.0
+LOCK_SECONDS = 20.0  # a process whose server was killed has something to end yet
 
 
 class Engine:
@@ -26,11 +27,18 @@ class Engine:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.users = 0
+        self._lock_seconds = LOCK_SECONDS
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="qdrant")
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
 
-    async def start(self) -> None:
+    @property
+    def process_id(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    async def start(self, lock_seconds: float) -> None:
+        """Another process that has the folder yet is waited for so long."""
+        self._lock_seconds = lock_seconds
         await self._run(self._started)
 
     async def ask(self, do: str, **given: Any) -> Any:
@@ -53,7 +61,7 @@ class Engine:
         environment = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", SERVING, str(self.folder), str(theirs.fileno())],
+                [sys.executable, "-m", SERVING, str(self.folder), str(theirs.fileno()), str(self._lock_seconds)],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import Field
 
 from apps.vector_io.protocol import Store
-from apps.vector_io.providers.inline.qdrant.engine import ENGINES, Engine
+from apps.vector_io.providers.inline.qdrant.engine import ENGINES, LOCK_SECONDS, Engine
 from apps.vector_io.providers.inline.qdrant.framed import Missing, OtherDimension
 from apps.vector_io.providers.qdrant.fields import Condition, Payload, Point
 from apps.vector_io.providers.qdrant.points import Points, partition
@@ -48,6 +48,7 @@ class QdrantConfig(ProviderConfig):
 class Qdrant(StoresInQdrant):
     config_class = QdrantConfig
     engine: Engine | None = None
+    lock_seconds = LOCK_SECONDS
 
     def __init__(self, provider_id: str, config: QdrantConfig) -> None:
         super().__init__(provider_id, config)
@@ -59,7 +60,7 @@ class Qdrant(StoresInQdrant):
 
         self.engine = ENGINES.take(self.folder)
         try:
-            await self.engine.start()
+            await self.engine.start(self.lock_seconds)
         except OSError as error:
             await self.stop()
             raise ProviderUnavailable(f"The folder {self.folder} cannot be used: {error.strerror}.") from error

@@ -1,7 +1,8 @@
 """The process in which Qdrant's engine runs, since each of its calls stops all threads of Python's that share it.
 
-python -m apps.vector_io.providers.inline.qdrant.serving FOLDER SOCKET, where SOCKET is the number of a file that both
-have: requests come by it one after the other, and when it is closed the process ends.
+python -m apps.vector_io.providers.inline.qdrant.serving FOLDER SOCKET SECONDS, where SOCKET is the number of a file
+that both have: requests come by it one after the other, and when it is closed the process ends. SECONDS is how long it
+waits for another that has the folder.
 """
 
 import fcntl
@@ -16,15 +17,14 @@ from typing import Any
 
 from apps.vector_io.providers.inline.qdrant.framed import Missing, OtherDimension, received, send
 
-LOCK_SECONDS = 20.0  # a process whose server was killed has something to end yet
 TRIES_A_SECOND = 20
 FLUSH_SECONDS = 1.0  # of quiet, after which what was written is on the disk, too
 LEAST_FREE = 64 << 20  # bytes: what the engine needs to write its log
 
 
-def main(folder: Path, requests: socket.socket) -> None:
+def main(folder: Path, requests: socket.socket, lock_seconds: float) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal, for the server: it closes the socket when it has done
-    if not _locked(folder):
+    if not _locked(folder, lock_seconds):
         send(requests, {"error": "locked", "message": ""})
         return
     from apps.vector_io.providers.inline.qdrant.shards import Shards
@@ -43,11 +43,11 @@ def main(folder: Path, requests: socket.socket) -> None:
     shards.close()
 
 
-def _locked(folder: Path) -> bool:
+def _locked(folder: Path, seconds: float) -> bool:
     """Until this process ends."""
     file = (folder / "lock").open("w")
     _KEPT.append(file)
-    for _ in range(int(LOCK_SECONDS * TRIES_A_SECOND)):
+    for _ in range(1 + int(seconds * TRIES_A_SECOND)):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -73,4 +73,4 @@ def _answered(shards: Any, folder: Path, request: dict[str, Any]) -> dict[str, A
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), socket.socket(fileno=int(sys.argv[2])))
+    main(Path(sys.argv[1]), socket.socket(fileno=int(sys.argv[2])), float(sys.argv[3]))

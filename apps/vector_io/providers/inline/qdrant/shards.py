@@ -14,7 +14,7 @@ from apps.vector_io.providers.inline.qdrant import spoken
 from apps.vector_io.providers.inline.qdrant.framed import Missing, OtherDimension
 from apps.vector_io.providers.qdrant.fields import EMBEDDING, FIELDS, Condition, Point
 
-MOST_OPEN = 50
+MOST_OPEN = 200
 MANY = 1000  # points; in fewer a filter is looked for payload by payload, and an index takes a dozen files
 PAGE = 10_000  # points read at once
 KNOWN = "store.json"  # of a shard's folder: written last, so that what has none was never made

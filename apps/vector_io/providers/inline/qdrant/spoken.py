@@ -7,9 +7,8 @@ import qdrant_edge as edge
 
 from apps.vector_io.providers.qdrant.fields import EMBEDDING, INDEXES, WORDS, Condition, Point
 
-KINDS: dict[str, Any] = {"keyword": edge.KeywordIndexParams(), "float": edge.FloatIndexParams()}
 # Of filters alone: places and sizes are read here of one store's points, and each index costs a dozen files.
-INDEXED = {field: KINDS[schema["type"]] for field, schema in INDEXES.items() if schema["type"] in KINDS}
+INDEXED = [field for field, schema in INDEXES.items() if schema["type"] == "keyword"]
 
 
 def shape(dimension: int) -> edge.EdgeConfig:
@@ -26,7 +25,7 @@ def shape(dimension: int) -> edge.EdgeConfig:
 
 
 def indexes() -> list[edge.UpdateOperation]:
-    return [edge.UpdateOperation.create_field_index(field, schema) for field, schema in INDEXED.items()]
+    return [edge.UpdateOperation.create_field_index(field, edge.KeywordIndexParams()) for field in INDEXED]
 
 
 def point(given: Point) -> edge.Point:
@@ -48,7 +47,7 @@ def _filter(given: Condition) -> edge.Filter:
 
 
 def _is_filter(given: Condition) -> bool:
-    return not given.keys() & {"has_id", "nested", "key"}
+    return not given.keys() & {"has_id", "key"}
 
 
 def _condition(given: Condition) -> Any:
@@ -56,8 +55,6 @@ def _condition(given: Condition) -> Any:
         return _filter(given)
     if "has_id" in given:
         return edge.HasIdCondition(set(given["has_id"]))
-    if nested := given.get("nested"):
-        return edge.NestedCondition(nested["key"], _filter(nested["filter"]))
     return edge.FieldCondition(given["key"], match=_match(given.get("match")), range=_range(given.get("range")))
 
 
