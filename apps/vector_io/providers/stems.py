@@ -10,7 +10,8 @@ import unicodedata
 from functools import lru_cache
 
 SHORTEST = 3  # letters: shorter words stay as they are
-LONGEST = 64  # of anything longer nobody knows the stem
+LONGEST = 64  # letters by which a word is found
+WORD = re.compile(r"[^\W_]+")
 DOUBLE = {"abli": "able", "alli": "al", "anci": "ance", "ator": "ate", "biliti": "ble", "bli": "ble", "eli": "e"}
 DOUBLE |= {"enci": "ence", "entli": "ent", "ization": "ize", "izer": "ize", "logi": "log", "ation": "ate"}
 DOUBLE |= {"ousli": "ous", "iveness": "ive", "fulness": "ful", "ousness": "ous", "aliti": "al", "iviti": "ive"}
@@ -18,6 +19,11 @@ DOUBLE |= {"ational": "ate", "tional": "tion", "alism": "al"}
 SINGLE = {"icate": "ic", "ative": "", "alize": "al", "iciti": "ic", "ical": "ic", "ful": "", "ness": ""}
 LAST = {"al", "ance", "ence", "er", "ic", "able", "ible", "ant", "ement", "ment", "ent", "sion", "tion", "ou", "ism"}
 LAST |= {"ate", "iti", "ous", "ive", "ize"}
+
+
+def stems(text: str) -> list[str]:
+    """Of a text's words, in their order. A name_of_several is its words, as for FTS5."""
+    return [stem(word[:LONGEST]) for word in WORD.findall(text)]
 
 
 @lru_cache(maxsize=1 << 16)

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 
 from apps.vector_io.providers import words
 from apps.vector_io.providers.chroma.engine import Collection, Engine, Found, Where
-from apps.vector_io.providers.chroma.records import OFTEN, WORDS, counted, stems
+from apps.vector_io.providers.chroma.records import OFTEN, WORDS, counted
 from apps.vector_io.providers.chroma.where import joined
+from apps.vector_io.providers.stems import stems
 from apps.vector_io.ranking import squashed
 
 FEW = 1000  # chunks, among which every word is searched

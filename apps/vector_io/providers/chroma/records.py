@@ -9,18 +9,11 @@ from apps.vector_io.filters import Attributes
 from apps.vector_io.protocol import Chunk, Vector
 from apps.vector_io.providers.chroma.engine import Found, Metadata, Records
 from apps.vector_io.providers.chroma.where import is_key, keys
-from apps.vector_io.providers.stems import stem
-from apps.vector_io.providers.words import WORD
+from apps.vector_io.providers.stems import stems
 
 WORDS = "words"  # each that is in the text, without its ending
 OFTEN = "often"  # those of them that are there several times
 SEVERAL = 3
-LONGEST = 64  # characters of a word, by which it is found
-
-
-def stems(text: str) -> list[str]:
-    """The words of a text without their endings. A name_of_several is its words, as for SQLite's FTS5."""
-    return [stem(word[:LONGEST]) for word in WORD.findall(text.replace("_", " "))]
 
 
 def counted(text: str) -> Counter[str]:

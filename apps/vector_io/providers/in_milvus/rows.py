@@ -7,8 +7,7 @@ from typing import Any
 
 from apps.vector_io.protocol import Chunk, Vector
 from apps.vector_io.providers.in_milvus.values import digest, encoded
-from apps.vector_io.providers.stems import stem
-from apps.vector_io.providers.words import WORD
+from apps.vector_io.providers.stems import stems
 from llamastack.errors import BadRequest
 
 MOST_BYTES = 65_535  # of a VARCHAR, and of all dynamic fields: https://milvus.io/docs/limitations.md
@@ -49,7 +48,7 @@ def row(chunk: Chunk, vector: Vector, within: str = "") -> Row:
 
 def stemmed(text: str) -> str:
     """The words that it is found by: as many as a field holds."""
-    words = " ".join(map(stem, WORD.findall(text))).encode()
+    words = " ".join(stems(text)).encode()
     return words[:MOST_BYTES].decode(errors="ignore")
 
 

@@ -4,8 +4,8 @@ import zlib
 from collections import Counter
 from typing import Any
 
-from apps.vector_io.providers.stems import stem
-from apps.vector_io.providers.words import MOST_WORDS, WORD
+from apps.vector_io.providers.stems import stems
+from apps.vector_io.providers.words import MOST_WORDS
 
 SATURATION = 1.2  # how soon more of a word tells no more: BM25's k1
 BY_LENGTH = 0.75  # how far a long text's words count less: its b
@@ -28,4 +28,4 @@ def of_query(text: str) -> Sparse:
 
 def _numbers(text: str) -> list[int]:
     """Each word's: of two in four billion that share one, each would find the other's chunks too."""
-    return [zlib.crc32(stem(word).encode()) for word in WORD.findall(text)]
+    return [zlib.crc32(word.encode()) for word in stems(text)]
