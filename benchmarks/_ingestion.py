@@ -22,7 +22,7 @@ from tests.servers import serving
 
 LEAST = 0.8  # of the engine's rate
 IN_A_FILE = 25  # texts
-LOOK_SECONDS = 0.05
+LOOK_SECONDS = 0.25
 RUN = """
 version: 2
 image_name: ingestion
