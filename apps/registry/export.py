@@ -15,6 +15,7 @@ from llamastack.call import SHARED_TENANT
 from llamastack.config import StackConfig, expand
 from llamastack.config.sections import WrittenModel
 from llamastack.config.source import Place
+from llamastack.config.vector_stores import with_database
 from llamastack.encryption import PREFIX
 from llamastack.providers import ProviderConfig
 
@@ -187,4 +188,4 @@ def _as_written(item: Mapping[str, Any], name: str, value: str) -> Any:
 
 
 def _expanded(value: Any) -> str:
-    return str(expand(value, os.environ, text={()}) or "")
+    return str(expand(value, with_database(os.environ), text={()}) or "")

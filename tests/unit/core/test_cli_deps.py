@@ -41,7 +41,10 @@ def test_uv_is_the_line_that_installs_them(capsys: pytest.CaptureFixture[str]) -
     assert line.count("\n") == 1
 
 
-def test_the_text_names_provider_and_requirements_file(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_text_names_provider_and_requirements_file(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("DATABASE_URL", raising=False)  # with PostgreSQL's there is pgvector, too
     assert llama("stack", "list-deps", "starter") == 0
     rows = {row.split()[1]: row for row in capsys.readouterr().out.splitlines()[1:]}
     assert set(rows) == {"meta-reference", "sentence-transformers", "faiss", "auto"}

@@ -31,6 +31,13 @@ DOOR = {
 LOCAL = {"apps/file_processors/sandbox.py": {"open_unix_connection"}}
 
 
+# gRPC, which egress does not speak: to a server of Milvus, and to the one that is within our own process.
+BY_GRPC = {
+    "apps/vector_io/providers/in_milvus/client.py": {"grpc"},
+    "apps/vector_io/providers/inline/milvus.py": {"grpc"},
+}
+
+
 def modules() -> Iterator[tuple[str, ast.Module]]:
     for folder in ("llamastack", "apps"):
         for path in sorted((ROOT / folder).rglob("*.py")):
@@ -56,7 +63,7 @@ def speaks(module: str) -> bool:
 
 def test_no_other_module_reaches_out() -> None:
     found = {name: set(reaching(tree)) for name, tree in modules()}
-    assert {name: words for name, words in found.items() if words} == LOCAL
+    assert {name: words for name, words in found.items() if words} == LOCAL | BY_GRPC
 
 
 def test_sockets_are_for_listening_alone() -> None:
