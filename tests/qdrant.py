@@ -5,8 +5,6 @@ As https://api.qdrant.tech says, and as a server in strict mode is, which takes 
 (https://qdrant.tech/documentation/guides/administration/#strict-mode).
 """
 
-import asyncio
-import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -17,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from qdrant_client import AsyncQdrantClient
 from qdrant_client.http import models
 
-from tests.upstream import on_loopback
+from tests.upstream import on_a_thread, on_loopback
 
 MOST_BYTES = 32 << 20  # its max_request_size_mb
 KEY = "qdrant's key"
@@ -258,21 +256,5 @@ async def serving(qdrant: ScriptedQdrant | None = None) -> AsyncIterator[Scripte
 
 @contextmanager
 def in_thread() -> Iterator[ScriptedQdrant]:
-    """On a loop and a thread of its own, for who has none."""
-    loop = asyncio.new_event_loop()
-    qdrant, ready, over = ScriptedQdrant(), threading.Event(), asyncio.Event()
-
-    async def serve() -> None:
-        async with serving(qdrant):
-            ready.set()
-            await over.wait()
-
-    thread = threading.Thread(target=loop.run_until_complete, args=[serve()], name="qdrant", daemon=True)
-    thread.start()
-    ready.wait(30)
-    try:
+    with on_a_thread(serving()) as qdrant:
         yield qdrant
-    finally:
-        loop.call_soon_threadsafe(over.set)
-        thread.join()
-        loop.close()

@@ -4,14 +4,16 @@ import asyncio
 import json
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from aiohttp import web
 
 WORDS = ["The ", "sky ", "is ", "blue."]
 ARGUMENTS = '{"city": "Paris"}'
+T = TypeVar("T")
 
 
 @dataclass
@@ -236,6 +238,7 @@ async def serving(upstream: Upstream | None = None, port: int = 0) -> AsyncItera
     app.router.add_post("/v1/rerank", rerank)
     app.router.add_get("/v1/models", models)
     app.router.add_get("/api/2.0/serving-endpoints", serving_endpoints)
+    upstream.loop = asyncio.get_running_loop()
     async with on_loopback(app, port) as address:
         upstream.url = f"{address}/v1"
         try:
@@ -246,21 +249,31 @@ async def serving(upstream: Upstream | None = None, port: int = 0) -> AsyncItera
 
 @contextmanager
 def in_thread() -> Iterator[Upstream]:
-    """The server on a loop and a thread of its own, for tests that block."""
-    loop = asyncio.new_event_loop()
-    upstream, ready = Upstream(loop=loop), threading.Event()
-    over = asyncio.Event()
+    """The server for tests that block."""
+    with on_a_thread(serving()) as upstream:
+        yield upstream
+
+
+@contextmanager
+def on_a_thread(serving: AbstractAsyncContextManager[T]) -> Iterator[T]:
+    """What is served, on a loop and a thread of its own: it outlives a test's loop, and other processes ask it too."""
+    loop, over = asyncio.new_event_loop(), asyncio.Event()
+    begun: Future[T] = Future()
 
     async def serve() -> None:
-        async with serving(upstream):
-            ready.set()
-            await over.wait()
+        try:
+            async with serving as served:
+                begun.set_result(served)
+                await over.wait()
+        except BaseException as error:  # of whatever kind: the test is told, which waits
+            if begun.done():
+                raise
+            begun.set_exception(error)
 
-    thread = threading.Thread(target=loop.run_until_complete, args=[serve()], name="upstream")
+    thread = threading.Thread(target=loop.run_until_complete, args=[serve()], name="serving", daemon=True)
     thread.start()
-    ready.wait(10)
     try:
-        yield upstream
+        yield begun.result()
     finally:
         loop.call_soon_threadsafe(over.set)
         thread.join()

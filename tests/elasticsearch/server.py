@@ -1,11 +1,9 @@
 """Its HTTP API, as far as indices are made, written and searched."""
 
-import asyncio
 import json
 import re
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +14,7 @@ from tests.elasticsearch.index import Index
 from tests.elasticsearch.mapping import Definition
 from tests.elasticsearch.queries import scored
 from tests.elasticsearch.searching import searched
-from tests.upstream import on_loopback
+from tests.upstream import on_a_thread, on_loopback
 
 KEY = "aWQ6a2V5"
 PARAMETERS = {
@@ -237,29 +235,16 @@ def _json(body: Any, status: int) -> web.Response:
     return web.json_response(body, status=status, headers={"X-elastic-product": "Elasticsearch"})
 
 
-def application(server: ScriptedElasticsearch) -> web.Application:
+@asynccontextmanager
+async def serving() -> AsyncIterator[ScriptedElasticsearch]:
+    server = ScriptedElasticsearch()
     app = web.Application(client_max_size=MOST_BYTES)
     app.router.add_route("*", "/{path:.*}", server.answer)
-    return app
+    async with on_loopback(app) as server.url:
+        yield server
 
 
 @contextmanager
 def in_thread() -> Iterator[ScriptedElasticsearch]:
-    """On a loop and a thread of its own: it outlives the loop of a test, and other processes ask it too."""
-    loop, ready = asyncio.new_event_loop(), threading.Event()
-    over, server = asyncio.Event(), ScriptedElasticsearch()
-
-    async def serve() -> None:
-        async with on_loopback(application(server)) as server.url:
-            ready.set()
-            await over.wait()
-
-    thread = threading.Thread(target=loop.run_until_complete, args=[serve()], name="elasticsearch", daemon=True)
-    thread.start()
-    ready.wait(10)
-    try:
+    with on_a_thread(serving()) as server:
         yield server
-    finally:
-        loop.call_soon_threadsafe(over.set)
-        thread.join()
-        loop.close()

@@ -1,10 +1,8 @@
 """Its REST API (v2), as far as schemas, caches and entries are made and searched."""
 
-import asyncio
 import json
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
 from aiohttp import web
@@ -12,7 +10,7 @@ from aiohttp import web
 from tests.infinispan.caches import Cache
 from tests.infinispan.digest import Guard
 from tests.infinispan.schemas import Message, Wrong, read
-from tests.upstream import on_loopback
+from tests.upstream import on_a_thread, on_loopback
 
 USERNAME, PASSWORD = "ann", 'p"ass\\word ü'
 CACHE_KEYS = {"mode", "owners", "encoding", "indexing", "persistence", "statistics", "memory", "locking", "query"}
@@ -138,29 +136,16 @@ class ScriptedInfinispan:
         return web.Response(status=405)
 
 
-def application(server: ScriptedInfinispan) -> web.Application:
+@asynccontextmanager
+async def serving() -> AsyncIterator[ScriptedInfinispan]:
+    server = ScriptedInfinispan()
     app = web.Application(client_max_size=MOST_BYTES)
     app.router.add_route("*", "/{path:.*}", server.answer)
-    return app
+    async with on_loopback(app) as server.url:
+        yield server
 
 
 @contextmanager
 def in_thread() -> Iterator[ScriptedInfinispan]:
-    """On a loop and a thread of its own: it outlives the loop of a test, and other processes ask it too."""
-    loop, ready = asyncio.new_event_loop(), threading.Event()
-    over, server = asyncio.Event(), ScriptedInfinispan()
-
-    async def serve() -> None:
-        async with on_loopback(application(server)) as server.url:
-            ready.set()
-            await over.wait()
-
-    thread = threading.Thread(target=loop.run_until_complete, args=[serve()], name="infinispan", daemon=True)
-    thread.start()
-    ready.wait(10)
-    try:
+    with on_a_thread(serving()) as server:
         yield server
-    finally:
-        loop.call_soon_threadsafe(over.set)
-        thread.join()
-        loop.close()

@@ -1,16 +1,15 @@
 """The server. https://docs.weaviate.io/weaviate/api/rest"""
 
-import asyncio
 import json
-import threading
 import uuid
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from aiohttp import web
 
 from tests.servers import free_port
+from tests.upstream import on_a_thread, on_loopback
 from tests.weaviate import grpc_web
 from tests.weaviate.filters import kept
 from tests.weaviate.schema import TENANT, Collection, Object, Refused, declared
@@ -213,29 +212,13 @@ def said(status: int, message: str) -> web.Response:
     return web.Response(status=status, body=body.encode(), content_type="application/json")
 
 
+@asynccontextmanager
+async def serving(server: ScriptedWeaviate) -> AsyncIterator[ScriptedWeaviate]:
+    async with on_loopback(server.app(), server.port):
+        yield server
+
+
 @contextmanager
 def running(server: ScriptedWeaviate) -> Iterator[ScriptedWeaviate]:
-    """In a thread of its own, for whoever has no loop, or several."""
-    loop, ready = asyncio.new_event_loop(), threading.Event()
-
-    async def serve() -> web.AppRunner:
-        runner = web.AppRunner(server.app(), access_log=None)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", server.port).start()
-        return runner
-
-    def run() -> None:
-        runner = loop.run_until_complete(serve())
-        ready.set()
-        loop.run_forever()
-        loop.run_until_complete(runner.cleanup())
-        loop.close()
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    assert ready.wait(10)
-    try:
+    with on_a_thread(serving(server)):
         yield server
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)

@@ -1,12 +1,10 @@
 """`llama chat` against a real server whose models are on the small upstream: through a pipe, and in a terminal."""
 
-import asyncio
 import os
 import pty
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -28,22 +26,9 @@ COMMAND = [sys.executable, "-m", "llamastack.cli", "chat"]
 
 @pytest.fixture(scope="module")
 def upstream() -> Iterator[fake.Upstream]:
-    """The small upstream in a thread of its own: the tests wait for processes."""
-    upstream, ready, done = fake.Upstream(models=[]), threading.Event(), asyncio.Event()
-    loop = asyncio.new_event_loop()
-
-    async def serve() -> None:
-        async with fake.serving(upstream):
-            ready.set()
-            await done.wait()
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
-    thread.start()
-    assert ready.wait(10)
-    yield upstream
-    loop.call_soon_threadsafe(done.set)
-    thread.join()
-    loop.close()
+    """The tests wait for processes."""
+    with fake.on_a_thread(fake.serving(fake.Upstream(models=[]))) as upstream:
+        yield upstream
 
 
 def run_yaml(file: Path, url: str, *models: str, default: str | None = None) -> Path:
