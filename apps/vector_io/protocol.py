@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from apps.vector_io.filters import Attributes, Filter
-from apps.vector_io.ranking import RRF, Ranking
+from apps.vector_io.ranking import RRF, Ranking, Scores, best, candidates, joined
 from llamastack.call import Call
 
 if TYPE_CHECKING:
@@ -71,6 +71,16 @@ class Query:
     filter: Filter | None = None
     score_threshold: float | None = None
     ranking: Ranking = RRF
+
+    @property
+    def candidates(self) -> int:
+        """How many hits of each search are asked for."""
+        return candidates(self.limit) if self.mode == "hybrid" else self.limit
+
+    def best(self, near: Scores, worded: Scores) -> list[tuple[str, float]]:
+        """The ids and scores of the hits to answer with, of what vectors found and what keywords did."""
+        scores = joined(self.ranking, near, worded) if self.mode == "hybrid" else {**near, **worded}
+        return best(scores, self.limit, self.score_threshold)
 
 
 @dataclass(frozen=True, slots=True)

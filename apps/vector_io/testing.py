@@ -47,10 +47,9 @@ class FakeVectorIO:
         checks.query(store, query)
         found = {id: chunk for id, chunk in kept.items() if matches(query.filter, chunk.attributes)}
         near = {id: _cosine(query, chunk) for id, chunk in found.items()} if query.mode != "keyword" else {}
-        worded = {id: score for id, chunk in found.items() if (score := _worded(query, chunk))}
-        scores = {"vector": near, "keyword": worded, "hybrid": ranking.joined(query.ranking, near, worded)}[query.mode]
-        listed = ranking.best(scores, query.limit, query.score_threshold)
-        return [Hit(replace(found[id], embedding=None), score) for id, score in listed]
+        texts = found if query.mode != "vector" else {}
+        worded = {id: score for id, chunk in texts.items() if (score := _worded(query, chunk))}
+        return [Hit(replace(found[id], embedding=None), score) for id, score in query.best(near, worded)]
 
     async def chunks(
         self,

@@ -7,7 +7,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from apps.vector_io import checks, ranking
+from apps.vector_io import checks
 from apps.vector_io.filters import Attributes
 from apps.vector_io.protocol import Chunk, Hit, Place, Query, Size, Store, Vector
 from apps.vector_io.providers.chroma import records
@@ -131,14 +131,13 @@ class StoresInChroma(Provider):
             return await settled(lambda: self._query(collection, query, vector))
 
     async def _query(self, collection: Collection, query: Query, vector: Vector | None) -> list[Hit]:
-        several = query.limit if query.mode != "hybrid" else ranking.candidates(query.limit)
+        several = query.candidates
         kept = None if query.filter is None else where(query.filter)
         near = {} if vector is None else await self._nearest(collection, vector, several, kept)
         worded = {}
         if query.mode != "vector":
             worded = await self._keywords.search(collection, query.text or "", several, kept)
-        scores = ranking.joined(query.ranking, near, worded) if query.mode == "hybrid" else {**near, **worded}
-        best = ranking.best(scores, query.limit, query.score_threshold)
+        best = query.best(near, worded)
         chunks = await self._read(collection, [id for id, _ in best])
         return [Hit(chunks[id], score) for id, score in best if id in chunks]
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from apps.vector_io import checks, ranking
+from apps.vector_io import checks
 from apps.vector_io.filters import Attributes
 from apps.vector_io.protocol import Chunk, Hit, Place, Query, Size, Store, Vector
 from apps.vector_io.providers.in_milvus import rows
@@ -130,10 +130,9 @@ class StoresInMilvus(Provider):
 
 
 def _queried(collection: Collection, query: Query, vector: Vector | None) -> list[Hit]:
-    several = query.limit if query.mode != "hybrid" else ranking.candidates(query.limit)
+    several = query.candidates
     near = {} if vector is None else collection.nearest(vector, several, query.filter)
     worded = {} if query.mode == "vector" else collection.worded(query.text or "", several, query.filter)
-    scores = ranking.joined(query.ranking, near, worded) if query.mode == "hybrid" else {**near, **worded}
-    best = ranking.best(scores, query.limit, query.score_threshold)
+    best = query.best(near, worded)
     chunks = collection.read(id for id, _ in best)
     return [Hit(chunks[id], score) for id, score in best if id in chunks]

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import ParamSpec, TypeVar
 
-from apps.vector_io import checks, ranking
+from apps.vector_io import checks
 from apps.vector_io.filters import Attributes
 from apps.vector_io.protocol import Chunk, Hit, Place, Query, Size, Store, Vector
 from apps.vector_io.providers.in_sqlite.file import Scored, StoreFile, Vectors, opened
@@ -142,11 +142,10 @@ class StoresInSQLite(Provider):
 
 def _best(found: OpenStore, query: Query, vector: Vector | None) -> Scored:
     """The chunks to answer with, the best first."""
-    several = query.limit if query.mode != "hybrid" else ranking.candidates(query.limit)
+    several = query.candidates
     near = {} if vector is None else _named(found.nearest(vector, several, query.filter))
     worded = {} if query.mode == "vector" else _named(_worded(found, query, several))
-    scores = ranking.joined(query.ranking, near, worded) if query.mode == "hybrid" else {**near, **worded}
-    return [(int(name), score) for name, score in ranking.best(scores, query.limit, query.score_threshold)]
+    return [(int(name), score) for name, score in query.best(near, worded)]
 
 
 def _worded(found: OpenStore, query: Query, limit: int) -> Scored:

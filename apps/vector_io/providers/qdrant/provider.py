@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from apps.vector_io import checks, ranking
+from apps.vector_io import checks
 from apps.vector_io.filters import Attributes, Filter
 from apps.vector_io.protocol import Chunk, Hit, Place, Query, Size, Store, Vector
 from apps.vector_io.providers.qdrant import points as made
@@ -49,15 +49,14 @@ class StoresInQdrant(Provider):
     async def query(self, call: Call, store: Store, query: Query) -> list[Hit]:
         vector = checks.query(store, query)
         points = await self.points(store)
-        several = query.limit if query.mode != "hybrid" else ranking.candidates(query.limit)
+        several = query.candidates
         near, worded = await asyncio.gather(
             _near(points, vector, several, query.filter),
             _worded(points, None if query.mode == "vector" else query.text, several, query.filter),
         )
         payloads = {payload["id"]: payload for payload, _ in (*near, *worded)}
         scores = [{payload["id"]: score for payload, score in found} for found in (near, worded)]
-        whole = ranking.joined(query.ranking, *scores) if query.mode == "hybrid" else {**scores[0], **scores[1]}
-        best = ranking.best(whole, query.limit, query.score_threshold)
+        best = query.best(*scores)
         return [Hit(made.chunk(payloads[id]), score) for id, score in best]
 
     async def chunks(

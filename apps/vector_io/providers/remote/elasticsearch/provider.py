@@ -165,17 +165,14 @@ class Elasticsearch(OverHTTP):
 
     async def query(self, call: Call, store: Store, query: Query) -> list[Hit]:
         vector = checks.query(store, query)
-        several = min(MOST_HITS, ranking.candidates(query.limit) if query.mode == "hybrid" else query.limit)
+        several = min(MOST_HITS, query.candidates)
         near, worded = await asyncio.gather(
             self._nearest(store, query, vector, several), self._worded(store, query, several)
         )
         near_scores = {id: documents.cosine(hit["_score"]) for id, hit in near.items()}
         word_scores = {id: ranking.squashed(hit["_score"]) for id, hit in worded.items()}
-        joined = ranking.joined(query.ranking, near_scores, word_scores) if query.mode == "hybrid" else None
-        scores = {**near_scores, **word_scores} if joined is None else joined
         hits = {**near, **worded}
-        best = ranking.best(scores, query.limit, query.score_threshold)
-        return [Hit(documents.chunk(hits[id]), score) for id, score in best]
+        return [Hit(documents.chunk(hits[id]), score) for id, score in query.best(near_scores, word_scores)]
 
     async def _nearest(self, store: Store, query: Query, vector: Vector | None, limit: int) -> dict[str, Any]:
         if vector is None:

@@ -145,18 +145,14 @@ class Infinispan(Asking):
 
     async def query(self, call: Call, store: Store, query: Query) -> list[Hit]:
         vector = checks.query(store, query)
-        several = min(MOST_HITS, ranking.candidates(query.limit) if query.mode == "hybrid" else query.limit)
+        several = min(MOST_HITS, query.candidates)
         near, worded = await asyncio.gather(
             self._nearest(store, vector, several, query.filter), self._worded(store, query, several)
         )
-        near_scores = {place: entries.cosine(hit["score()"]) for place, hit in near.items()}
-        word_scores = {place: ranking.squashed(hit["score()"]) for place, hit in worded.items()}
-        joined = ranking.joined(query.ranking, near_scores, word_scores) if query.mode == "hybrid" else None
+        near_scores = {id: entries.cosine(hit["score()"]) for id, hit in near.items()}
+        word_scores = {id: ranking.squashed(hit["score()"]) for id, hit in worded.items()}
         hits = {**near, **worded}
-        best = ranking.best(
-            {**near_scores, **word_scores} if joined is None else joined, query.limit, query.score_threshold
-        )
-        return [Hit(entries.chunk(hits[place]["*"]), score) for place, score in best]
+        return [Hit(entries.chunk(hits[id]["*"]), score) for id, score in query.best(near_scores, word_scores)]
 
     async def _nearest(self, store: Store, vector: Vector | None, limit: int, filter: Filter | None) -> dict[str, Any]:
         if vector is None:

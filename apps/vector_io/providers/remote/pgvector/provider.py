@@ -11,7 +11,7 @@ import psycopg
 from psycopg import errors
 from pydantic import Field, SecretStr
 
-from apps.vector_io import checks, ranking
+from apps.vector_io import checks
 from apps.vector_io.filters import Attributes
 from apps.vector_io.protocol import Chunk, Hit, Place, Query, Size, Store, Vector
 from apps.vector_io.providers.remote.pgvector import connections
@@ -245,11 +245,10 @@ async def _made(connection: Connection, store: Store) -> Table:
 
 
 async def _queried(rows: Rows, query: Query, vector: Vector | None) -> list[Hit]:
-    several = query.limit if query.mode != "hybrid" else ranking.candidates(query.limit)
+    several = query.candidates
     near = {} if vector is None else await rows.nearest(vector, several, query.filter)
     worded = {} if query.mode == "vector" else await rows.worded(query.text or "", several, query.filter)
-    scores = ranking.joined(query.ranking, near, worded) if query.mode == "hybrid" else {**near, **worded}
-    best = ranking.best(scores, query.limit, query.score_threshold)
+    best = query.best(near, worded)
     chunks = await rows.read([id for id, _ in best])
     return [Hit(chunks[id], score) for id, score in best if id in chunks]
 

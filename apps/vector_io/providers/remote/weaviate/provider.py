@@ -197,13 +197,12 @@ class Weaviate(Provider):
 
 
 async def _queried(server: Server, store: Store, query: Query, vector: Vector | None) -> list[Hit]:
-    several = min(query.limit if query.mode != "hybrid" else ranking.candidates(query.limit), MOST_FOUND)
+    several = min(query.candidates, MOST_FOUND)
     kept = {"limit": several} | ({"where": where.condition(query.filter)} if query.filter else {})
     near, worded = await asyncio.gather(_nearest(server, store, vector, kept), _worded(server, store, query, kept))
     scores = [{id: hit.score for id, hit in found.items()} for found in (near, worded)]
-    whole = ranking.joined(query.ranking, *scores) if query.mode == "hybrid" else {**scores[0], **scores[1]}
     hits = {**near, **worded}
-    return [Hit(hits[id].chunk, score) for id, score in ranking.best(whole, query.limit, query.score_threshold)]
+    return [Hit(hits[id].chunk, score) for id, score in query.best(*scores)]
 
 
 async def _nearest(server: Server, store: Store, vector: Vector | None, kept: Mapping[str, Any]) -> dict[str, Hit]:
