@@ -1,5 +1,6 @@
 """Provider data that outlives its request, since long work needs it: encrypted, and only where an operator keeps it."""
 
+from dataclasses import replace
 from typing import Protocol
 
 import orjson
@@ -29,16 +30,25 @@ def keeper(live: Live, tenant: str) -> ProviderRecord | None:
 
 async def refuse_unkept(live: Live, call: Call, work: str) -> None:
     """Raises BadRequest where a request brings what may not be kept. `work` is what is long, as in 'Batches keep'."""
+    if not await _keeps(live, call):
+        raise BadRequest(
+            f"{work} no provider data here: leave out {HEADER}, or have an operator configure the keys.",
+            code="invalid_provider_data",
+        )
+
+
+async def without_unkept(live: Live, call: Call) -> Call:
+    """The same, without what it brings where that may not be kept: for work that the configured keys mostly can do."""
+    return call if await _keeps(live, call) else replace(call, provider_data=ProviderData())
+
+
+async def _keeps(live: Live, call: Call) -> bool:
     record = keeper(live, call.principal.tenant) if call.provider_data else None
     if record is None:
-        return
+        return True
     async with live.pool.use(record) as provider:
         said: Keeper = provider
-        if not said.keeps_provider_data:
-            raise BadRequest(
-                f"{work} no provider data here: leave out {HEADER}, or have an operator configure the keys.",
-                code="invalid_provider_data",
-            )
+        return said.keeps_provider_data
 
 
 def sealed(data: ProviderData) -> str:

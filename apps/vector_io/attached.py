@@ -8,7 +8,6 @@ from django.utils import timezone
 
 from apps.files.schemas import FileObject
 from apps.jobs.models import ENDED, Job
-from apps.registry.kept import sealed
 from apps.registry.models import VectorStore
 from apps.vector_io import stores
 from apps.vector_io.models import FileBatch, Status, VectorStoreFile
@@ -20,34 +19,33 @@ from apps.vector_io.schemas.stores import (
     LastError,
     VectorStoreFileObject,
 )
-from apps.vector_io.stores import SHOWN, epoch, paged
-from llamastack.call import DEFAULT_TENANT, SHARED_TENANT, Call, Principal
+from apps.vector_io.stores import KEPT, REMOVAL, SHOWN, epoch, paged
+from llamastack.call import Call, Principal
 from llamastack.errors import BadRequest, Conflict, NotFound
 from llamastack.ids import new_id
 from llamastack.pagination import Page
 
 INGESTION = "vector_stores.ingest"
-KEPT = "provider_data"  # of a job's payload, encrypted
 MOST_FILES = 10_000  # of one store, as OpenAI has it
 MADE = 500
 UNCHANGED = (Status.in_progress, Status.completed)
 Wanted = Sequence[tuple[AttachFile, FileObject]]
 
 
-def attach(call: Call, store: VectorStore, wanted: Wanted, batch: FileBatch | None = None) -> Job | None:
-    """Rows of these files, and a job that reads them, saved together. None where there is nothing to do.
+def attach(call: Call, store: VectorStore, wanted: Wanted, batch: FileBatch | None = None) -> None:
+    """Rows of these files, and a job that reads them, saved together; no job where there is nothing to do.
 
     A file that is there, asked for alike, stays as it is, whatever its state but failed or cancelled. Any other is read
     anew.
     """
     try:
-        return _attach(call, store, wanted, batch)
+        _attach(call, store, wanted, batch)
     except IntegrityError as error:  # the same file was attached meanwhile, or the store is gone
         raise Conflict("This vector store was changed meanwhile. Send the request again.") from error
 
 
 @transaction.atomic
-def _attach(call: Call, store: VectorStore, wanted: Wanted, batch: FileBatch | None) -> Job | None:
+def _attach(call: Call, store: VectorStore, wanted: Wanted, batch: FileBatch | None) -> None:
     former = _former(store, [file.id for _, file in wanted])
     new = [(asked, file) for asked, file in wanted if not _unchanged(former.get(file.id), asked)]
     _refuse_too_many(store, len([file for _, file in new if file.id not in former]))
@@ -60,10 +58,9 @@ def _attach(call: Call, store: VectorStore, wanted: Wanted, batch: FileBatch | N
         kept = set(former) - {file.id for _, file in new}
         VectorStoreFile.objects.filter(store=store, file_id__in=kept).update(batch=batch)
     replaced = [former[file.id] for _, file in new if file.id in former]
-    _forget(call.principal, store, replaced)
+    _forget(call, store, replaced)
     rows = [_row(call.principal, store, job, batch, asked, file) for asked, file in new]
     VectorStoreFile.objects.bulk_create(rows, batch_size=MADE)
-    return job
 
 
 def _former(store: VectorStore, file_ids: Sequence[str]) -> dict[str, VectorStoreFile]:
@@ -104,16 +101,13 @@ def unkept(jobs: Any) -> None:
 
 def ended_keeping() -> Any:
     """Jobs that have ended without having been done: those that nobody has tried again within the hour."""
-    return Job.objects.filter(kind=INGESTION, status__in=ENDED, **{f"payload__{KEPT}__isnull": False})
+    return Job.objects.filter(kind__in=(INGESTION, REMOVAL), status__in=ENDED, **{f"payload__{KEPT}__isnull": False})
 
 
 def ingestion(call: Call, store: VectorStore) -> Job:
     principal = call.principal
     payload = {"schema": 1, "store": store.pk, "scopes": sorted(principal.scopes), "key": principal.key}
-    if call.provider_data:
-        payload[KEPT] = sealed(call.provider_data)
-    owned = {"tenant": principal.tenant, "owner": principal.name, "created_at": timezone.now()}
-    return Job(id=new_id("job_"), kind=INGESTION, payload=payload, **owned)
+    return stores.job(INGESTION, call, payload)
 
 
 def asked_before(row: VectorStoreFile) -> dict[str, Any]:
@@ -144,10 +138,10 @@ def _row(
     )
 
 
-def _forget(principal: Principal, store: VectorStore, rows: Sequence[VectorStoreFile]) -> None:
+def _forget(call: Call, store: VectorStore, rows: Sequence[VectorStoreFile]) -> None:
     """Rows that are gone, and a job that removes their chunks."""
     if rows:
-        stores.removal(principal, store, [row.id for row in rows]).save(force_insert=True)
+        stores.removal(call, store, [row.id for row in rows]).save(force_insert=True)
         VectorStoreFile.objects.filter(pk__in=[row.id for row in rows]).delete()
 
 
@@ -190,19 +184,18 @@ def _listed(known: Any, store: VectorStore, paging: FileFilter) -> Page[VectorSt
     return paged(rows, paging, lambda cursor: known.filter(file_id=cursor).first(), lambda data: shown(data, store))
 
 
-def detached(principal: Principal, identifier: str, file_id: str) -> None:
-    store = stores.found(principal, identifier, to_change=True)
-    row = found(principal, store, file_id)
+def detached(call: Call, identifier: str, file_id: str) -> None:
+    store = stores.found(call.principal, identifier, to_change=True)
+    row = found(call.principal, store, file_id)
     with transaction.atomic():
-        _forget(principal, store, [row])
+        _forget(call, store, [row])
 
 
 def forgotten(file_id: str) -> None:
     """No store has this file any more."""
     for row in VectorStoreFile.objects.filter(file_id=file_id).select_related("store"):
-        tenant = DEFAULT_TENANT if row.tenant == SHARED_TENANT else row.tenant
         with transaction.atomic():
-            _forget(Principal(row.owner, tenant), row.store, [row])
+            _forget(stores.as_owner(row), row.store, [row])
 
 
 def shown(rows: Sequence[VectorStoreFile], store: VectorStore) -> list[VectorStoreFileObject]:

@@ -165,7 +165,7 @@ class Ingesting:
         except NotFound:
             return
         except StackError:
-            await db(stores.removal(self.call.principal, self.store, [row.id]).save, force_insert=True)
+            await db(stores.removal(self.call, self.store, [row.id]).save, force_insert=True)
 
     async def _tell(self) -> None:
         await self.running.progress(done=self.completed + self.failed, total=self.total, failed=self.failed)

@@ -42,6 +42,7 @@ class Removal(BaseModel):
     provider_id: str
     store: Place
     keys: list[str] | None
+    provider_data: str = ""
 
 
 async def ingest(stack: LlamaStack, running: Running) -> None:
@@ -62,7 +63,12 @@ async def ingest(stack: LlamaStack, running: Running) -> None:
 async def remove(stack: LlamaStack, running: Running) -> None:
     payload = _read(Removal, running.job)
     store = Store(payload.store.key, payload.store.tenant, payload.store.dimension)
-    call = Call(Principal(running.job.owner, running.job.tenant))
+    call = Call(Principal(running.job.owner, running.job.tenant), provider_data=opened(payload.provider_data))
+    await _remove(stack, call, store, payload)
+    await db(attached.unkept, Job.objects.held(running.job))
+
+
+async def _remove(stack: LlamaStack, call: Call, store: Store, payload: Removal) -> None:
     async with stack.vector_io.indexes.at(store.tenant, payload.provider_id) as provider:
         if payload.keys is None:
             await provider.drop_store(call, store)
@@ -78,7 +84,7 @@ async def sweep(stack: LlamaStack, running: Running) -> None:
     """What stores hold that have expired: they stay, and say that they have. And what jobs keep that have ended."""
     await db(attached.unkept, attached.ended_keeping())
     for number, key in enumerate(await db(stores.overdue), 1):
-        await db(stores.emptied, key)
+        await db(stores.empty, key)
         await running.progress(done=number)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from apps.files.protocol import Files
 from apps.files.schemas import FileObject
 from apps.inference.protocol import RoutedInference
-from apps.registry.kept import refuse_unkept
+from apps.registry.kept import refuse_unkept, without_unkept
 from apps.registry.live import Live
 from apps.registry.models import VectorStore
 from apps.vector_io import attached, direct, embedding, stores
@@ -85,7 +85,7 @@ class VectorIOService:
         return await db(stores.got, call.principal, row.identifier)
 
     async def delete(self, call: Call, identifier: str) -> None:
-        await db(stores.removed, call, identifier)
+        await db(stores.removed, await without_unkept(self.live, call), identifier)
 
     async def _refuse_taken(self, call: Call, identifier: str) -> None:
         known = VectorStore.objects.filter(tenant=call.principal.tenant, identifier=identifier)
@@ -125,7 +125,7 @@ class VectorIOService:
         return await db(attached.got, call.principal, identifier, files[0].id)
 
     async def detach(self, call: Call, identifier: str, file_id: str) -> None:
-        await db(attached.detached, call.principal, identifier, file_id)
+        await db(attached.detached, await without_unkept(self.live, call), identifier, file_id)
 
     async def forget_file(self, file_id: str) -> None:
         """It is deleted: no store has it any more."""

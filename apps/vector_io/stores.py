@@ -9,6 +9,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from apps.jobs.models import Job
+from apps.registry.kept import sealed
 from apps.registry.models import Origin, VectorStore
 from apps.registry.service import may_change
 from apps.vector_io.models import VectorStoreFile
@@ -21,6 +22,7 @@ from llamastack.ids import new_id
 from llamastack.pagination import Order, Page, unknown_cursor
 
 REMOVAL = "vector_stores.remove"
+KEPT = "provider_data"  # of a job's payload, encrypted
 SHOWN = 100
 
 
@@ -89,13 +91,12 @@ def updated(principal: Principal, identifier: str, request: UpdateVectorStore) -
     return got(principal, identifier)
 
 
-def removed(call: Call, identifier: str) -> VectorStore:
+def removed(call: Call, identifier: str) -> None:
     """The row and its files are gone for everybody; a job, saved with that, removes what the provider has."""
     row = found(call.principal, identifier, to_change=True)
     with transaction.atomic():
-        removal(call.principal, row).save(force_insert=True)
+        removal(call, row).save(force_insert=True)
         VectorStore.objects.filter(pk=row.pk).delete()
-    return row
 
 
 def overdue() -> list[int]:
@@ -105,19 +106,23 @@ def overdue() -> list[int]:
 
 
 @transaction.atomic
-def emptied(key: int) -> bool:
-    """Whether a store is still expired, and has nothing any more: its files go, and a job removes its index. Where it
-    is used again, it has another one."""
+def empty(key: int) -> None:
+    """Of a store that is still expired the files go, and a job removes its index. Where it is used again, it has
+    another one."""
     row: VectorStore | None = VectorStore.objects.select_for_update().filter(pk=key).first()
     if row is None or not row.expired:
-        return False
-    removal(Principal(row.owner, DEFAULT_TENANT if row.tenant == SHARED_TENANT else row.tenant), row).save()
+        return
+    removal(as_owner(row), row).save(force_insert=True)
     VectorStoreFile.objects.filter(store=row).delete()
     VectorStore.objects.filter(pk=key).update(key=new_id("vs_"), emptied_at=timezone.now())
-    return True
 
 
-def removal(principal: Principal, row: VectorStore, keys: Sequence[str] | None = None) -> Job:
+def as_owner(row: Any) -> Call:
+    """What is done for a row's owner, whom nobody asks."""
+    return Call(Principal(row.owner, DEFAULT_TENANT if row.tenant == SHARED_TENANT else row.tenant))
+
+
+def removal(call: Call, row: VectorStore, keys: Sequence[str] | None = None) -> Job:
     """A job that removes the store from its provider, or of it the chunks under these keys."""
     payload = {
         "schema": 1,
@@ -125,8 +130,15 @@ def removal(principal: Principal, row: VectorStore, keys: Sequence[str] | None =
         "store": {"key": row.key, "tenant": row.tenant, "dimension": row.embedding_dimension},
         "keys": None if keys is None else list(keys),
     }
-    owned = {"tenant": principal.tenant, "owner": principal.name, "created_at": timezone.now()}
-    return Job(id=new_id("job_"), kind=REMOVAL, payload=payload, **owned)
+    return job(REMOVAL, call, payload)
+
+
+def job(kind: str, call: Call, payload: dict[str, Any]) -> Job:
+    """A job of the caller's, which keeps the provider data that came along until it has ended."""
+    if call.provider_data:
+        payload[KEPT] = sealed(call.provider_data)
+    owned = {"tenant": call.principal.tenant, "owner": call.principal.name, "created_at": timezone.now()}
+    return Job(id=new_id("job_"), kind=kind, payload=payload, **owned)
 
 
 # --- as they are shown ---

@@ -4,6 +4,9 @@ import asyncio
 import json
 from typing import Any
 
+import pytest
+
+from apps.jobs.models import Job
 from apps.registry import service
 from apps.registry.models import Provider
 from llamastack.db import db
@@ -37,9 +40,13 @@ async def test_a_store_is_made_filled_and_searched_with_the_callers_key(shelf: S
         assert await shelf.search(store, "cat", filters=later) == []
 
 
-async def test_what_is_deleted_goes_from_weaviate_with_the_providers_key(shelf: Shelf) -> None:
-    with running(ScriptedWeaviate(keys=("own",))) as weaviate:
-        await added(shelf, weaviate_cluster_url=weaviate.url, weaviate_api_key="own")
+@pytest.mark.parametrize(("config", "headers"), [({"weaviate_api_key": "own"}, {}), ({}, DATA)])
+async def test_what_is_deleted_goes_from_weaviate_with_the_providers_key_or_the_callers(
+    shelf: Shelf, config: dict[str, str], headers: dict[str, str]
+) -> None:
+    with running(ScriptedWeaviate(keys=("own", "callers"))) as weaviate:
+        await added(shelf, weaviate_cluster_url=weaviate.url, **config)
+        shelf.http.headers.update(headers)
         store = await shelf.store(name="pets", provider_id="weaviate")
         one = await shelf.attach(store, "The cat sleeps on the sofa")
         await shelf.attach(store, "A dog guards the house")
@@ -51,5 +58,24 @@ async def test_what_is_deleted_goes_from_weaviate_with_the_providers_key(shelf: 
             while len(objects) != 1:
                 await asyncio.sleep(0.02)
             await shelf.delete(f"{URL}/{store}")
+            while tenants:
+                await asyncio.sleep(0.02)
+            await shelf.until("/v1alpha/jobs", lambda jobs: all(job["ended_at"] for job in jobs["data"]))
+        assert [job.payload for job in await db(list, Job.objects.all()) if "provider_data" in job.payload] == []
+
+
+async def test_a_callers_key_that_may_not_be_kept_is_no_hindrance_to_deletions(shelf: Shelf) -> None:
+    row = Provider(identifier="batches", provider_type="inline::reference", api="batches")
+    await db(service.edit_provider, row, {"store_provider_data": False}, enabled=True)
+    with running(ScriptedWeaviate(keys=("own", "callers"))) as weaviate:
+        await added(shelf, weaviate_cluster_url=weaviate.url, weaviate_api_key="own")
+        shelf.http.headers.update(DATA)
+        store = await shelf.store(name="pets", provider_id="weaviate")
+        [tenants] = [collection.tenants for collection in weaviate.collections.values()]
+        await shelf.stack.worker.stop()
+        await shelf.delete(f"{URL}/{store}")
+        assert "provider_data" not in (await db(Job.objects.get)).payload
+        shelf.stack.worker.start()
+        async with asyncio.timeout(WAITS_SECONDS):
             while tenants:
                 await asyncio.sleep(0.02)

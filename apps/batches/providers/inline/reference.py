@@ -18,8 +18,9 @@ class ReferenceBatchesConfig(ProviderConfig):
     )
     store_provider_data: bool = Field(
         True,
-        description="Keep the provider data of whoever creates a batch or attaches files to a vector store, encrypted, "
-        "until that has ended. Else such a request is refused.",
+        description="Keep the provider data of whoever creates a batch, attaches files to a vector store or deletes "
+        "there, encrypted, until that has ended. Else such a request is refused, but for one that deletes: the "
+        "configured keys do that.",
     )
     kvstore: dict[str, Any] | None = Field(
         None, description="Where Llama Stack keeps what it knows of a batch. Here that is the one database."
