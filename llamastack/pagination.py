@@ -1,7 +1,7 @@
 """Lists in pages: a cursor is the id of the last item that the caller has seen, as OpenAI's lists have it."""
 
 from collections.abc import Sequence
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, Field
 
@@ -36,6 +36,12 @@ class Page(BaseModel, Generic[T]):
     first_id: str
     last_id: str
     has_more: bool
+
+
+def page(data: Sequence[Any], has_more: bool) -> Page[Any]:
+    """Of items that have an `id`."""
+    first, last = (data[0].id, data[-1].id) if data else ("", "")
+    return Page(data=data, first_id=first, last_id=last, has_more=has_more)
 
 
 def unknown_cursor(after: str) -> BadRequest:

@@ -25,7 +25,7 @@ from llamastack.call import Call, Principal
 from llamastack.db import db
 from llamastack.errors import Conflict, NotFound, RateLimited, Unavailable
 from llamastack.ids import new_id
-from llamastack.pagination import Page, Paging
+from llamastack.pagination import Page, Paging, page
 from llamastack.snapshot import ProviderRecord
 
 WINDOW = timedelta(hours=24)
@@ -157,9 +157,7 @@ def listed(principal: Principal, paging: Paging) -> Page[BatchObject]:
     known = Batch.objects.visible_to(principal)
     rows = known.after(paging.after, "desc", known).select_related("job")
     batches = [shown(batch) for batch in rows[: paging.limit + 1]]
-    data = batches[: paging.limit]
-    first, last = (data[0].id, data[-1].id) if data else ("", "")
-    return Page(data=data, first_id=first, last_id=last, has_more=len(batches) > len(data))
+    return page(batches[: paging.limit], len(batches) > paging.limit)
 
 
 def shown(batch: Batch) -> BatchObject:

@@ -18,7 +18,7 @@ from llamastack.call import Call, Principal
 from llamastack.db import db
 from llamastack.errors import BadRequest, Conflict, NotFound, StackError, Unavailable
 from llamastack.ids import new_id
-from llamastack.pagination import Page
+from llamastack.pagination import Page, page
 from llamastack.snapshot import ProviderRecord
 
 UPLOAD_LASTS = timedelta(days=1)
@@ -202,9 +202,7 @@ def listed(principal: Principal, paging: FileFilter) -> Page[FileObject]:
     if paging.purpose is not None:
         rows = rows.filter(purpose=paging.purpose)
     found = [shown(file) for file in rows.after(paging.after, paging.order, known)[: paging.limit + 1]]
-    data = found[: paging.limit]
-    first, last = (data[0].id, data[-1].id) if data else ("", "")
-    return Page(data=data, first_id=first, last_id=last, has_more=len(found) > len(data))
+    return page(found[: paging.limit], len(found) > paging.limit)
 
 
 def shown(file: File) -> FileObject:

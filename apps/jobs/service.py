@@ -19,7 +19,7 @@ from apps.jobs.schemas import JobEventObject, JobFilter, JobObject
 from llamastack.call import Principal
 from llamastack.db import db
 from llamastack.errors import BadRequest, Conflict, NotFound, RateLimited
-from llamastack.pagination import Page
+from llamastack.pagination import Page, page
 from llamastack.stack import current
 
 LOOKS_SECONDS = 0.5  # for what has happened in a job that somebody watches
@@ -73,9 +73,7 @@ def listed(known: JobQuerySet, paging: JobFilter) -> Page[JobObject]:
     wanted: dict[str, Any] = paging.model_dump(include={"kind", "status"}, exclude_none=True)
     rows = known.filter(**wanted).after(paging.after, paging.order, known)
     jobs = [shown(job) for job in rows[: paging.limit + 1]]
-    data = jobs[: paging.limit]
-    first, last = (data[0].id, data[-1].id) if data else ("", "")
-    return Page(data=data, first_id=first, last_id=last, has_more=len(jobs) > len(data))
+    return page(jobs[: paging.limit], len(jobs) > paging.limit)
 
 
 def cancelled(rows: JobQuerySet, job_id: str) -> JobObject:

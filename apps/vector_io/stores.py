@@ -19,7 +19,7 @@ from apps.vector_io.schemas.stores import ExpiresAfter, StoreFilter, UpdateVecto
 from llamastack.call import DEFAULT_TENANT, SHARED_TENANT, Call, Principal
 from llamastack.errors import BadRequest, NotFound, PermissionDenied
 from llamastack.ids import new_id
-from llamastack.pagination import Order, Page, unknown_cursor
+from llamastack.pagination import Order, Page, page, unknown_cursor
 
 REMOVAL = "vector_stores.remove"
 KEPT = "provider_data"  # of a job's payload, encrypted
@@ -167,9 +167,7 @@ def paged(
     data = taken[: paging.limit]
     if paging.before is not None:
         data.reverse()
-    objects = show(data)
-    first, last = (objects[0].id, objects[-1].id) if objects else ("", "")
-    return Page(data=objects, first_id=first, last_id=last, has_more=len(taken) > len(data))
+    return page(show(data), len(taken) > paging.limit)
 
 
 def _cursor(row_of: Callable[[str], Any], cursor: str) -> Any:
