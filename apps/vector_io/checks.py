@@ -6,7 +6,7 @@ from typing import Any
 
 from apps.vector_io.filters import Attributes, kind, storable
 from apps.vector_io.protocol import Chunk, Query, Store, Vector
-from llamastack.errors import BadRequest
+from llamastack.errors import BadRequest, NotFound
 
 
 def vectors(store: Store, chunks: Sequence[Chunk]) -> Vector:
@@ -39,6 +39,11 @@ def attributes(given: Attributes, param: str = "attributes") -> None:
             raise BadRequest(f"The attribute '{key}' is no text, number or boolean.", param=param)
         if isinstance(value, str):
             storable(value, param)
+
+
+def missing(store: Store) -> NotFound:
+    """The error of every provider that has no such store."""
+    return NotFound(f"There is no vector store '{store.key}' here.", param="vector_store_id")
 
 
 def unit(vector: Vector) -> Vector:

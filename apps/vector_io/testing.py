@@ -8,7 +8,7 @@ from apps.vector_io import checks, ranking
 from apps.vector_io.filters import Attributes, matches
 from apps.vector_io.protocol import Chunk, Hit, Place, Query, Size, Store
 from llamastack.call import Call
-from llamastack.errors import Conflict, NotFound
+from llamastack.errors import Conflict
 
 
 class FakeVectorIO:
@@ -78,7 +78,7 @@ class FakeVectorIO:
     async def _kept(self, store: Store) -> dict[str, Chunk]:
         await self._passed()
         if (store.tenant, store.key) not in self.stores:
-            raise NotFound(f"There is no vector store '{store.key}' here.")
+            raise checks.missing(store)
         return self.stores[store.tenant, store.key][1]
 
     async def _passed(self) -> None:

@@ -26,7 +26,7 @@ from apps.vector_io.providers.chroma.gate import Gate
 from apps.vector_io.providers.chroma.keywords import Keywords
 from apps.vector_io.providers.chroma.where import joined, where
 from llamastack.call import Call
-from llamastack.errors import BadRequest, Conflict, NotFound
+from llamastack.errors import BadRequest, Conflict
 from llamastack.providers import Provider
 
 PAGE = 500  # records read at once, where all are read
@@ -249,7 +249,7 @@ class StoresInChroma(Provider):
         try:
             return await work(await self._known(store))
         except Missing:
-            raise NotFound(f"There is no vector store '{store.key}' here.", param="vector_store_id") from None
+            raise checks.missing(store) from None
 
     async def _known(self, store: Store) -> Collection:
         key = (store.tenant, store.key)

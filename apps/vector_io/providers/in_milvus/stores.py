@@ -5,11 +5,12 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from apps.vector_io import checks
 from apps.vector_io.protocol import Store
 from apps.vector_io.providers.in_milvus import schema
 from apps.vector_io.providers.in_milvus.client import Gone, translated
 from apps.vector_io.providers.in_milvus.collection import Collection
-from llamastack.errors import BadRequest, Conflict, NotFound, Unavailable, UpstreamError, UpstreamTimeout
+from llamastack.errors import BadRequest, Conflict, Unavailable, UpstreamError, UpstreamTimeout
 
 STRIPES = 64
 T = TypeVar("T")
@@ -63,7 +64,7 @@ class Stores:
                     return work(self._opened(store))
             except Gone:
                 self._known.pop(named(store), None)
-        raise NotFound(f"There is no vector store '{store.key}' here.", param="vector_store_id")
+        raise checks.missing(store)
 
     def write(self, store: Store, work: Callable[[Collection], T]) -> T:
         name = named(store)

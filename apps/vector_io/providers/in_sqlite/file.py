@@ -8,13 +8,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
+from apps.vector_io import checks
 from apps.vector_io.filters import Attributes, Filter
 from apps.vector_io.protocol import Chunk, Place, Size, Store, Vector
 from apps.vector_io.providers import words
 from apps.vector_io.providers.in_sqlite.schema import SCHEMA
 from apps.vector_io.providers.in_sqlite.where import condition
 from apps.vector_io.ranking import squashed
-from llamastack.errors import Conflict, NotFound
+from llamastack.errors import Conflict
 
 BUSY_SECONDS = 30.0
 KEPT = (100_000,)  # changes: who has missed more reads the whole store anew
@@ -59,7 +60,7 @@ class StoreFile:
     def check(self, store: Store) -> None:
         """That it is this store's file. Raises NotFound where its creation never ended."""
         if not self._is_made():
-            raise NotFound(f"There is no vector store '{store.key}' here.", param="vector_store_id")
+            raise checks.missing(store)
         tenant, key, dimension = self.connection.execute("SELECT tenant, key, dimension FROM store").fetchone()
         assert (tenant, key) == (store.tenant, store.key)
         if dimension != store.dimension:

@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from apps.vector_io import checks
 from apps.vector_io.filters import Filter
 from apps.vector_io.protocol import Store, Vector
 from apps.vector_io.providers.in_sqlite.file import Scored, StoreFile
-from llamastack.errors import BadRequest, NotFound
+from llamastack.errors import BadRequest
 
 JOURNALS = ("-wal", "-shm")
 
@@ -120,7 +121,7 @@ class OpenStores(Generic[Opened]):
 
     def _opened(self, path: Path, store: Store) -> Opened:
         if not path.exists():
-            raise NotFound(f"There is no vector store '{store.key}' here.", param="vector_store_id")
+            raise checks.missing(store)
         reader = self._file(path)
         try:
             reader.check(store)

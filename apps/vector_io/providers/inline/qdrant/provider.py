@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import Field
 
+from apps.vector_io import checks
 from apps.vector_io.protocol import Store
 from apps.vector_io.providers.inline.qdrant.engine import ENGINES, LOCK_SECONDS, Engine
 from apps.vector_io.providers.inline.qdrant.framed import Missing, OtherDimension
@@ -20,7 +21,7 @@ from apps.vector_io.providers.qdrant.fields import Condition, Payload, Point
 from apps.vector_io.providers.qdrant.points import Points, partition
 from apps.vector_io.providers.qdrant.provider import StoresInQdrant, checked
 from llamastack.call import Call
-from llamastack.errors import BadRequest, Conflict, NotFound, StackError
+from llamastack.errors import BadRequest, Conflict, StackError
 from llamastack.home import home
 from llamastack.providers import Health, ProviderConfig, ProviderUnavailable
 
@@ -111,7 +112,7 @@ class ShardPoints:
         try:
             return await self._engine.ask(do, name=partition(store), dimension=store.dimension, **given)
         except Missing as error:
-            raise NotFound(f"There is no vector store '{store.key}' here.", param="vector_store_id") from error
+            raise checks.missing(store) from error
         except OtherDimension as error:
             raise BadRequest(f"This vector store has vectors of {error} numbers.", param="dimension") from error
 

@@ -16,7 +16,7 @@ from apps.vector_io.providers.remote.over_http import RETRY_SECONDS, OverHTTP, t
 from apps.vector_io.providers.words import distinct
 from llamastack.call import Call
 from llamastack.egress.network import RemoteConfig
-from llamastack.errors import BadRequest, Conflict, NotFound, StackError, Unavailable, UpstreamError, UpstreamRejected
+from llamastack.errors import BadRequest, Conflict, StackError, Unavailable, UpstreamError, UpstreamRejected
 from llamastack.providers import ProviderUnavailable
 
 OLDEST = (8, 16)
@@ -126,7 +126,7 @@ class Elasticsearch(OverHTTP):
     async def _failed(self, store: Store, status: int, reason: str) -> StackError:
         """What it means that a document was not kept, of which others may have been."""
         if status == 404:
-            return _missing(store)
+            return checks.missing(store)
         if status == 400 and (other := await self._other(store)):
             return other
         message = f"Provider '{self.provider_id}' did not keep a chunk ({status}): {reason[:SHOWN]}"
@@ -242,7 +242,7 @@ class Elasticsearch(OverHTTP):
                 return await self.egress.post(f"{documents.alias(store)}/{path}", body)
         except UpstreamRejected as error:
             if error.status == 404:
-                raise _missing(store) from error
+                raise checks.missing(store) from error
             if error.status == 400 and (other := await self._other(store)):
                 raise other from error
             raise
@@ -256,7 +256,7 @@ class Elasticsearch(OverHTTP):
 
     async def _there(self, store: Store) -> None:
         if await self._dimension(store) is None:
-            raise _missing(store)
+            raise checks.missing(store)
 
     async def _dimension(self, store: Store) -> int | None:
         """That of the store's index; None where there is none."""
@@ -281,7 +281,3 @@ def _release(number: str) -> tuple[int, int]:
     """The first two numbers of a version; what has none is older than any."""
     major, minor, *_ = [*number.split("."), "0", "0"]
     return (int(major), int(minor)) if major.isdecimal() and minor.isdecimal() else (0, 0)
-
-
-def _missing(store: Store) -> NotFound:
-    return NotFound(f"There is no vector store '{store.key}' here.", param="vector_store_id")

@@ -9,11 +9,12 @@ from typing import Any, TypeVar
 import orjson
 from yarl import URL
 
+from apps.vector_io import checks
 from apps.vector_io.protocol import Store
 from apps.vector_io.providers.remote.infinispan import entries
 from apps.vector_io.providers.remote.infinispan.digest import Challenge, challenges
 from apps.vector_io.providers.remote.over_http import OverHTTP, told
-from llamastack.errors import NotFound, Unavailable, UpstreamError, UpstreamRejected
+from llamastack.errors import Unavailable, UpstreamError, UpstreamRejected
 from llamastack.providers import ProviderUnavailable
 
 OLDEST = 15
@@ -109,7 +110,7 @@ class Asking(OverHTTP):
                 return await ask(f"rest/v2/caches/{entries.cache(store)}")
         except UpstreamRejected as error:
             if error.status == 404:
-                raise NotFound(f"There is no vector store '{store.key}' here.", param="vector_store_id") from error
+                raise checks.missing(store) from error
             raise
 
     async def search(self, store: Store, query: str, most: int) -> list[Any]:

@@ -19,7 +19,7 @@ from apps.vector_io.providers.remote.pgvector.connections import Connection, tra
 from apps.vector_io.providers.remote.pgvector.rows import Rows
 from apps.vector_io.providers.remote.pgvector.tables import MOST_NUMBERS, SCHEMA, Table
 from llamastack.call import Call
-from llamastack.errors import BadRequest, Conflict, NotFound, StackError
+from llamastack.errors import BadRequest, Conflict, StackError
 from llamastack.providers import Health, Provider, ProviderConfig, ProviderUnavailable
 
 LOCK = 8_321_000_002  # an advisory lock of the database: who makes tables
@@ -193,14 +193,14 @@ class PGVector(Provider):
             async with self._transaction() as connection:
                 return await work(Rows(connection, await self._known(connection, store)))
         except errors.UndefinedTable as error:
-            raise _missing(store) from error
+            raise checks.missing(store) from error
 
     async def _known(self, connection: Connection, store: Store) -> Table:
         key = (store.tenant, store.key)
         if key not in self._tables:
             table = await _table(connection, store)
             if table is None:
-                raise _missing(store)
+                raise checks.missing(store)
             self._tables[key] = table
         if self._tables[key].dimension != store.dimension:
             raise BadRequest(f"This vector store has vectors of {self._tables[key].dimension} numbers.")
@@ -269,10 +269,6 @@ async def _indexed(connection: Connection, table: Table) -> None:
         "SET maintenance_work_mem = '512MB'"
     )  # taken as it is needed: the graph, while it is built
     await connection.execute(table.indexing())
-
-
-def _missing(store: Store) -> NotFound:
-    return NotFound(f"There is no vector store '{store.key}' here.", param="vector_store_id")
 
 
 def _line(error: Exception) -> str:

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+from apps.vector_io import checks
 from apps.vector_io.protocol import Store
 from apps.vector_io.providers.qdrant.fields import EMBEDDING, INDEXES, WORDS
 from apps.vector_io.providers.qdrant.points import Points, partition
@@ -126,7 +127,7 @@ class Qdrant(OverHTTP, StoresInQdrant):
     async def _check(self, store: Store) -> None:
         dimension = await self._dimension(store)
         if dimension is None:
-            raise NotFound(f"There is no vector store '{store.key}' here.", param="vector_store_id")
+            raise checks.missing(store)
         if dimension != store.dimension:
             raise BadRequest(f"This vector store has vectors of {dimension} numbers.", param="dimension")
 

@@ -17,7 +17,7 @@ from llamastack.call import Call
 from llamastack.egress import Egress
 from llamastack.egress.guard import confine
 from llamastack.egress.network import opened, sent
-from llamastack.errors import BadRequest, Conflict, NotFound, StackError, Unavailable, UpstreamError, UpstreamRejected
+from llamastack.errors import BadRequest, Conflict, StackError, Unavailable, UpstreamError, UpstreamRejected
 from llamastack.provider_data import ApiKey
 from llamastack.providers import Health, Provider
 
@@ -190,7 +190,7 @@ class Weaviate(Provider):
     async def _must_be(self, server: Server, store: Store) -> None:
         there = await _dimension(server, store)
         if there is None:
-            raise NotFound(f"There is no vector store '{store.key}' here.", param="vector_store_id")
+            raise checks.missing(store)
         if there != store.dimension:
             raise BadRequest(f"This vector store has vectors of {there} numbers.")
         self._known.add(store)
