@@ -7,12 +7,9 @@ it has the order of the values. Nothing in it needs escaping.
 
 import hashlib
 import math
-import struct
 
-from apps.vector_io.filters import Attributes, Scalar, kind
-
-LETTERS = {"boolean": "b", "number": "n", "string": "s"}
-SIGN = 1 << 63
+from apps.vector_io.filters import Attributes, Scalar
+from apps.vector_io.providers.ordered import bits_of, type_of
 
 
 def digest(text: str) -> str:
@@ -29,7 +26,7 @@ def encoded(attributes: Attributes) -> dict[str, str]:
 
 
 def value_of(value: Scalar) -> str:
-    letter = LETTERS[kind(value)]
+    letter = type_of(value)
     if isinstance(value, str):
         return letter + value.encode().hex()
     return letter + (str(int(value)) if isinstance(value, bool) else _number(value))
@@ -42,10 +39,4 @@ def _number(number: float) -> str:
         near = math.nextafter(near, -math.inf)
     beyond = int(number) - int(near) if isinstance(number, int) else 0
     digits = f"{beyond:x}" if beyond else ""
-    return f"{_bits(near):016x}{len(digits):02x}{digits}"
-
-
-def _bits(number: float) -> int:
-    """Of a float, in the order of the floats: IEEE 754 orders them by their bits, the negative ones backwards."""
-    bits: int = struct.unpack(">Q", struct.pack(">d", number + 0.0))[0]  # -0.0 + 0.0 is 0.0
-    return bits ^ (2 * SIGN - 1) if bits & SIGN else bits | SIGN
+    return f"{bits_of(near):016x}{len(digits):02x}{digits}"

@@ -8,10 +8,10 @@ greater digit where both first differ: so it has one of at most fifteen beginnin
 """
 
 import hashlib
-import struct
 from collections.abc import Iterator
 
-from apps.vector_io.filters import Attributes, Comparison, Filter, Scalar, kind
+from apps.vector_io.filters import Attributes, Comparison, Filter, Scalar
+from apps.vector_io.providers.ordered import bits_of, type_of
 from apps.vector_io.providers.qdrant.fields import Condition
 from llamastack.errors import BadRequest
 
@@ -20,7 +20,6 @@ LONGEST = 60  # characters in `matched`; what is longer is its hash
 MATCHED = "matched"
 NOTHING: Condition = {"key": MATCHED, "match": {"value": ""}}
 JUNCTIONS = {"and": "must", "or": "should"}
-MARKS = {"boolean": "b", "number": "n", "string": "s"}
 DIGITS, END = "0123456789abcdef", "."
 
 
@@ -83,9 +82,7 @@ def _digits(value: Scalar) -> str:
     """In whose order values are, up to the last that is not zero. UTF-8's bytes are in the order of code points."""
     if isinstance(value, str):
         return value.encode()[:ORDERED_BYTES].hex().rstrip("0")
-    (bits,) = struct.unpack("!Q", struct.pack("!d", float(value) + 0.0))
-    ordered = bits ^ (0xFFFF_FFFF_FFFF_FFFF if bits >> 63 else 1 << 63)
-    return f"{ordered:016x}".rstrip("0")
+    return f"{bits_of(value):016x}".rstrip("0")
 
 
 def _there(key: str) -> str:
@@ -95,11 +92,11 @@ def _there(key: str) -> str:
 def _same(key: str, value: Scalar) -> str:
     """Equal numbers are written alike. The key's length tells where it ends."""
     plain = int(value) if isinstance(value, float) and value.is_integer() else value
-    return _short(f"={MARKS[kind(value)]}", f"{len(key)}:{key}{plain}")
+    return _short(f"={type_of(value)}", f"{len(key)}:{key}{plain}")
 
 
 def _begun(key: str, value: Scalar, digits: str) -> str:
-    return _short(f">{MARKS[kind(value)]}", f"{len(key)}:{key}{digits}")
+    return _short(f">{type_of(value)}", f"{len(key)}:{key}{digits}")
 
 
 def _short(mark: str, text: str) -> str:

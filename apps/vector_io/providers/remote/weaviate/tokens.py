@@ -7,19 +7,18 @@ nothing is trimmed, folded or too long, and true is not 1.
 """
 
 import math
-import struct
 from collections.abc import Iterator
 from functools import lru_cache
 from hashlib import blake2b
 
 from apps.vector_io.filters import Attributes, Comparison, Scalar, kind
+from apps.vector_io.providers.ordered import bits_of
 from llamastack.errors import BadRequest
 
 DIGITS = "0123456789abcdef"
 LONGEST_BOUND = 64  # bytes of a text that others are compared with: beginnings up to there are indexed, and one more
 EXACT = 2**53  # from here on whole numbers stand between two floats
 ANY, NOTHING = "any", "none"  # what each chunk has, and none
-SIGN = 1 << 63
 
 
 def words(attributes: Attributes) -> list[str]:
@@ -86,11 +85,10 @@ def _digits(value: Scalar) -> str:
 
 def _number(value: float) -> str:
     """The greatest float that is not greater, and what is left to a whole number, which may have any length."""
-    near = float(value) if value else 0.0  # which has a sign
+    near = float(value)
     if isinstance(value, int) and int(near) > value:
         near = math.nextafter(near, -math.inf)
-    bits: int = struct.unpack(">Q", struct.pack(">d", near))[0]
-    sortable = f"{bits ^ (2**64 - 1) if bits & SIGN else bits | SIGN:016x}"
+    sortable = f"{bits_of(near):016x}"
     if abs(near) < EXACT:
         return sortable
     rest = int(value) - int(near)
