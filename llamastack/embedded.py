@@ -21,7 +21,10 @@ from llamastack.environment import SETTINGS, EnvironmentFault, reachable_url
 from llamastack.errors import StackError
 from llamastack.exchange import Exchange, Inbox
 
-PASSED_ON = ("DATABASE_URL", "DJANGO_SETTINGS_MODULE", "LLAMA_STACK_ALLOWED_ORIGINS")
+PASSED_ON = (
+    *("DATABASE_URL", "DJANGO_SETTINGS_MODULE"),
+    *(f"LLAMA_STACK_{name}" for name in ("ALLOWED_ORIGINS", "FAST_LANE", "VECTOR_PROVIDER")),
+)
 GRACE_SECONDS = 5
 PATIENCE_SECONDS = 60  # with a thread whose start was interrupted: it loads what it loads, and then ends
 SERVE_INSTEAD = "serve it by `llama stack run` and use the HTTP client"

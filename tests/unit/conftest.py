@@ -7,6 +7,7 @@ import httpx
 import pytest
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.sessions.backends.db import SessionStore
+from django.utils import timezone
 
 from apps.access.models import User
 from apps.registry import service
@@ -47,7 +48,9 @@ def add_provider(provider_id: str, provider_type: str = "remote::openai", **conf
 @pytest.fixture
 async def sky(running: stack.LlamaStack, upstream: Upstream) -> Provider:
     """A provider `sky` on the small upstream, with its models discovered."""
-    row = await db(add_provider, "sky", base_url=upstream.url, api_key="sk-upstream")
+    listed = timezone.now()  # so that nobody else lists them in the midst of a test
+    row = Provider(identifier="sky", provider_type="remote::openai", discovered_at=listed)
+    await db(service.edit_provider, row, {"base_url": upstream.url, "api_key": "sk-upstream"}, enabled=True)
     await running.live.refresh()
     await running.live.discover(row.pk)
     return row
