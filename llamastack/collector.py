@@ -14,6 +14,7 @@ SWITCH_SECONDS = 0.001
 TRIM, OF_ITS_OWN = -1, -3  # glibc's M_TRIM_THRESHOLD and M_MMAP_THRESHOLD, in malloc.h
 FREE_BYTES = 16 * 1024 * 1024  # of the heap's end are kept for what comes next
 ALONE_BYTES = 1024 * 1024  # what is larger has pages of its own, and gives them back at once
+MODELS_FREE_BYTES, MODELS_ALONE_BYTES = 64 * 1024 * 1024, 32 * 1024 * 1024  # what glibc comes to by itself, at most
 
 
 def serve() -> None:
@@ -28,14 +29,14 @@ def serve() -> None:
     keep_pages()
 
 
-def keep_pages() -> None:
+def keep_pages(free: int = FREE_BYTES, alone: int = ALONE_BYTES) -> None:
     """Have glibc keep memory that is free: else each body of more than 128 KiB, such as one of embeddings, gets its
     pages from the system and gives them back, which takes longer than to copy it. Other libraries have no such word.
     """
     with suppress(AttributeError, OSError):
         allocator = ctypes.CDLL(None)
-        allocator.mallopt(TRIM, FREE_BYTES)
-        allocator.mallopt(OF_ITS_OWN, ALONE_BYTES)
+        allocator.mallopt(TRIM, free)
+        allocator.mallopt(OF_ITS_OWN, alone)
 
 
 def settle() -> None:
@@ -43,3 +44,12 @@ def settle() -> None:
     if gc.get_freeze_count():
         gc.collect()
         gc.freeze()
+
+
+def settle_model() -> None:
+    """The same, where a model computes from now on: of its tensors, many of some megabytes come and go in each layer,
+    and with pages of their own the system takes a good part of its time.
+    """
+    settle()
+    if gc.get_freeze_count():
+        keep_pages(MODELS_FREE_BYTES, MODELS_ALONE_BYTES)

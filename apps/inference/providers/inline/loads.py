@@ -61,7 +61,7 @@ class Loads(Generic[Loaded]):
 
             with LOADING:
                 loaded = self._load(name)
-            collector.settle()
+            collector.settle_model()
             return loaded
         except ImportError as error:
             raise ProviderUnavailable(
