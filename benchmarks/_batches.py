@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import json
+import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from typing import Any
 
 import aiohttp
 
-from apps.inference.pace import LIVE_SECONDS
+from apps.inference.pace import GAP_SECONDS, LIVE_SECONDS
 from benchmarks import _calls, _echo
 from benchmarks._load import Connection, cpu_seconds, load, percentile
 from benchmarks._targets import cores, on, until_quiet, upstream
@@ -22,8 +23,10 @@ from tests.servers import Server, serving
 MODEL = f"sky/{_echo.MODEL}"
 URL = "/v1/chat/completions"
 LIVE = 4  # clients, each of whom thinks between its chats
-THINKS_SECONDS = 0.02
+THINKS_SECONDS = 0.01, 0.03  # each time as long as chance has it: or else they would ask in step
+ROUNDS = 4  # of live chats alone and beside a batch, in turn: what a machine does by itself meets both
 LOOKS_SECONDS = 0.05  # a look costs the server as much as twenty lines
+LOOKS_BESIDE_SECONDS = 1.0  # where chats are measured, and not the batch
 LAST_LOOKS_SECONDS = 0.015  # where a batch is quick, once half of it is there: or half a look is measured, too
 RUN = """
 version: 2
@@ -72,6 +75,18 @@ class Work:
 
 
 @dataclass
+class Live:
+    """Milliseconds of each chat, and how many of them were wrong."""
+
+    took: list[float] = field(default_factory=list)
+    wrong: int = 0
+
+    @property
+    def slow(self) -> float:
+        return percentile(self.took, 0.99)
+
+
+@dataclass
 class Measured:
     server: Server
     http: aiohttp.ClientSession
@@ -101,23 +116,29 @@ class Measured:
         """One of so many lines, from its creation to its end."""
         file_id, used = await self.file(count), cpu_seconds(self.server.process.pid)
         began = time.perf_counter()
-        body = {"input_file_id": file_id, "endpoint": URL, "completion_window": "24h"}
-        async with self.http.post("/v1/batches", json=body) as answer:
-            batch = await answer.json()
-        while batch["status"] not in ("completed", "failed"):
-            soon = batch["request_counts"]["completed"] > 0 and time.perf_counter() - began < 10 * LAST_LOOKS_SECONDS
-            await asyncio.sleep(LAST_LOOKS_SECONDS if soon else LOOKS_SECONDS)
-            async with self.http.get(f"/v1/batches/{batch['id']}") as answer:
-                batch = await answer.json()
+        ended = await self.ended(file_id, LOOKS_SECONDS)
         seconds = time.perf_counter() - began
         used = cpu_seconds(self.server.process.pid) - used
-        right = batch["request_counts"] == {"total": count, "completed": count, "failed": 0}
-        wrong = await self.wrong(batch["output_file_id"], count) if right else count
-        return Work(count, seconds, used, wrong)
+        return Work(count, seconds, used, await self.wrong(ended, count))
 
-    async def wrong(self, file_id: str, count: int) -> int:
+    async def ended(self, file_id: str, looks: float) -> dict[str, Any]:
+        """The batch of that file, created and looked at until it is done."""
+        began = time.perf_counter()
+        body = {"input_file_id": file_id, "endpoint": URL, "completion_window": "24h"}
+        async with self.http.post("/v1/batches", json=body) as answer:
+            batch: dict[str, Any] = await answer.json()
+        while batch["status"] not in ("completed", "failed"):
+            soon = batch["request_counts"]["completed"] > 0 and time.perf_counter() - began < 10 * LAST_LOOKS_SECONDS
+            await asyncio.sleep(LAST_LOOKS_SECONDS if soon else looks)
+            async with self.http.get(f"/v1/batches/{batch['id']}") as answer:
+                batch = await answer.json()
+        return batch
+
+    async def wrong(self, batch: dict[str, Any], count: int) -> int:
         """How many lines have no answer of their own in their place, or more than one."""
-        async with self.http.get(f"/v1/files/{file_id}/content") as answer:
+        if batch["request_counts"] != {"total": count, "completed": count, "failed": 0}:
+            return count
+        async with self.http.get(f"/v1/files/{batch['output_file_id']}/content") as answer:
             answers = [json.loads(line) for line in (await answer.text()).splitlines()]
         said = [
             (
@@ -130,9 +151,9 @@ class Measured:
         due = [(str(number), 200, f"You said: {_calls.said(number)}") for number in range(count)]
         return sum(one != other for one, other in itertools.zip_longest(said, due))
 
-    async def live(self, until: "asyncio.Task[Any]") -> tuple[list[float], int]:
-        """Milliseconds of each chat of a few clients who think between them, and how many were wrong."""
-        calls, took, answers = self.calls(), [], {}
+    async def live(self, found: Live, until: "asyncio.Task[Any]") -> None:
+        """Chats of a few clients who think between them."""
+        calls, answers = self.calls(), {}
 
         async def client() -> None:
             loop = asyncio.get_running_loop()
@@ -141,12 +162,12 @@ class Measured:
                 number, request = calls.next()
                 began = time.perf_counter()
                 answers[number] = await link.ask(request)
-                took.append(1000 * (time.perf_counter() - began))
-                await asyncio.sleep(THINKS_SECONDS)
+                found.took.append(1000 * (time.perf_counter() - began))
+                await asyncio.sleep(random.uniform(*THINKS_SECONDS))
             link.transport.close()
 
         await asyncio.gather(*(client() for _ in range(LIVE)))
-        return took, sum(not is_right(calls, number, answer) for number, answer in answers.items())
+        found.wrong += sum(not is_right(calls, number, answer) for number, answer in answers.items())
 
 
 def is_right(calls: Chats, number: int, answer: bytes) -> bool:
@@ -177,12 +198,28 @@ async def found(measured: Measured, at_once: int, lines: int, seconds: float) ->
     direct = await measured.clients(at_once, seconds)
     await asyncio.sleep(2 * LIVE_SECONDS)  # until no more live calls are expected
     batch = await measured.batch(lines)
-    alone, wrong = await measured.live(asyncio.create_task(asyncio.sleep(seconds)))
-    running = asyncio.create_task(measured.batch(int(batch.rate * seconds)))
-    beside, wrong_beside = await measured.live(running)
-    work = running.result()
-    wrong += wrong_beside + direct.wrong + batch.wrong + work.wrong
-    return Found(direct, batch, percentile(alone, 0.99), percentile(beside, 0.99), work.rate, wrong)
+    lines_beside = int(seconds / GAP_SECONDS)
+    alone, beside, took = await in_turn(measured, lines_beside, seconds)
+    wrong = alone.wrong + beside.wrong + direct.wrong + batch.wrong
+    return Found(direct, batch, alone.slow, beside.slow, ROUNDS * lines_beside / took, wrong)
+
+
+async def in_turn(measured: Measured, lines: int, seconds: float) -> tuple[Live, Live, float]:
+    """Live chats alone and beside a batch of so many lines, and how long the batches took.
+
+    What the batch takes of this process is made before, and checked after: it shares its loop with the clients.
+    """
+    alone, beside, took = Live(), Live(), 0.0
+    for _ in range(ROUNDS):
+        file_id = await measured.file(lines)
+        await asyncio.sleep(2 * LIVE_SECONDS)
+        await measured.live(alone, asyncio.create_task(asyncio.sleep(seconds)))
+        began = time.perf_counter()
+        running = asyncio.create_task(measured.ended(file_id, LOOKS_BESIDE_SECONDS))
+        await measured.live(beside, running)
+        took += time.perf_counter() - began
+        beside.wrong += await measured.wrong(running.result(), lines)
+    return alone, beside, took
 
 
 @contextmanager

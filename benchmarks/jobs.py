@@ -4,8 +4,8 @@
 
 The real server on one core; its upstream answers at once, and is with the clients on the others. As many clients as a
 batch has lines under way ask for chats, for so many seconds; then a batch of so many lines. Then a few clients who
-think between their chats, alone and beside a batch. Every answer is checked. Rates are by the clock; the cost is of
-the server's processor, which holds where the machine does other work, too.
+think between their chats, alone and beside a batch, a few times in turn. Every answer is checked. Rates are by the
+clock; the cost is of the server's processor, which holds where the machine does other work, too.
 
 Then, with the server stopped, a thousand claims among so many queued jobs: each to find one and to claim it.
 """

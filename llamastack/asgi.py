@@ -49,6 +49,7 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
 async def http(scope: Any, receive: Any, send: Any) -> None:
     """One request. A body that turns out too large is refused while Django still reads it."""
     send = guards.readable(scope, send)
+    at_once = scope.pop(AT_ONCE, None)  # which holds the scope: each request would be garbage to be looked for
     try:
         told = guards.check_head(scope)
         if guards.is_preflight(scope):
@@ -61,7 +62,7 @@ async def http(scope: Any, receive: Any, send: Any) -> None:
         if settings.FAST_LANE and scope["path"] in OPERATIONS and scope["method"] == "POST":
             task = asyncio.current_task(running.loop)
             assert task is not None
-            receive = Client(receive, task, scope.get(AT_ONCE))
+            receive = Client(receive, task, at_once)
             if await running.gateway.carries(scope, told, receive, send):
                 return
         scope, counted = uploads.received(scope, receive)

@@ -1,4 +1,5 @@
-"""The one way from async code to the ORM: a bounded pool of threads, each without a connection before and after."""
+"""The one way from async code to the ORM: a bounded pool of threads, none of which holds a connection of PostgreSQL
+before and after."""
 
 import asyncio
 import sqlite3
@@ -20,10 +21,15 @@ P = ParamSpec("P")
 
 
 class Threads:
-    """The pool. It is made anew when it is ended: a Stack inside another program may be started again."""
+    """The pool. It is made anew when it is ended: a Stack inside another program may be started again.
+
+    PostgreSQL's connections go back to Django's own pool after each use. SQLite's stay their thread's until the end:
+    to open one takes as long as seven small queries.
+    """
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="db")
+        self._kept: set[Any] = set()
         self.under_way: set[Future[Any]] = set()
 
     def submit(self, work: Callable[[], T]) -> "Future[T]":
@@ -35,6 +41,26 @@ class Threads:
     def end(self) -> None:
         ended, self._pool = self._pool, ThreadPoolExecutor(THREADS, thread_name_prefix="db")
         ended.shutdown()
+        self.close_kept()
+
+    def settle(self) -> None:
+        """Wait a while for what is under way, and close what is kept where nobody uses it any more."""
+        if not wait(list(self.under_way), RETRY_SECONDS).not_done:
+            self.close_kept()
+
+    def close_kept(self) -> None:
+        while self._kept:
+            self._kept.pop().close()
+
+    def give_back(self) -> None:
+        """What this thread has of the database."""
+        wrappers: Any = connections.all(initialized_only=True)
+        for wrapper in wrappers:
+            if wrapper.vendor != "sqlite" or wrapper.errors_occurred or wrapper.in_atomic_block:
+                wrapper.close()
+            elif wrapper not in self._kept:
+                wrapper.inc_thread_sharing()  # whoever ends the threads closes it
+                self._kept.add(wrapper)
 
 
 _threads = Threads()
@@ -51,7 +77,7 @@ async def db(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 
 async def settled() -> None:
     """Wait a while for what is under way, whose callers may have been cancelled: a thread cannot be."""
-    await asyncio.to_thread(wait, list(_threads.under_way), RETRY_SECONDS)
+    await asyncio.to_thread(_threads.settle)
 
 
 def end() -> None:
@@ -65,8 +91,11 @@ def end() -> None:
 
 
 def _guarded(work: Callable[[], T]) -> T:
+    is_done = False
     try:
-        return work()
+        done = work()
+        is_done = True
+        return done
     except (OperationalError, InterfaceError) as error:
         raise unavailable(error) from error
     except InternalError as error:
@@ -76,7 +105,7 @@ def _guarded(work: Callable[[], T]) -> T:
     except DataError as error:
         raise BadRequest("The database cannot hold a value of this request, such as a NUL character.") from error
     finally:
-        connections.close_all()
+        _threads.give_back() if is_done else connections.close_all()  # a traceback may hold a cursor, and its rows
 
 
 def held_open() -> AbstractContextManager[object]:

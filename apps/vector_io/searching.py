@@ -72,7 +72,8 @@ class Searching:
         asked = wanted
         for _ in range(TRIES):
             hits = await self._found(call, row, plan, found, asked)
-            files = await db(_files, row.pk, {hit.chunk.file_id for hit in hits})
+            attached = {hit.chunk.file_id for hit in hits if _is_attached(hit)}
+            files = await db(_files, row.pk, attached) if attached else {}
             kept = [hit for hit in hits if hit.chunk.file_id in files or not _is_attached(hit)]
             if len(kept) >= wanted or len(hits) < asked:
                 break

@@ -7,6 +7,7 @@ import httpx
 import pytest
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.sessions.backends.db import SessionStore
+from django.db import transaction
 from django.utils import timezone
 
 from apps.access.models import User
@@ -45,12 +46,19 @@ def add_provider(provider_id: str, provider_type: str = "remote::openai", **conf
     return service.edit_provider(row, config, enabled=True)
 
 
+@transaction.atomic
+def add_listed(provider_id: str, **config: Any) -> Provider:
+    """The same of one whose models are told to be known, so that nobody else lists them in the midst of a test."""
+    row = add_provider(provider_id, **config)
+    row.discovered_at = timezone.now()
+    row.save()
+    return row
+
+
 @pytest.fixture
 async def sky(running: stack.LlamaStack, upstream: Upstream) -> Provider:
     """A provider `sky` on the small upstream, with its models discovered."""
-    listed = timezone.now()  # so that nobody else lists them in the midst of a test
-    row = Provider(identifier="sky", provider_type="remote::openai", discovered_at=listed)
-    await db(service.edit_provider, row, {"base_url": upstream.url, "api_key": "sk-upstream"}, enabled=True)
+    row = await db(add_listed, "sky", base_url=upstream.url, api_key="sk-upstream")
     await running.live.refresh()
     await running.live.discover(row.pk)
     return row

@@ -1,16 +1,21 @@
 """What SQLite needs on the way to the database, and what it means that there is no room on its disk."""
 
+import asyncio
 import sqlite3
+import threading
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psycopg
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connection
 
-from llamastack.db import db
-from llamastack.errors import DatabaseFull, Unavailable
+from apps.access.models import SnapshotVersion
+from llamastack.db import THREADS, db
+from llamastack.errors import DatabaseFull, NotFound, Unavailable
 from tests.servers import serving
 
 
@@ -47,6 +52,36 @@ async def test_a_full_disk_of_the_database_is_507_and_what_can_be_tried_again(
     with pytest.raises(Unavailable) as caught:
         await db(as_django, work)
     assert (type(caught.value), caught.value.status, caught.value.retry_after) == (kind, status, 5)
+
+
+async def in_each_thread(work: Callable[[], Any]) -> list[Any]:
+    """What comes of it, or is raised, in every thread of the pool at once."""
+    together = threading.Barrier(THREADS)
+
+    def joined() -> Any:
+        together.wait(timeout=30)
+        return work()
+
+    return await asyncio.gather(*(db(joined) for _ in range(THREADS)), return_exceptions=True)
+
+
+def refusing() -> None:
+    SnapshotVersion.current()
+    raise NotFound("There is no such row.")
+
+
+async def test_a_thread_keeps_a_connection_of_sqlite_and_none_of_postgresql(transactional_db: None) -> None:
+    await in_each_thread(SnapshotVersion.current)
+    is_sqlite = connection.vendor == "sqlite"
+    assert await in_each_thread(lambda: connection.connection is not None) == [is_sqlite] * THREADS
+
+
+async def test_a_thread_keeps_no_connection_after_an_error_whose_traceback_may_hold_rows(
+    transactional_db: None,
+) -> None:
+    refused = await in_each_thread(refusing)
+    assert [type(error) for error in refused] == [NotFound] * THREADS
+    assert await in_each_thread(lambda: connection.connection is not None) == [False] * THREADS
 
 
 def test_the_log_of_sqlite_is_kept_from_call_to_call_and_gone_when_the_server_has_stopped(tmp_path: Path) -> None:
