@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 LIVE_SECONDS = 1.0  # after a call that somebody waits for, in which the next one is expected
-GAP_SECONDS = 0.002
+GAP_SECONDS = 0.008
 
 
 class Pace:
