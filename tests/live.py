@@ -20,7 +20,7 @@ MODELS = ["sky-1", "endless", "cut", "broken", "nonsense", "held", "status-429",
 EMBEDDING = "openai/vectors"
 RERANK = "openai/ranker"
 MAX_BODY = 100_000
-DISCOVERY_SECONDS = ASKED_SECONDS = 10
+DISCOVERY_SECONDS = ASKED_SECONDS = 30
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import random
 import re
 import signal
 import socket
@@ -10,8 +11,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 
 import psycopg
@@ -23,6 +25,8 @@ ROOT = Path(__file__).resolve().parents[1]
 READY_SECONDS = 60.0
 STOP_SECONDS = 20.0
 POLL_SECONDS = 0.02
+FIRST_PORT = random.randrange(20_000, 31_000)  # of a thousand: another run has others
+PORTS = cycle(range(FIRST_PORT, FIRST_PORT + 1_000))
 OURS = ("DATABASE_URL", "REDIS_URL", "INFERENCE_MODEL", "SAFETY_MODEL", "CONFIG")
 
 
@@ -73,10 +77,12 @@ class Server:
 
 
 def free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """One that nobody else takes before it is used: the kernel itself gives out none of these."""
+    while True:
+        port = next(PORTS)
+        with closing(socket.socket()) as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def new_database(services: Services, name: str) -> str:

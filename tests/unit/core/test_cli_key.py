@@ -12,7 +12,7 @@ import pytest
 from tests.servers import ROOT, Server, environment, serving
 
 pytestmark = pytest.mark.slow
-SECONDS_UNTIL_SEEN = 2.0
+SECONDS_UNTIL_SEEN = 30.0
 
 
 @pytest.fixture(scope="module")

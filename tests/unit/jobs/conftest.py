@@ -46,6 +46,7 @@ async def by_celery(
         yield stack.worker
     finally:
         beside.cancel()
+        await asyncio.gather(beside, return_exceptions=True)
         await stack.worker.stop()
         await asyncio.to_thread(starting.__exit__, None, None, None)
 

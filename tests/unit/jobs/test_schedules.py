@@ -21,6 +21,7 @@ from tests.unit.conftest import session_of
 from tests.unit.pages import Browser
 
 URL = "/admin/jobs/schedule/"
+MONTH = timedelta(days=32)
 PAYLOAD = {"input_file_id": "file-1", "endpoint": "/v1/chat/completions", "completion_window": "24h"}
 
 
@@ -98,11 +99,12 @@ async def test_schedules_are_a_superusers(browser: Browser) -> None:
 
 
 def due(payload: dict[str, Any] = PAYLOAD) -> Schedule:
-    """A schedule of each minute that was made yesterday."""
+    """A schedule of each month that was made in the one before: no next turn comes in the midst of a test."""
     turn = schedules.Turn(tenant="blue", owner="ada", payload=payload)
-    when, _ = CrontabSchedule.objects.get_or_create(minute="*")
-    row = Schedule(name="minutely", task="batch", kwargs=turn.model_dump_json(), crontab=when)
-    row.last_run_at = timezone.now() - timedelta(days=1)
+    # An hour that is a plain number would have beat pass over it but for two hours before and after.
+    when, _ = CrontabSchedule.objects.get_or_create(minute="0", hour="*/24", day_of_month="1")
+    row = Schedule(name="monthly", task="batch", kwargs=turn.model_dump_json(), crontab=when)
+    row.last_run_at = timezone.now() - MONTH
     row.save()
     return row
 
@@ -130,7 +132,7 @@ def test_of_two_beats_one_makes_the_job_of_a_turn_and_the_other_the_next() -> No
         scheduler.tick()
         scheduler.tick()
     assert Job.objects.count() == Schedule.objects.get().total_run_count == 1
-    Schedule.objects.update(last_run_at=timezone.now() - timedelta(hours=1))  # the first is gone, and time goes by
+    Schedule.objects.update(last_run_at=timezone.now() - MONTH)  # the first is gone, and time goes by
     other.begin_anew()
     for _ in range(3):
         other.tick()
@@ -143,7 +145,7 @@ def test_a_schedule_that_nobody_can_read_harms_no_other(caplog: pytest.LogCaptur
     scheduler = Scheduler(app=celery.app)
     for _ in range(3):
         scheduler.tick()
-    assert "Schedule 'minutely' made no job" in caplog.text
+    assert "Schedule 'monthly' made no job" in caplog.text
     assert not Job.objects.exists()
     assert Schedule.objects.get().total_run_count == 1
 

@@ -12,7 +12,7 @@ from apps.jobs import kinds
 from apps.jobs.models import Job
 from apps.jobs.work import Running
 from apps.jobs.worker import LEFT, Worker, planning
-from llamastack.db import db
+from llamastack.db import db, settled
 from llamastack.stack import LlamaStack
 from tests.unit.jobs.conftest import Working
 from tests.unit.jobs.test_work import OVER, queued
@@ -163,6 +163,8 @@ async def test_what_nobody_asks_for_is_planned(transactional_db: None) -> None:
         await until(lambda: all_are("queued", 1))
     finally:
         task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await settled()
 
 
 def test_every_kind_has_its_function(transactional_db: None) -> None:

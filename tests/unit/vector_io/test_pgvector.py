@@ -1,7 +1,6 @@
 """PostgreSQL with pgvector, where it is not there, and where its index has been built. The contract has the rest."""
 
 import asyncio
-import socket
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,6 +17,7 @@ from llamastack.providers import ProviderUnavailable
 from llamastack.services import start
 from tests.conformance.vector_stores import CALL, exact, many, new_store, random_vectors, vector
 from tests.plugin import ON_SQLITE
+from tests.servers import free_port
 
 
 class Grown(PGVector):
@@ -27,9 +27,7 @@ class Grown(PGVector):
 
 
 def nowhere() -> dict[str, Any]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return {"host": "127.0.0.1", "port": free.getsockname()[1], "db": "vectors", "user": "nobody"}
+    return {"host": "127.0.0.1", "port": free_port(), "db": "vectors", "user": "nobody"}
 
 
 async def test_a_database_that_is_not_there_is_told_at_the_start() -> None:

@@ -49,10 +49,10 @@ async def test_one_that_the_other_side_has_closed_is_passed_over() -> None:
 async def test_each_is_closed_that_has_waited_too_long() -> None:
     kept, first = Kept(0.05), Connection()
     idle(kept, first)
-    await asyncio.wait_for(first.closed.wait(), 5)
+    await asyncio.wait_for(first.closed.wait(), 20)
     second = Connection()
     idle(kept, second)
-    await asyncio.wait_for(second.closed.wait(), 5)
+    await asyncio.wait_for(second.closed.wait(), 20)
     assert kept.take(HERE) is None
 
 

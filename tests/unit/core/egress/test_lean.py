@@ -442,7 +442,7 @@ async def test_who_leaves_a_reply_has_its_connection_closed(reads: int) -> None:
         async with transport.send(Outgoing("POST", server.url, {}, b"{}", True)) as reply:
             for _ in range(reads):
                 await anext(aiter(reply.pieces))
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(10):
             await server.gone.wait()
 
 
@@ -472,7 +472,7 @@ async def test_it_can_be_cancelled_at_any_point(turns: int) -> None:
         with pytest.raises(asyncio.CancelledError):
             await asking
         if server.asked:
-            async with asyncio.timeout(1):
+            async with asyncio.timeout(10):
                 await server.gone.wait()
     gc.collect()  # what was left open tells so now
 
@@ -492,7 +492,7 @@ async def test_cancelled_while_the_body_is_awaited_it_closes_the_connection() ->
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(10):
             await server.gone.wait()
 
 
@@ -510,7 +510,7 @@ async def test_closing_it_breaks_off_what_is_under_way(wire: bytes) -> None:
             await transport.close()
             with pytest.raises(aiohttp.ClientPayloadError):
                 await anext(pieces)
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(10):
             await server.gone.wait()
 
 
@@ -519,7 +519,7 @@ async def test_closing_it_closes_what_is_kept() -> None:
     async with serving(saying(GOOD, GOOD)) as server, opened() as transport:
         await said(transport, server)
         await transport.close()
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(10):
             await server.gone.wait()
 
 
