@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import aiohttp
@@ -24,9 +25,9 @@ MODEL = f"sky/{_echo.MODEL}"
 URL = "/v1/chat/completions"
 LIVE = 4  # clients, each of whom thinks between its chats
 THINKS_SECONDS = 0.01, 0.03  # each time as long as chance has it: or else they would ask in step
-ROUNDS = 4  # of live chats alone and beside a batch, in turn: what a machine does by itself meets both
+ROUNDS = 9  # of live chats alone and beside a batch, in turn: what a machine does by itself meets both
 LOOKS_SECONDS = 0.05  # a look costs the server as much as twenty lines
-LOOKS_BESIDE_SECONDS = 1.0  # where chats are measured, and not the batch
+LOOKS_BESIDE_SECONDS = 0.5  # where chats are measured, and not the batch: once it should be done
 LAST_LOOKS_SECONDS = 0.015  # where a batch is quick, once half of it is there: or half a look is measured, too
 RUN = """
 version: 2
@@ -121,12 +122,13 @@ class Measured:
         used = cpu_seconds(self.server.process.pid) - used
         return Work(count, seconds, used, await self.wrong(ended, count))
 
-    async def ended(self, file_id: str, looks: float) -> dict[str, Any]:
-        """The batch of that file, created and looked at until it is done."""
+    async def ended(self, file_id: str, looks: float, not_before: float = 0) -> dict[str, Any]:
+        """The batch of that file, created and looked at until it is done; first after so many seconds."""
         began = time.perf_counter()
         body = {"input_file_id": file_id, "endpoint": URL, "completion_window": "24h"}
         async with self.http.post("/v1/batches", json=body) as answer:
             batch: dict[str, Any] = await answer.json()
+        await asyncio.sleep(not_before)
         while batch["status"] not in ("completed", "failed"):
             soon = batch["request_counts"]["completed"] > 0 and time.perf_counter() - began < 10 * LAST_LOOKS_SECONDS
             await asyncio.sleep(LAST_LOOKS_SECONDS if soon else looks)
@@ -182,14 +184,26 @@ def is_right(calls: Chats, number: int, answer: bytes) -> bool:
 class Found:
     direct: Work
     batch: Work
-    alone: float  # milliseconds: the 99th percentile of live chats
-    beside: float
+    rounds: list[tuple[float, float]]  # milliseconds: the 99th percentiles of live chats alone and beside a batch
     beside_rate: float  # of the batch that runs meanwhile
     wrong: int
 
     @property
     def share(self) -> float:
         return self.batch.rate / self.direct.rate
+
+    @property
+    def alone(self) -> float:
+        return median(alone for alone, _ in self.rounds)
+
+    @property
+    def beside(self) -> float:
+        return median(beside for _, beside in self.rounds)
+
+    @property
+    def slower(self) -> float:
+        """The median of the rounds' ratios: a round in which the machine stood still decides nothing."""
+        return median(beside / alone for alone, beside in self.rounds)
 
 
 async def found(measured: Measured, at_once: int, lines: int, seconds: float) -> Found:
@@ -198,27 +212,29 @@ async def found(measured: Measured, at_once: int, lines: int, seconds: float) ->
     direct = await measured.clients(at_once, seconds)
     await asyncio.sleep(2 * LIVE_SECONDS)  # until no more live calls are expected
     batch = await measured.batch(lines)
-    lines_beside = int(seconds / GAP_SECONDS)
-    alone, beside, took = await in_turn(measured, lines_beside, seconds)
-    wrong = alone.wrong + beside.wrong + direct.wrong + batch.wrong
-    return Found(direct, batch, alone.slow, beside.slow, ROUNDS * lines_beside / took, wrong)
+    lines_beside, rounds, took, wrong = int(seconds / GAP_SECONDS), [], 0.0, direct.wrong + batch.wrong
+    for _ in range(ROUNDS):
+        alone, beside, lasted = await in_turn(measured, lines_beside, seconds)
+        rounds.append((alone.slow, beside.slow))
+        took += lasted
+        wrong += alone.wrong + beside.wrong
+    return Found(direct, batch, rounds, ROUNDS * lines_beside / took, wrong)
 
 
 async def in_turn(measured: Measured, lines: int, seconds: float) -> tuple[Live, Live, float]:
-    """Live chats alone and beside a batch of so many lines, and how long the batches took.
+    """Live chats alone and beside a batch of so many lines, and how long the batch took.
 
     What the batch takes of this process is made before, and checked after: it shares its loop with the clients.
     """
-    alone, beside, took = Live(), Live(), 0.0
-    for _ in range(ROUNDS):
-        file_id = await measured.file(lines)
-        await asyncio.sleep(2 * LIVE_SECONDS)
-        await measured.live(alone, asyncio.create_task(asyncio.sleep(seconds)))
-        began = time.perf_counter()
-        running = asyncio.create_task(measured.ended(file_id, LOOKS_BESIDE_SECONDS))
-        await measured.live(beside, running)
-        took += time.perf_counter() - began
-        beside.wrong += await measured.wrong(running.result(), lines)
+    alone, beside = Live(), Live()
+    file_id = await measured.file(lines)
+    await asyncio.sleep(2 * LIVE_SECONDS)
+    await measured.live(alone, asyncio.create_task(asyncio.sleep(seconds)))
+    began = time.perf_counter()
+    running = asyncio.create_task(measured.ended(file_id, LOOKS_BESIDE_SECONDS, not_before=seconds))
+    await measured.live(beside, running)
+    took = time.perf_counter() - began
+    beside.wrong += await measured.wrong(running.result(), lines)
     return alone, beside, took
 
 

@@ -4,8 +4,9 @@
 
 The real server on one core; its upstream answers at once, and is with the clients on the others. As many clients as a
 batch has lines under way ask for chats, for so many seconds; then a batch of so many lines. Then a few clients who
-think between their chats, alone and beside a batch, a few times in turn. Every answer is checked. Rates are by the
-clock; the cost is of the server's processor, which holds where the machine does other work, too.
+think between their chats, alone and beside a batch, nine times in turn: the median of the ratios counts. Every answer
+is checked. Rates are by the clock; the cost is of the server's processor, which holds where the machine does other
+work, too.
 
 Then, with the server stopped, a thousand claims among so many queued jobs: each to find one and to claim it.
 """
@@ -43,13 +44,14 @@ def measure(name: str, url: str, folder: Path, options: argparse.Namespace) -> b
     with _batches.running(url, folder, AT_ONCE) as server:
         found = uvloop.run(_batches.measured(server, AT_ONCE, options.lines, options.seconds))
     median, slow = claims(url, folder, options.queued)
-    direct, batch, slower = found.direct, found.batch, found.beside / found.alone
+    direct, batch, slower = found.direct, found.batch, found.slower
     print(f"{name}: {AT_ONCE} clients {direct.rate:.0f} chats/s, {direct.cost:.0f} µs each")
     print(
         f"{name}: a batch {batch.rate:.0f} lines/s, {batch.cost:.0f} µs each: {found.share:.0%} (>= {LEAST_SHARE:.0%})"
     )
     print(f"{name}: live chats p99 {found.alone:.2f} ms; beside a batch of {found.beside_rate:.0f} lines/s ", end="")
-    print(f"{found.beside:.2f} ms: {slower:.2f} times (<= {MOST_SLOWER:g})")
+    print(f"{found.beside:.2f} ms: {slower:.2f} times (<= {MOST_SLOWER:g}); each round ", end="")
+    print(", ".join(f"{beside / alone:.2f}" for alone, beside in found.rounds))
     print(f"{name}: a claim among {options.queued:,} {median:.2f} ms, p99 {slow:.2f} ms (<= {LONGEST_CLAIM:g})")
     print(f"{name}: wrong answers: {found.wrong}")
     print(f"jobs_{name}_batch_share={found.share:.2f}\njobs_{name}_live_p99_times={slower:.2f}")

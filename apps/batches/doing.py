@@ -27,7 +27,7 @@ from llamastack.errors import NotFound, StackError, Unavailable
 from llamastack.stack import LlamaStack
 
 MOST_BYTES = 200 * 1024 * 1024  # of an input file, as OpenAI has it
-KEEPS_SECONDS = 0.5
+KEEPS_SECONDS = 1.0
 PATIENCE_SECONDS = 60.0  # with a database that is gone; who comes after us is told by the fence
 LOOKS_SECONDS = 15.0  # whether its owner may still act
 GONE = BatchError(

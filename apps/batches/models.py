@@ -81,7 +81,7 @@ class BatchQuerySet(ObjectQuerySet):
             if row is None:
                 return None
             AnswerRecord.table.insert(answers)
-            self.filter(pk=batch_id).update(**{name: F(name) + counts[name] for name in COUNTED})
+            self.filter(pk=batch_id).update(**{name: F(name) + counts[name] for name in COUNTED if counts[name]})
             return not row.cancel_requested
 
     def under_way(self) -> Self:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-SECONDS = 1.0
+SECONDS = 2.0
 RARER = 0.01
 
 

@@ -161,7 +161,8 @@ class Worker:
 
 def next_beside(waiting: Q, room: int, under_way: list[str]) -> list[tuple[str, str, str]]:
     """The id, kind and tenant of the next jobs that are due, without those that wait and those under way."""
-    return due_beside(waiting, Job.objects.exclude(waiting).next(room, under_way))
+    due = Job.objects.exclude(waiting).next(room, under_way)
+    return due_beside(waiting, due) if due else []
 
 
 def due_beside(waiting: Q, job_ids: list[str]) -> list[tuple[str, str, str]]:

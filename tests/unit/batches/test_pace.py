@@ -19,7 +19,7 @@ def test_what_was_done_since_the_last_look_is_told() -> None:
     pace.add(1, 10)
     assert pace.due() == {"lines_per_second": 2, "tokens_per_second": 20}
     assert pace.due() is None
-    clock.now += 1
+    clock.now += 2
     assert pace.due() == {"lines_per_second": 0, "tokens_per_second": 0}
 
 
