@@ -1,5 +1,6 @@
 """The `llama` command: what it says, and that what goes wrong is one sentence."""
 
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -17,8 +18,13 @@ from llamastack.providers import specs
 
 def llama(*arguments: str) -> int:
     """Run a command in this process; its exit code."""
-    with pytest.raises(SystemExit) as leaving:
-        main(arguments)
+    caught = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with pytest.raises(SystemExit) as leaving:
+            main(arguments)
+    finally:  # a server that did not start has left its own
+        for number, handler in caught.items():
+            signal.signal(number, handler)
     return int(leaving.value.code or 0)
 
 

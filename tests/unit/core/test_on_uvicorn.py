@@ -20,6 +20,9 @@ class Hasty(Http):
     head_seconds = body_seconds = reader_seconds = 0.2  # type: ignore[assignment]
 
 
+hasty = pytest.mark.parametrize("server", [Hasty], indirect=True)
+
+
 class Application:
     """Reads a body and answers; on /endless it sends until nobody takes it, on /held it pauses within its answer."""
 
@@ -54,9 +57,9 @@ async def application() -> Application:
     return Application()
 
 
-@pytest.fixture
-async def server(application: Application) -> AsyncIterator[Server]:
-    config = uvicorn.Config(application, http=Hasty, port=0, lifespan="off", log_config=None)
+@pytest.fixture(params=[Http])
+async def server(application: Application, request: pytest.FixtureRequest) -> AsyncIterator[Server]:
+    config = uvicorn.Config(application, http=request.param, port=0, lifespan="off", log_config=None)
     server = Server(config, lambda: None)
     config.load()
     server.lifespan = config.lifespan_class(config)
@@ -73,17 +76,20 @@ async def connection(server: Server) -> AsyncIterator[tuple[asyncio.StreamReader
     writer.close()
 
 
+@hasty
 async def test_a_head_that_does_not_end_is_left(connection: Any) -> None:
     reader, writer = connection
     writer.write(HEAD)
     assert await asyncio.wait_for(reader.read(), 20) == b""
 
 
+@hasty
 async def test_a_connection_on_which_nothing_is_asked_is_left(connection: Any) -> None:
     reader, _ = connection
     assert await asyncio.wait_for(reader.read(), 20) == b""
 
 
+@hasty
 async def test_a_body_that_does_not_come_is_left(connection: Any, application: Application) -> None:
     reader, writer = connection
     writer.write(HEAD + b"\r\nhalf")
@@ -91,6 +97,7 @@ async def test_a_body_that_does_not_come_is_left(connection: Any, application: A
     await asyncio.wait_for(application.gone.wait(), 20)
 
 
+@hasty
 async def test_a_reader_who_takes_nothing_is_left(connection: Any, application: Application) -> None:
     _, writer = connection
     writer.write(b"GET /endless HTTP/1.1\r\nHost: localhost\r\n\r\n")

@@ -17,7 +17,7 @@ from tests.unit.files.conftest import add_files
 from tests.unit.vector_io.fakes import DIMENSION, HERE, Memory, Words
 
 URL = "/v1/vector_stores"
-WAITS_SECONDS = 20
+WAITS_SECONDS = 60
 
 
 @dataclass
