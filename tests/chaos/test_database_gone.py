@@ -135,7 +135,7 @@ async def until_recorded(link: Link, asked: set[str], seconds: float) -> list[st
 async def test_chats_go_on_without_a_database_and_all_else_soon_after_it_is_back(link: Link, server: Server) -> None:
     asked = set()
     async with httpx.AsyncClient(base_url=server.url, timeout=20) as http:
-        await until(http, "/v1/models/sky/sky-1", 10)
+        await until(http, "/v1/models/sky/sky-1", 60)
         await log_in(http, server)
         await link.cut()
         gone = time.monotonic()
