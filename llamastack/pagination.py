@@ -44,9 +44,10 @@ def page(data: Sequence[Any], has_more: bool) -> Page[Any]:
     return Page(data=data, first_id=first, last_id=last, has_more=has_more)
 
 
-def unknown_cursor(after: str) -> BadRequest:
+def unknown_cursor(cursor: str, param: Literal["after", "before"] = "after") -> BadRequest:
+    told = "the `last_id` of the page before" if param == "after" else "the `first_id` of the page after"
     return BadRequest(
-        f"'after' is '{after[:SHOWN]}', which is no item of this list. Give the `last_id` of the page before.",
-        param="after",
+        f"'{param}' is '{cursor[:SHOWN]}', which is no item of this list. Give {told}.",
+        param=param,
         code="invalid_cursor",
     )

@@ -14,6 +14,7 @@ from typing import Protocol
 from apps.file_processors.protocol import Page
 
 SPACE = uuid.UUID("6f4b3b2e-6a0e-5f0c-9c0e-5b6b8f3f7a55")  # of chunk ids; drawn once
+LONGEST_TOKEN = 100  # characters
 SOUGHT = 5  # an end is looked for in the last fifth of a window
 ENDS = (re.compile(r"\n\s*\n"), re.compile(r"\n"), re.compile(r"[.!?…:;]['\")\]»”’]*\s|[。！？]"), re.compile(r"\s"))
 # About what the tokenizers of language models make of text: a short word is one token, a long one several, and so is
@@ -76,7 +77,7 @@ def chunk_id(document_id: str, piece: TextChunk) -> str:
 
 
 def _of_page(page: Page, strategy: Strategy, tokenizer: Tokenizer) -> Iterator[TextChunk]:
-    spans = [span for span in tokenizer.spans(page.text) if span[0] < span[1]]
+    spans = [piece for span in tokenizer.spans(page.text) for piece in _short(span)]
     starts, ends = [span[0] for span in spans], [span[1] for span in spans]
     first = 0
     while first < len(spans):
@@ -90,6 +91,12 @@ def _of_page(page: Page, strategy: Strategy, tokenizer: Tokenizer) -> Iterator[T
         if last == len(spans):
             return
         first = max(_begin(page.text, starts, last - strategy.overlap, last), first + 1)
+
+
+def _short(span: tuple[int, int]) -> Iterator[tuple[int, int]]:
+    """To some tokenizers a word of any length is one token: data that stands in a text would be one chunk."""
+    for start in range(*span, LONGEST_TOKEN):
+        yield start, min(start + LONGEST_TOKEN, span[1])
 
 
 def _end(text: str, starts: Sequence[int], ends: Sequence[int], last: int, least: int) -> int:

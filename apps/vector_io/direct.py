@@ -21,15 +21,18 @@ from apps.vector_io.schemas.direct import (
     QueryParams,
     QueryRequest,
     QueryResponse,
+    Ranker,
+    RankerParams,
     text_of,
 )
 from apps.vector_io.schemas.search import RankingOptions
 from apps.vector_io.searching import DOCUMENT, Plan, Searching, ranking
 from llamastack.call import Call
-from llamastack.errors import BadRequest, UnsupportedParameter
+from llamastack.errors import BadRequest, NotFound, UnsupportedParameter
 
 ATTRIBUTE: TypeAdapter[tuple[str, Any]] = TypeAdapter(tuple[Key, Scalar])
 EMBEDDED = 128
+TOO_LONG = "A chunk's content is longer than {} reads at once. Divide it."
 
 
 async def insert(
@@ -69,10 +72,21 @@ async def _vectors(inference: RoutedInference, call: Call, row: VectorStore, giv
     for start in range(0, len(missing), EMBEDDED):
         places = missing[start : start + EMBEDDED]
         texts = [text_of(given[place].content) for place in places]
-        vectors = await embedding.vectors(inference, call, row.embedding_model, texts, row.dimensions)
+        vectors = await _embedded(inference, call, row, texts)
         for place, vector in zip(places, vectors, strict=True):
             found[place] = vector
     return found
+
+
+async def _embedded(inference: RoutedInference, call: Call, row: VectorStore, texts: list[str]) -> list[Any]:
+    try:
+        return await embedding.vectors(inference, call, row.embedding_model, texts, row.dimensions)
+    except NotFound as error:
+        raise embedding.gone(row) from error
+    except BadRequest as error:
+        if error.code != embedding.CONTEXT_LENGTH:
+            raise
+        raise BadRequest(TOO_LONG.format(row.embedding_model), param="chunks", code=error.code) from error
 
 
 def _chunk(row: VectorStore, given: GivenChunk, vector: Any) -> Chunk:
@@ -118,9 +132,10 @@ async def query(searching: Searching, call: Call, row: VectorStore, request: Que
 
 def _options(params: QueryParams) -> RankingOptions:
     ranker = params.ranker or params.reranker_type
-    if ranker is None or isinstance(ranker, str):
-        return RankingOptions(ranker=ranker, **(params.reranker_params or {}))
-    return RankingOptions(ranker=ranker.type, alpha=ranker.alpha, impact_factor=ranker.impact_factor)
+    if isinstance(ranker, Ranker):
+        return RankingOptions(ranker=ranker.type, alpha=ranker.alpha, impact_factor=ranker.impact_factor)
+    given = params.reranker_params or RankerParams()
+    return RankingOptions(ranker=ranker, alpha=given.alpha, impact_factor=given.impact_factor)
 
 
 def _found(row: VectorStore, hit: Hit, files: dict[str, VectorStoreFile]) -> FoundChunk:

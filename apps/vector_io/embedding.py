@@ -17,6 +17,8 @@ PROBE = "How long are your vectors?"
 MARGIN = 0.75  # of what a model reads, where its tokens are counted roughly
 SMALLEST = 16
 EMBEDDING = "embedding"
+CONTEXT_LENGTH = "context_length_exceeded"
+TOO_LONG = "The query is longer than {} reads at once. Shorten it."
 
 
 def default_model(snapshot: Snapshot, tenant: str, kind: str) -> ModelRecord | None:
@@ -78,7 +80,8 @@ async def of_query(inference: RoutedInference, call: Call, row: VectorStore, que
     except NotFound as error:
         raise gone(row) from error
     except BadRequest as error:
-        raise BadRequest(error.message, param="query", code=error.code) from error
+        message = TOO_LONG.format(row.embedding_model) if error.code == CONTEXT_LENGTH else error.message
+        raise BadRequest(message, param="query", code=error.code) from error
 
 
 def gone(row: VectorStore) -> Unavailable:

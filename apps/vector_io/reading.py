@@ -22,10 +22,12 @@ from apps.vector_io.protocol import Chunk
 from apps.vector_io.schemas.base import Auto, ChunkingStrategy, Contextual, ContextualSizes, Static
 from llamastack.call import Call
 from llamastack.errors import BadRequest, TooLarge
+from llamastack.snapshot import Snapshot
 from llamastack.stack import LlamaStack
 
 MOST_CHUNKS = 50_000  # of one file
 SMALLER = 0.75
+SAYS = "chunking_strategy.contextual.model_id"
 STRATEGY: TypeAdapter[ChunkingStrategy] = TypeAdapter(ChunkingStrategy)
 
 
@@ -120,7 +122,7 @@ class Reader:
         return pieces
 
     async def _contexts(self, sizes: ContextualSizes, parsed: Parsed, pieces: Sequence[TextChunk]) -> list[str]:
-        model = chat_model(self.stack, self.call, sizes)
+        model = chat_model(self.stack.live.snapshot, self.call, sizes)
         text = "\n\n".join(page.text for page in parsed.pages)
         return await contexts(self.stack.inference, self.call, model, sizes, text, pieces)
 
@@ -129,16 +131,16 @@ class Reader:
         return known | ({"context": context} if context else {})
 
 
-def chat_model(stack: LlamaStack, call: Call, sizes: ContextualSizes) -> str:
+def chat_model(snapshot: Snapshot, call: Call, sizes: ContextualSizes) -> str:
     """The model that says what chunks are about. Raises BadRequest where none is named and none is the default."""
     if sizes.model_id is not None:
         return sizes.model_id
-    model = embedding.default_model(stack.live.snapshot, call.principal.tenant, "llm")
+    model = embedding.default_model(snapshot, call.principal.tenant, "llm")
     if model is None:
         raise BadRequest(
             "Contextual chunks need a chat model: name one as 'model_id', or mark one as default in the admin or the "
             "run.yaml.",
-            param="chunking_strategy.contextual.model_id",
+            param=SAYS,
             code="no_default_model",
         )
     return model.identifier

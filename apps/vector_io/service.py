@@ -12,8 +12,8 @@ from apps.vector_io import attached, direct, embedding, stores
 from apps.vector_io.indexes import Indexes
 from apps.vector_io.models import FileBatch, VectorStoreFile
 from apps.vector_io.protocol import Chunk, Store, VectorIO
-from apps.vector_io.reading import too_long
-from apps.vector_io.schemas.base import Static
+from apps.vector_io.reading import SAYS, chat_model, too_long
+from apps.vector_io.schemas.base import Contextual, Static
 from apps.vector_io.schemas.direct import DeleteRequest, InsertRequest, QueryRequest, QueryResponse
 from apps.vector_io.schemas.search import SearchPage, SearchRequest
 from apps.vector_io.schemas.stores import (
@@ -77,6 +77,7 @@ class VectorIOService:
             expires_after_days=request.expires_after and request.expires_after.days,
         )
         await self._refuse_long(call, row, wanted, model)
+        await self._refuse_mute(call, wanted)
         async with self.live.pool.use(record) as provider:
             await provider.create_store(call, stores.index(row))
         await db(row.save, force_insert=True)
@@ -121,6 +122,7 @@ class VectorIOService:
         row = await db(stores.usable, call.principal, identifier, to_change=True)
         files = await self._files(call, [request], "file_id")
         await self._refuse_long(call, row, [request])
+        await self._refuse_mute(call, [request])
         await db(attached.attach, call, row, [(request, files[0])])
         return await db(attached.got, call.principal, identifier, files[0].id)
 
@@ -187,6 +189,17 @@ class VectorIOService:
             param = "chunking_strategy.static.max_chunk_size_tokens"
             raise BadRequest(too_long(model.identifier, most), param=param)
 
+    async def _refuse_mute(self, call: Call, wanted: Sequence[AttachFile]) -> None:
+        """Contexts that no chat model can say: there is none of that name, or none is the default."""
+        strategies = [asked.chunking_strategy for asked in wanted]
+        said = [strategy.contextual for strategy in strategies if isinstance(strategy, Contextual)]
+        for model in {chat_model(self.live.snapshot, call, sizes) for sizes in said}:
+            try:
+                await self.live.admitted(call, model, "llm")
+            except (NotFound, BadRequest) as error:
+                error.param = SAYS
+                raise
+
     async def _embedding_model(self, call: Call, row: VectorStore) -> ModelRecord:
         try:
             return await self.live.named(call, row.embedding_model)
@@ -201,6 +214,7 @@ class VectorIOService:
         wanted = list({asked.file_id: asked for asked in request.wanted}.values())
         files = await self._files(call, wanted, "files[{}].file_id" if request.files else "file_ids[{}]")
         await self._refuse_long(call, row, wanted)
+        await self._refuse_mute(call, wanted)
         batch: FileBatch = attached.new_batch(call, row)
         await db(attached.attach, call, row, list(zip(wanted, files, strict=True)), batch)
         return await db(attached.got_batch, call.principal, identifier, batch.id)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from django.db import transaction
 from django.db.models import F
@@ -159,10 +159,10 @@ def paged(
     """A page of rows, after one or before another."""
     order: Order = paging.order
     if paging.after is not None:
-        rows = rows.following(_cursor(row_of, paging.after), order)
+        rows = rows.following(_cursor(row_of, paging.after, "after"), order)
     if paging.before is not None:
         order = "asc" if order == "desc" else "desc"
-        rows = rows.following(_cursor(row_of, paging.before), order)
+        rows = rows.following(_cursor(row_of, paging.before, "before"), order)
     taken = list(rows.in_order(order)[: paging.limit + 1])
     data = taken[: paging.limit]
     if paging.before is not None:
@@ -170,10 +170,10 @@ def paged(
     return page(show(data), len(taken) > paging.limit)
 
 
-def _cursor(row_of: Callable[[str], Any], cursor: str) -> Any:
+def _cursor(row_of: Callable[[str], Any], cursor: str, param: Literal["after", "before"]) -> Any:
     row = row_of(cursor)
     if row is None:
-        raise unknown_cursor(cursor)
+        raise unknown_cursor(cursor, param)
     return row
 
 

@@ -3,6 +3,8 @@
 import codecs
 import re
 
+from apps.file_processors.parsing import latin
+
 SAMPLE = 64 * 1024  # bytes that the encoding is guessed from
 # UTF-32 first: its mark begins with that of UTF-16.
 MARKS = (
@@ -35,15 +37,30 @@ def decoded(content: bytes) -> tuple[str, str]:
 
 
 def _guessed(content: bytes) -> tuple[str, str]:
-    from charset_normalizer import from_bytes
-
-    best = from_bytes(content[:SAMPLE]).best()
-    if best is None:
-        raise NoText("its bytes are no text of any known encoding.")
-    text = content.decode(best.encoding, "replace")
+    encoding = _encoding(content[:SAMPLE])
+    text = content.decode(encoding, "replace")
     if "\x00" in text[:SAMPLE]:
         raise NoText("its bytes are no text of any known encoding.")
-    return held(text), best.encoding.replace("_", "-")
+    return held(text), encoding.replace("_", "-")
+
+
+def _encoding(sample: bytes) -> str:
+    from charset_normalizer import from_bytes
+
+    if _is_nearly_utf8(sample):
+        return "utf-8"
+    if (encoding := latin.guessed(sample)) is not None:
+        return encoding
+    best = from_bytes(sample).best()
+    if best is None:
+        raise NoText("its bytes are no text of any known encoding.")
+    return best.encoding
+
+
+def _is_nearly_utf8(sample: bytes) -> bool:
+    """With a fault somewhere, or cut off: of what stands beyond ASCII, most can be read."""
+    beyond = [character for character in sample.decode("utf-8", "replace") if character > "\x7f"]
+    return 2 * beyond.count("\ufffd") < len(beyond)
 
 
 def held(text: str) -> str:

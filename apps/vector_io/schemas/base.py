@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     FiniteFloat,
@@ -32,12 +33,20 @@ def bounded(number: float) -> float:
     return number
 
 
-Plain = Annotated[str, AfterValidator(storable)]
-Identifier = Annotated[Plain, StringConstraints(min_length=1, max_length=255)]
-Key = Annotated[Plain, StringConstraints(min_length=1, max_length=64)]
-Text = Annotated[Plain, StringConstraints(max_length=512)]
+def scalar(value: Any) -> Any:
+    """Of a union pydantic tells what is wrong by one of its members."""
+    if not isinstance(value, str | int | float):
+        raise ValueError("it is a text, a number or a boolean")
+    return value
+
+
+Storable = AfterValidator(storable)  # behind a text's length, of which pydantic then speaks as of characters
+Plain = Annotated[str, Storable]
+Identifier = Annotated[str, StringConstraints(min_length=1, max_length=255), Storable]
+Key = Annotated[str, StringConstraints(min_length=1, max_length=64), Storable]
+Text = Annotated[str, StringConstraints(max_length=512), Storable]
 Number = Annotated[FiniteFloat, AfterValidator(bounded), Field(strict=True)]
-Scalar = StrictBool | StrictInt | Number | Text
+Scalar = Annotated[StrictBool | StrictInt | Number | Text, BeforeValidator(scalar)]
 Attributes = Annotated[dict[Key, Scalar], Field(max_length=16)]
 
 
@@ -80,7 +89,7 @@ class ContextualSizes(Sizes):
     """`context_prompt` has the places {{WHOLE_DOCUMENT}} and {{CHUNK_CONTENT}}."""
 
     model_id: Identifier | None = Field(None, description="A chat model; by default the one that is the default")
-    context_prompt: Annotated[Plain, StringConstraints(min_length=1, max_length=8192)] | None = None
+    context_prompt: Annotated[str, StringConstraints(min_length=1, max_length=8192), Storable] | None = None
     max_chunk_size_tokens: int = Field(700, ge=100, le=4096, strict=True)
     chunk_overlap_tokens: int = Field(350, ge=0, strict=True)
     timeout_seconds: int = Field(120, ge=1, le=600)

@@ -1,14 +1,14 @@
 """Chunks without files, as Llama Stack's own API has them, and its old name of a vector store."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, FiniteFloat, StringConstraints, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, FiniteFloat, StringConstraints, field_validator
 
-from apps.vector_io.schemas.base import Identifier, Plain, Strict
+from apps.vector_io.schemas.base import Identifier, Plain, Storable, Strict
 from apps.vector_io.schemas.search import Mode
 
 MOST_CHUNKS = 2048
-Content = Annotated[Plain, StringConstraints(min_length=1, max_length=1_000_000)]
+Content = Annotated[str, StringConstraints(min_length=1, max_length=1_000_000), Storable]
 STORE = AliasChoices("vector_store_id", "vector_db_id")
 
 
@@ -61,10 +61,13 @@ class InsertRequest(Strict):
     ttl_seconds: int | None = Field(None, description="Refused: chunks are kept until they are deleted")
 
 
-class Ranker(Strict):
-    type: Literal["rrf", "weighted", "normalized"]
+class RankerParams(Strict):
     alpha: FiniteFloat | None = Field(None, ge=0, le=1)
     impact_factor: FiniteFloat | None = Field(None, gt=0, le=1_000_000)
+
+
+class Ranker(RankerParams):
+    type: Literal["rrf", "weighted", "normalized"]
 
 
 class QueryParams(Strict):
@@ -73,7 +76,7 @@ class QueryParams(Strict):
     score_threshold: FiniteFloat | None = Field(None, ge=-1, le=1)
     ranker: Ranker | Literal["rrf", "weighted", "normalized"] | None = None
     reranker_type: Literal["rrf", "weighted", "normalized"] | None = None
-    reranker_params: dict[Literal["alpha", "impact_factor"], FiniteFloat] | None = None
+    reranker_params: RankerParams | None = None
     filters: dict[str, Any] | None = None
 
 
@@ -118,11 +121,12 @@ class RegisterVectorDB(Strict):
     provider_vector_db_id: Identifier | None = Field(None, description="Taken, and not used")
     vector_db_name: Identifier | None = None
 
-    @model_validator(mode="after")
-    def _in_a_path(self) -> Self:
-        if "/" in self.vector_db_id:
-            raise ValueError("vector_db_id may hold no slash: it stands in a URL")
-        return self
+    @field_validator("vector_db_id")
+    @classmethod
+    def _in_a_path(cls, value: str) -> str:
+        if "/" in value or value in (".", ".."):
+            raise ValueError("it stands in a URL, and may hold no slash nor be a dot or two")
+        return value
 
 
 class VectorDB(BaseModel):

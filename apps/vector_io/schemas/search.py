@@ -4,12 +4,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, FiniteFloat, StringConstraints, field_validator
 
-from apps.vector_io.schemas.base import Identifier, Plain, Strict
+from apps.vector_io.schemas.base import Identifier, Storable, Strict
 
 MOST_RESULTS = 50
 MOST_QUERIES = 16
 Mode = Literal["vector", "keyword", "hybrid"]
-QueryText = Annotated[Plain, StringConstraints(min_length=1, max_length=32_768)]
+QueryText = Annotated[str, StringConstraints(min_length=1, max_length=32_768), Storable]
 
 
 class RankingOptions(Strict):

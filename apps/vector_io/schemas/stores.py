@@ -5,13 +5,13 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, StringConstraints, model_validator
 
-from apps.vector_io.schemas.base import Attributes, ChunkingStrategy, FileCounts, Identifier, Plain, Strict
+from apps.vector_io.schemas.base import Attributes, ChunkingStrategy, FileCounts, Identifier, Storable, Strict
 from llamastack.pagination import NewestFirst
 
 MOST_FILES = 500  # that a store can be created with
 MOST_OF_BATCH = 2000
 FileState = Literal["in_progress", "completed", "cancelled", "failed"]
-Name = Annotated[Plain, StringConstraints(max_length=255)]
+Name = Annotated[str, StringConstraints(max_length=255), Storable]
 
 
 class ExpiresAfter(Strict):
@@ -24,7 +24,7 @@ class CreateVectorStore(Strict):
     the only one."""
 
     name: Name | None = None
-    description: Annotated[Plain, StringConstraints(max_length=4096)] | None = None
+    description: Annotated[str, StringConstraints(max_length=4096), Storable] | None = None
     file_ids: Annotated[list[Identifier], Field(max_length=MOST_FILES)] | None = None
     expires_after: ExpiresAfter | None = None
     chunking_strategy: ChunkingStrategy | None = None

@@ -1,12 +1,13 @@
 """Windows of tokens: none too large, none lost, each verbatim in its page, the same ones each time."""
 
+import re
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps.file_processors.chunking import Rough, Strategy, TextChunk, chunk, chunk_id
+from apps.file_processors.chunking import LONGEST_TOKEN, Rough, Strategy, TextChunk, chunk, chunk_id
 from apps.file_processors.protocol import Page
 
 ROUGH = Rough()
@@ -62,6 +63,21 @@ def test_a_window_ends_with_a_paragraph_rather_than_a_sentence() -> None:
 def test_a_text_without_any_blank_is_cut_all_the_same() -> None:
     pieces = chunk([Page(None, "x" * 1000)], Strategy(100, 50), Letters())
     assert [(piece.start, piece.tokens) for piece in pieces] == [(start, 100) for start in range(0, 950, 50)]
+
+
+class Words:
+    """A tokenizer to which a word of any length is one token."""
+
+    name = "words"
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        return [match.span() for match in re.finditer(r"\S+", text)]
+
+
+def test_data_without_blanks_is_no_chunk_of_any_length() -> None:
+    pieces = chunk([Page(None, "Data: " + "x" * 100_000)], Strategy(100, 0), Words())
+    assert max(len(piece.text) for piece in pieces) <= 100 * LONGEST_TOKEN
+    assert "".join(piece.text for piece in pieces) == "Data: " + "x" * 100_000
 
 
 @pytest.mark.parametrize("overlap", [-1, 51, 100])

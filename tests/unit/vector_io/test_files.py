@@ -11,7 +11,7 @@ from django.utils import timezone
 from apps.files.models import File
 from apps.jobs.models import Job
 from apps.registry import service
-from apps.registry.models import Provider
+from apps.registry.models import Model, Provider
 from apps.vector_io.models import VectorStoreFile
 from llamastack.db import db
 from llamastack.errors import RateLimited, Unavailable
@@ -62,12 +62,40 @@ async def test_a_static_strategy_is_kept(shelf: Shelf) -> None:
     assert sorted(len(chunk.content.split()) for chunk in shelf.chunks) == [100] * 4
 
 
+async def test_contexts_that_no_chat_model_can_say_are_refused(shelf: Shelf) -> None:
+    store, file_id = await shelf.store(), await shelf.upload("Alpha beta gamma.")
+    for contextual, status, told in (
+        ({}, 400, "mark one as default"),
+        ({"model_id": "none"}, 404, "'none'"),
+        ({"model_id": "counts"}, 400, "of type 'embedding'"),
+    ):
+        strategy = {"type": "contextual", "contextual": contextual}
+        for path, body in (
+            (f"{URL}/{store}/files", {"file_id": file_id}),
+            (f"{URL}/{store}/file_batches", {"file_ids": [file_id]}),
+            (URL, {"file_ids": [file_id]}),
+        ):
+            error = await shelf.error(path, status, **body, chunking_strategy=strategy)
+            assert (error["param"], told in error["message"]) == ("chunking_strategy.contextual.model_id", True)
+    assert len((await shelf.get(URL))["data"]) == 1
+
+
+async def test_a_chat_model_that_is_gone_when_the_file_is_read_is_told(shelf: Shelf) -> None:
+    store, file_id = await shelf.store(), await shelf.upload("Alpha beta gamma.")
+    await db(add_model, "talker", "llm", default=True)
+    await shelf.stack.live.refresh()
+    await shelf.stack.worker.stop()
+    strategy: dict[str, Any] = {"type": "contextual", "contextual": {}}
+    await shelf.post(f"{URL}/{store}/files", file_id=file_id, chunking_strategy=strategy)
+    await db(service.delete_model, await db(Model.objects.get, identifier="talker"))
+    await shelf.stack.live.refresh()
+    shelf.stack.worker.start()
+    assert "mark one as default" in (await shelf.ended(store, file_id))["last_error"]["message"]
+
+
 async def test_contextual_chunks_are_embedded_with_what_a_chat_model_says_of_them(shelf: Shelf) -> None:
     store, file_id = await shelf.store(), await shelf.upload("Alpha beta gamma.")
     strategy: dict[str, Any] = {"type": "contextual", "contextual": {}}
-    await shelf.post(f"{URL}/{store}/files", file_id=file_id, chunking_strategy=strategy)
-    told = (await shelf.ended(store, file_id))["last_error"]["message"]
-    assert "mark one as default" in told
     await db(add_model, "talker", "llm", default=True)
     await shelf.stack.live.refresh()
     await shelf.post(f"{URL}/{store}/files", file_id=file_id, chunking_strategy=strategy)

@@ -62,8 +62,9 @@ async def test_a_hybrid_query_takes_a_ranker(shelf: Shelf) -> None:
     await shelf.post(INSERT, 204, vector_db_id=store, chunks=CHUNKS)
     query = ["sea", {"type": "text", "text": "salt"}]
     rankers: list[Any] = ["weighted", {"type": "rrf", "impact_factor": 5}, {"type": "weighted", "alpha": 1}]
-    for ranker in rankers:
-        params = {"mode": "hybrid", "ranker": ranker, "score_threshold": 0.0}
+    given = [{"ranker": ranker} for ranker in rankers]
+    for ranker in [*given, {"reranker_type": "weighted", "reranker_params": {"alpha": 1}}]:
+        params = {"mode": "hybrid", "score_threshold": 0.0} | ranker
         found = await shelf.post(QUERY, vector_store_id=store, query=query, params=params)
         assert found["chunks"][0]["chunk_id"] == "own"
 
@@ -92,6 +93,9 @@ async def test_what_cannot_be_honoured_is_refused(shelf: Shelf) -> None:
     error = await shelf.error(INSERT, 400, vector_store_id=store, chunks=CHUNKS, ttl_seconds=5)
     assert (error["param"], error["code"]) == ("ttl_seconds", "unsupported_parameter")
     assert (await shelf.error(QUERY, 400, vector_store_id=store, query="x", params={"odd": 1}))["param"] == "params.odd"
+    params = {"mode": "hybrid", "reranker_type": "weighted", "reranker_params": {"alpha": 5}}
+    error = await shelf.error(QUERY, 400, vector_store_id=store, query="x", params=params)
+    assert error["param"] == "params.reranker_params.alpha"
     assert (await shelf.error(QUERY, 404, vector_store_id="none", query="x"))["param"] == "vector_store_id"
     await shelf.error(INSERT, 400, vector_store_id=store, chunks=[])
 
@@ -108,7 +112,8 @@ async def test_vector_databases_are_vector_stores_by_an_id_of_ones_choice(shelf:
     assert (await shelf.error("/v1/vector-dbs", 409, **body))["param"] == "vector_db_id"
     other = body | {"vector_db_id": "other", "embedding_dimension": 5}
     assert (await shelf.error("/v1/vector-dbs", 400, **other))["param"] == "embedding_dimension"
-    await shelf.error("/v1/vector-dbs", 400, **(body | {"vector_db_id": "a/b"}))
+    for name in ("a/b", ".", ".."):
+        assert (await shelf.error("/v1/vector-dbs", 400, **(body | {"vector_db_id": name})))["param"] == "vector_db_id"
     response = await shelf.http.delete("/v1/vector-dbs/my-db")
     assert response.status_code == 204
     await shelf.get("/v1/vector-dbs/my-db", 404)

@@ -7,6 +7,7 @@ import pytest
 from apps.registry import service
 from apps.registry.models import Model, Provider
 from llamastack.db import db
+from llamastack.errors import BadRequest
 from tests.unit.vector_io.conftest import URL, Shelf, add_model
 
 SKY = "The sky is blue because air scatters short waves of light."
@@ -146,6 +147,17 @@ async def test_an_embedding_model_that_is_gone_is_a_503_that_says_so(shelf: Shel
     await shelf.stack.live.refresh()
     error = await shelf.error(f"{URL}/{store}/search", 503, query="sky")
     assert "embedding model 'counts'" in error["message"]
+    error = await shelf.error("/v1/vector-io/insert", 503, vector_store_id=store, chunks=[{"content": "sky"}])
+    assert "embedding model 'counts'" in error["message"]
+
+
+async def test_a_text_that_the_embedding_model_cannot_read_is_refused_by_its_field(shelf: Shelf, store: str) -> None:
+    shelf.words.failing = BadRequest("Set 'text_truncation'.", param="input", code="context_length_exceeded")
+    error = await shelf.error(f"{URL}/{store}/search", 400, query="sky")
+    assert (error["param"], error["message"]) == ("query", "The query is longer than counts reads at once. Shorten it.")
+    chunks = [{"content": "sky"}]
+    error = await shelf.error("/v1/vector-io/insert", 400, vector_store_id=store, chunks=chunks)
+    assert (error["param"], "longer than counts reads" in error["message"]) == ("chunks", True)
 
 
 async def test_a_provider_that_is_gone_is_a_503_that_says_so(shelf: Shelf, store: str) -> None:

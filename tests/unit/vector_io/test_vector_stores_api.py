@@ -101,7 +101,9 @@ async def test_lists_go_in_pages_in_both_directions(shelf: Shelf) -> None:
     assert ([one["id"] for one in page["data"]], page["has_more"]) == (newest[1:2], True)
     page = await shelf.get(URL, order="asc", after=ids[2])
     assert ([one["id"] for one in page["data"]], page["has_more"]) == (ids[3:], False)
-    assert (await shelf.get(URL, 400, after="vs_none"))["error"]["code"] == "invalid_cursor"
+    for cursor in ("after", "before"):
+        error = (await shelf.get(URL, 400, **{cursor: "vs_none"}))["error"]
+        assert (error["code"], error["param"], f"'{cursor}'" in error["message"]) == ("invalid_cursor", cursor, True)
     assert (await shelf.get(URL, 400, filter="completed"))["error"]["param"] == "filter"
 
 
@@ -218,6 +220,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"metadata": {str(number): "x" for number in range(17)}}, "metadata"),
     ({"metadata": {"x": "y" * 513}}, "metadata.x"),
     ({"metadata": {"x": [1]}}, "metadata.x"),
+    ({"metadata": {"x": None}}, "metadata.x"),
     ({"expires_after": {"anchor": "last_active_at", "days": 0}}, "expires_after.days"),
     ({"expires_after": {"anchor": "created_at", "days": 1}}, "expires_after.anchor"),
     ({"file_ids": ["f"] * 501}, "file_ids"),
@@ -230,6 +233,12 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 async def test_what_is_wrong_is_named(shelf: Shelf) -> None:
     for body, param in WRONG:
         assert (await shelf.error(URL, 400, **body))["param"] == param, body
+
+
+async def test_what_is_wrong_with_texts_and_values_is_said_in_their_words(shelf: Shelf) -> None:
+    assert "255 characters" in (await shelf.error(URL, 400, name="x" * 256))["message"]
+    assert "512 characters" in (await shelf.error(URL, 400, metadata={"x": "y" * 513}))["message"]
+    assert "a text, a number or a boolean" in (await shelf.error(URL, 400, metadata={"x": {}}))["message"]
 
 
 BOUNDS: list[tuple[dict[str, int], str]] = [
