@@ -29,6 +29,16 @@ class Upstream:
     released: asyncio.Event = field(default_factory=asyncio.Event)
     loop: asyncio.AbstractEventLoop | None = None
 
+    async def until_closed(self, seconds: float = 30) -> None:
+        """Until an answer was left by who had asked for it, which is seen a moment later. Raises TimeoutError."""
+        async with asyncio.timeout(seconds):
+            await self.closed.wait()
+
+    def wait_until_closed(self) -> None:
+        """The same of one on a loop of another thread."""
+        assert self.loop
+        asyncio.run_coroutine_threadsafe(self.until_closed(), self.loop).result()
+
 
 UPSTREAM = web.AppKey("upstream", Upstream)
 

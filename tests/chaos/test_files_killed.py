@@ -38,7 +38,7 @@ async def killed(server: Server) -> list[str]:
         await enough.wait()
         server.send(signal.SIGKILL)
         await asyncio.gather(*clients)
-    server.process.wait(10)
+    server.process.wait(60)
     return answered
 
 

@@ -67,7 +67,7 @@ async def killed(server: Server, s3: ScriptedS3, moment: str, answered: list[str
             await asyncio.sleep(0.001)
         server.send(signal.SIGKILL)
         await sending
-    server.process.wait(10)
+    server.process.wait(60)
 
 
 def aged(database: Path) -> None:

@@ -234,7 +234,7 @@ def test_a_program_that_closes_nothing_ends_cleanly(home: Path, upstream: Upstre
         upstream,
     )
     assert said == 1
-    assert upstream.closed.is_set()
+    upstream.wait_until_closed()
     assert "ERROR" not in errors
 
 
@@ -248,4 +248,4 @@ def test_ctrl_c_ends_a_program_that_waits_for_an_answer(home: Path, upstream: Up
     _, errors = process.communicate(timeout=TIMEOUT_SECONDS)
     assert process.returncode == -signal.SIGINT
     assert "KeyboardInterrupt" in errors
-    assert upstream.closed.is_set()
+    upstream.wait_until_closed()

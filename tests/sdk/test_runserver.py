@@ -78,7 +78,7 @@ async def test_it_serves_the_registry_and_static_files_and_reloads(upstream: Ups
                 for path in ("/", "/admin/login/", "/static/console/page.css", "/static/admin/css/base.css"):
                     assert (await http.get(path)).status_code == 200, path
         os.killpg(server.process.pid, signal.SIGINT)  # Ctrl-C reaches the whole group
-        server.process.wait(10)
+        server.process.wait(60)
         assert "unapplied migration" not in server.output
     assert processes(home) == []
 

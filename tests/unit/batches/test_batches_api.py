@@ -342,7 +342,7 @@ async def test_a_batch_that_is_cancelled_keeps_what_has_been_answered(
     assert [one["custom_id"] for one in await written(client, batch["output_file_id"])] == ["a"]
     assert batch["cancelled_at"] >= batch["cancelling_at"]
     assert (await client.post(f"{URL}/{batch['id']}/cancel")).json() == batch
-    assert upstream.closed.is_set()
+    await upstream.until_closed()
 
 
 async def test_one_that_has_ended_otherwise_is_not_cancelled(client: httpx.AsyncClient, batches: LlamaStack) -> None:
@@ -436,7 +436,7 @@ async def test_a_batch_whose_owner_may_act_no_more_is_stopped_with_what_was_answ
     assert (batch["status"], batch["request_counts"]["completed"], batch["error_file_id"]) == ("failed", 1, None)
     assert [one["custom_id"] for one in await written(client, batch["output_file_id"])] == ["a"]
     assert "no API key" in await db(lambda: Job.objects.get().error)
-    assert upstream.closed.is_set()
+    await upstream.until_closed()
 
 
 async def test_one_whose_owner_has_another_key_goes_on(

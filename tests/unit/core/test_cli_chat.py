@@ -5,7 +5,6 @@ import pty
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -19,7 +18,6 @@ from tests import upstream as fake
 from tests.servers import ROOT, Server, environment, free_port, serving
 
 pytestmark = pytest.mark.slow
-SECONDS_UNTIL_CLOSED = 30.0
 ANSWER = "".join(fake.WORDS)
 COMMAND = [sys.executable, "-m", "llamastack.cli", "chat"]
 
@@ -163,16 +161,8 @@ def test_in_a_terminal_a_model_is_picked_ctrl_c_stops_the_answer_and_ctrl_d_leav
         shown.until("more more")
         shown.process.send_signal(signal.SIGINT)
         shown.until("> ")
-        assert closes(upstream)
+        upstream.wait_until_closed()
         assert shown.leave() == 0
-
-
-def closes(upstream: fake.Upstream) -> bool:
-    """Whether the answer ends at the upstream too, soon."""
-    deadline = time.monotonic() + SECONDS_UNTIL_CLOSED
-    while not upstream.closed.is_set() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return upstream.closed.is_set()
 
 
 def test_a_terminal_holds_a_conversation(home: Path, server: Server, upstream: fake.Upstream) -> None:

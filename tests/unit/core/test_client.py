@@ -29,7 +29,6 @@ MODELS = ["sky-1", "endless", "held", "cut", "status-429", "nonsense"]
 SAID = "".join(WORDS)
 QUESTION: Any = [{"role": "user", "content": "What colour is the sky?"}]
 FAST = {"max_retries": 0, "timeout": 20.0}
-SOON = 20.0  # seconds at most until what a caller leaves has ended; without an end it goes on for ever
 
 
 @pytest.fixture
@@ -140,11 +139,6 @@ def test_an_answer_that_takes_too_long_is_a_time_out(client: LlamaStackAsLibrary
 # --- going away ---
 
 
-def wait_until_closed(upstream: Upstream) -> None:
-    """The upstream's generation has ended; it is asked on its own loop."""
-    asyncio.run_coroutine_threadsafe(asyncio.wait_for(upstream.closed.wait(), SOON), upstream.loop).result()
-
-
 def wait_until_asked(upstream: Upstream, model: str) -> None:
     while model not in [request["model"] for request in upstream.requests]:
         time.sleep(0.01)
@@ -154,7 +148,7 @@ def test_a_stream_that_is_closed_stops_the_generation(client: LlamaStackAsLibrar
     chunks = client.chat.completions.create(model="endless", messages=QUESTION, stream=True)
     next(iter(chunks))
     chunks.response.close()
-    wait_until_closed(upstream)
+    upstream.wait_until_closed()
 
 
 def test_a_stream_that_nobody_keeps_stops_too(client: LlamaStackAsLibraryClient, upstream: Upstream) -> None:
@@ -162,7 +156,7 @@ def test_a_stream_that_nobody_keeps_stops_too(client: LlamaStackAsLibraryClient,
         if chunk.choices[0].delta.content == "more ":
             break
     gc.collect()  # the official client's streams refer to themselves
-    wait_until_closed(upstream)
+    upstream.wait_until_closed()
 
 
 async def test_a_cancelled_task_stops_the_generation(
@@ -179,7 +173,7 @@ async def test_a_cancelled_task_stops_the_generation(
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await asyncio.to_thread(wait_until_closed, upstream)
+    await asyncio.to_thread(upstream.wait_until_closed)
 
 
 async def test_a_task_that_is_cancelled_before_the_answer_stops_the_request(
@@ -190,7 +184,7 @@ async def test_a_task_that_is_cancelled_before_the_answer_stops_the_request(
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await asyncio.to_thread(wait_until_closed, upstream)
+    await asyncio.to_thread(upstream.wait_until_closed)
 
 
 # --- on a loop ---

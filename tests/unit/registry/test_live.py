@@ -114,7 +114,7 @@ async def test_a_stop_ends_the_calls_that_go_on_and_closes_their_connections(
         await running.live.pool.close()
         with pytest.raises(Unavailable, match="was stopped"):
             await asked
-    assert upstream.closed.is_set()
+    await upstream.until_closed()
 
 
 async def test_a_provider_that_cannot_run_says_why_and_the_others_go_on(
