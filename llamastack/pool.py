@@ -8,7 +8,7 @@ from typing import Any
 
 from llamastack.apis import Api
 from llamastack.call import DEFAULT_TENANT, SHARED_TENANT
-from llamastack.config.known import not_built
+from llamastack.config.known import NOT_BUILT
 from llamastack.errors import StackError, Unavailable
 from llamastack.provider_data import ProviderData
 from llamastack.providers import Health, Provider, ProviderConfig, ProviderUnavailable, find, load
@@ -117,8 +117,7 @@ def _parts(
     """The class of a provider, its config, and the services it needs."""
     spec = find(record.api, record.provider_type, record.module)
     if spec is None:
-        why = not_built(record.api, record.provider_type)
-        raise ProviderUnavailable(f"Provider type '{record.provider_type}' is {why}.")
+        raise ProviderUnavailable(f"Provider type '{record.provider_type}' is {NOT_BUILT}.")
     if spec.exclusive and workers > 1:
         remedy = "use --workers 1, and no `llama worker`"
         raise ProviderUnavailable(f"It keeps its state in one process, and there are {workers}: {remedy}.")

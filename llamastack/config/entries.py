@@ -7,7 +7,7 @@ from typing import Any
 from llamastack.apis import SERVED, Api
 from llamastack.config.expand import DISABLED, Environment, expand
 from llamastack.config.homes import Known, ModelHome, Registered, disagreement, faults, first_home
-from llamastack.config.known import KNOWN_APIS, KNOWN_PROVIDER_TYPES, NOT_BUILT, REGISTRY_APIS, not_built
+from llamastack.config.known import KNOWN_APIS, KNOWN_PROVIDER_TYPES, NOT_BUILT, REGISTRY_APIS
 from llamastack.config.sections import ModelEntry, ProviderEntry, WrittenHome, WrittenModel, WrittenProvider
 from llamastack.config.source import ConfigError, Place, Problem, Source
 from llamastack.config.validate import validated
@@ -83,7 +83,7 @@ class Reader:
             return None
         config, unavailable = self.checked(declared, spec, (*place, "config"))
         if spec is None and not written.module:
-            unavailable = not_built(api, written.provider_type)
+            unavailable = NOT_BUILT
         return ProviderEntry(
             api=api,
             provider_id=str(written.provider_id),

@@ -66,14 +66,3 @@ KNOWN_PROVIDER_TYPES: dict[str, frozenset[str]] = {
 }
 
 NOT_BUILT = "not built yet"
-BECAUSE = {
-    ("vector_io", "remote::oci"): (
-        "not built: Oracle's database can be neither run nor imitated where this server is tested. Other providers "
-        "keep vectors, such as remote::pgvector"
-    )
-}
-
-
-def not_built(api: str, provider_type: str) -> str:
-    """Why a type that is known is unavailable. Words that follow a colon, or stand between brackets."""
-    return BECAUSE.get((api, provider_type), NOT_BUILT)

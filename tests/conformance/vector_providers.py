@@ -12,6 +12,7 @@ from typing import Any
 from tests import chroma, milvus, qdrant
 from tests.elasticsearch import server as elasticsearch
 from tests.infinispan import server as infinispan
+from tests.oracle.provider import in_file
 from tests.plugin import ON_SQLITE
 from tests.weaviate.served import ScriptedWeaviate, running
 
@@ -93,6 +94,10 @@ def in_chroma(folder: Path) -> dict[str, Any]:
     return {"url": chroma_server().url}
 
 
+def in_oracle(folder: Path) -> dict[str, Any]:
+    return in_file(folder.with_suffix(".oracle"))
+
+
 CONFIGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "inline::chromadb": in_files,
     "inline::faiss": in_folder,
@@ -104,6 +109,7 @@ CONFIGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "remote::elasticsearch": in_elasticsearch,
     "remote::infinispan": in_infinispan,
     "remote::milvus": in_milvus,
+    "remote::oci": in_oracle,
     "remote::weaviate": at_weaviate,
 }
 if not ON_SQLITE:

@@ -46,6 +46,11 @@ REMOTE_CHROMA = ProviderSpec(
 INFINISPAN = ProviderSpec(
     "apps.vector_io.providers.remote.infinispan.provider.Infinispan", pip_packages=("numpy",), requirements=VECTORS
 )
+ORACLE = ProviderSpec(
+    "apps.vector_io.providers.remote.oci.provider.OracleDatabase",
+    pip_packages=("oracledb", "numpy"),
+    requirements="requirements/oci.txt",
+)
 PROVIDERS = {
     "inline::chromadb": INLINE_CHROMA,
     "inline::faiss": FAISS,
@@ -59,6 +64,7 @@ PROVIDERS = {
     "remote::elasticsearch": ELASTICSEARCH,
     "remote::milvus": REMOTE_MILVUS,
     "remote::infinispan": INFINISPAN,
+    "remote::oci": ORACLE,
     "remote::pgvector": PGVECTOR,
     "remote::weaviate": WEAVIATE,
 }

@@ -196,11 +196,6 @@ def test_a_known_type_that_is_not_built_is_kept_with_its_reason(load: Load) -> N
     assert config.notes == ["providers.inference: unavailable: g (not built yet)"]
 
 
-def test_a_type_that_will_not_be_built_says_why(load: Load) -> None:
-    config = load("providers: {vector_io: [{provider_id: o, provider_type: 'remote::oci', config: {user: x}}]}\n")
-    assert "Oracle's database can be neither run nor imitated" in str(config.notes)
-
-
 def test_a_provider_of_an_api_that_is_not_built_is_kept_with_its_reason(load: Load) -> None:
     config = load("providers: {safety: [{provider_id: s, provider_type: 'inline::llama-guard'}]}\n")
     assert config.providers["safety"][0].unavailable == "not built yet"

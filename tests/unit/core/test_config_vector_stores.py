@@ -36,7 +36,7 @@ def test_the_one_that_is_named_goes_before_the_databases(tmp_path: Path, on_post
 def test_where_the_databases_is_not_listed_it_is_the_first_that_can_serve(tmp_path: Path) -> None:
     listed = """
   vector_io:
-  - {provider_id: shelf, provider_type: "remote::oci"}
+  - {provider_id: shelf, provider_type: "remote::shelf", module: not.there}
   - {provider_id: file, provider_type: "inline::sqlite-vec"}
 """
     config = read(tmp_path, listed)
