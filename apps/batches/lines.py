@@ -1,6 +1,7 @@
 """A batch's input file: its lines, and what is wrong with them before any is answered."""
 
 import asyncio
+import codecs
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -61,8 +62,9 @@ class Checked:
             return
         try:
             request = orjson.loads(line.text)
-        except orjson.JSONDecodeError:
-            self.wrong("invalid_json_line", "This line is not valid JSON.", line=line.number)
+        except orjson.JSONDecodeError as error:
+            told = f"This line is not valid JSON: {error.msg}, at character {error.pos + 1}."
+            self.wrong("invalid_json_line", told, line=line.number)
             return
         if not isinstance(request, dict):
             self.wrong("invalid_json_line", "This line is not a JSON object.", line=line.number)
@@ -104,10 +106,12 @@ class Checked:
 
 
 async def lines(content: AsyncIterator[bytes]) -> AsyncIterator[Line]:
-    """Those that are not empty. Raises sse.MalformedStream for one of more than 8 MiB."""
+    """Those that are not empty, without the byte order mark that editors on Windows begin a file with. Raises
+    sse.MalformedStream for one of more than 8 MiB."""
     number = 0
-    async for text in sse.lines(content):
+    async for read in sse.lines(content):
         number += 1
+        text = read.removeprefix(codecs.BOM_UTF8) if number == 1 else read
         if text.strip():
             yield Line(number, text)
 

@@ -48,6 +48,7 @@ class Worker:
         self._doing: dict[str, asyncio.Task[None]] = {}
         self._long: dict[str, str] = {}  # of those that are being done: the job's id, its tenant
         self._bell = asyncio.Event()
+        self._room = asyncio.Event()
         self._stopping = False
         self._stopped = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -88,6 +89,15 @@ class Worker:
     def ring(self) -> None:
         """There is a job."""
         self._bell.set()
+
+    async def room(self, seconds: float) -> bool:
+        """Whether, within so long, a place has become free that other long jobs may have waited for."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._room.wait()
+        free = self._room.is_set()
+        self._room.clear()
+        return free
 
     async def _run(self) -> None:
         while True:
@@ -154,7 +164,8 @@ class Worker:
             logger.exception("Job %s was left", job_id)
         finally:
             del self._doing[job_id]
-            self._long.pop(job_id, None)
+            if self._long.pop(job_id, None) is not None:
+                self._room.set()
             if ended:
                 self.ring()  # there is room for another one
 

@@ -73,7 +73,7 @@ class Loop:
         await stack.start()
         worker = stack.current().worker
         worker.at_once = self._concurrency
-        duties = (tending(self._queues, lambda: worker.waiting), planning(kinds.PERIODIC), alive.touching())
+        duties = (tending(self._queues, worker), planning(kinds.PERIODIC), alive.touching())
         beside = [asyncio.create_task(duty) for duty in duties]
         self._ready.set_result(None)
         try:

@@ -139,6 +139,12 @@ async def test_a_line_has_one_answer_by_whichever_lane_it_goes(
     assert [lane for lane, _ in await recorded(batches)] == ["fast", "django"] * len(OBJECTS)
 
 
+async def test_a_file_may_be_written_as_on_windows(client: httpx.AsyncClient, batches: LlamaStack) -> None:
+    content = b"\xef\xbb\xbf" + jsonl(line("a"), line("b")).replace(b"\n", b"\r\n") + b"\r\n"
+    batch = await ended(client, (await create(client, await upload(client, content)))["id"])
+    assert (batch["status"], batch["request_counts"]["completed"]) == ("completed", 2)
+
+
 async def test_a_line_that_fails_stands_in_the_error_file(client: httpx.AsyncClient, batches: LlamaStack) -> None:
     lines = [line("good"), line("none", model="no such"), line("bad", temperature=9), line("more")]
     batch = await done(client, *lines)

@@ -29,3 +29,10 @@ def test_long_custom_ids_and_models_are_told_apart_and_not_kept() -> None:
     found = checked(*(request(f"{long}{number}", f"{long}{number}") for number in range(5)), request(f"{long}3", "m"))
     assert [(error.code, error.line) for error in found.errors] == [("duplicate_custom_id", 6)]
     assert (found.model, len(found.models), max(map(len, found.custom_ids))) == (None, 2, 32)
+
+
+def test_it_is_told_where_a_line_is_no_json() -> None:
+    found = Checked(CHAT)
+    found.add(Line(1, b'{"custom_id": NaN}'))
+    told = "This line is not valid JSON: unexpected character, expected a JSON value, at character 15."
+    assert [error.message for error in found.errors] == [told]

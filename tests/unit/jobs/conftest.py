@@ -9,7 +9,7 @@ from celery import signals
 from celery.contrib.testing.worker import start_worker
 
 from apps.jobs.bell import Bell
-from apps.jobs.tending import tending
+from apps.jobs.tending import TENDS_SECONDS, tending
 from apps.jobs.work import Run
 from apps.jobs.worker import AT_ONCE, Worker
 from llamastack import celery
@@ -33,7 +33,7 @@ async def inside(
 
 @asynccontextmanager
 async def by_celery(
-    stack: LlamaStack, run: Run, at_once: int = AT_ONCE, long: Collection[str] = ()
+    stack: LlamaStack, run: Run, at_once: int = AT_ONCE, long: Collection[str] = (), every: float = TENDS_SECONDS
 ) -> AsyncIterator[Worker]:
     stack.worker, stack.bell = Worker(lambda kind: run, at_once, long=long), Bell(send)
     await asyncio.to_thread(celery.app.control.purge)
@@ -41,7 +41,7 @@ async def by_celery(
         celery.app, pool="threads", concurrency=at_once, queues=["default"], perform_ping_check=False
     )
     await asyncio.to_thread(starting.__enter__)
-    beside = asyncio.create_task(tending(["default"], lambda: stack.worker.waiting))
+    beside = asyncio.create_task(tending(["default"], stack.worker, every))
     try:
         yield stack.worker
     finally:

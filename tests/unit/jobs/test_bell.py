@@ -12,11 +12,16 @@ from apps.jobs import kinds
 from apps.jobs.bell import MOST_WAITING, Bell
 from apps.jobs.models import Job
 from apps.jobs.tending import remind
+from apps.jobs.work import Running
 from llamastack import celery, settings
 from llamastack.db import db
 from llamastack.stack import LlamaStack
 from tests.plugin import ON_SQLITE
+from tests.unit.jobs.conftest import by_celery
 from tests.unit.jobs.test_work import queued
+from tests.unit.jobs.test_worker import all_are, until
+
+DAY = 86_400.0  # seconds: nothing is looked for again while tests run
 
 
 def test_it_rings_in_order_and_sends_what_waits_before_it_is_closed() -> None:
@@ -135,3 +140,14 @@ if not ON_SQLITE:  # which runs without Redis
         remind("gpu", [], [("job_1", 0)])
         assert messages() == []
         assert messages("gpu") == [("job_1", celery.PLAIN)]
+
+    @pytest.mark.django_db(transaction=True)
+    async def test_what_has_waited_for_a_place_is_sent_again_once_there_is_one(running: LlamaStack) -> None:
+        async def run(running: Running) -> None:
+            await running.progress(done=True)
+
+        await running.worker.stop()
+        for _ in range(6):
+            await db(queued, kind="long")
+        async with by_celery(running, run, at_once=2, long=["long"], every=DAY):
+            await until(lambda: all_are("completed", 6))
