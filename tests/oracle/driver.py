@@ -8,9 +8,9 @@ from typing import Any, Self
 
 import oracledb
 
+from tests.oracle import statements
 from tests.oracle.database import Database, Session, vector
 from tests.oracle.errors import dpy, ora
-from tests.oracle.statements import statement
 
 USER, PASSWORD = "llamastack", "tiger"
 CONNECT = frozenset(
@@ -164,23 +164,23 @@ class Connection:
     async def ping(self) -> None:
         await self._there()
 
-    async def execute(self, words: str, binds: Mapping[str, Any] | None = None) -> None:
+    async def execute(self, statement: str, parameters: Mapping[str, Any] | None = None) -> None:
         with self.cursor() as cursor:
-            await cursor.executemany(words, [binds or {}])
+            await cursor.executemany(statement, [parameters or {}])
 
     async def fetchall(
         self,
-        words: str,
-        binds: Mapping[str, Any] | None = None,
+        statement: str,
+        parameters: Mapping[str, Any] | None = None,
         arraysize: int = 100,
         *,
         fetch_lobs: bool | None = None,
     ) -> list[tuple[Any, ...]]:
-        await self._asked(words)
-        asked = statement(words)
+        await self._asked(statement)
+        asked = statements.statement(statement)
         if asked.kind != "query":
             raise dpy(1003, "the executed statement does not return rows")
-        rows, _ = await self.session.run(asked, binds or {})
+        rows, _ = await self.session.run(asked, parameters or {})
         types = self.session.types(asked.tables)
         kinds = [types.get(name, "") for name in asked.outputs]
         whole = fetch_lobs is False
@@ -216,12 +216,12 @@ class Cursor:
     def __exit__(self, *raised: object) -> None:
         """Nothing is held."""
 
-    async def executemany(self, words: str, binds: Sequence[Mapping[str, Any]]) -> None:
-        await self.connection._asked(words)
-        _alike(binds)
-        asked = statement(words)
+    async def executemany(self, statement: str, parameters: Sequence[Mapping[str, Any]]) -> None:
+        await self.connection._asked(statement)
+        _alike(parameters)
+        asked = statements.statement(statement)
         self.rowcount = 0
-        for each in binds:
+        for each in parameters:
             _, count = await self.connection.session.run(asked, each)
             self.rowcount += count
 

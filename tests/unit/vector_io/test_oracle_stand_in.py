@@ -1,14 +1,16 @@
 """The stand-in for Oracle's database refuses what that refuses: else the tests of the provider would show nothing."""
 
 import array
-from collections.abc import AsyncIterator
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import oracledb
 import pytest
 
-from tests.oracle.driver import PASSWORD, USER, Connection, Driver, Lob
+from tests.oracle.driver import CONNECT, PASSWORD, POOL, USER, Connection, Cursor, Driver, Lob, Pool
 
 TABLE = """
     CREATE TABLE things (
@@ -136,3 +138,49 @@ async def test_what_is_not_committed_is_gone_with_its_connection(tmp_path: Path)
         await one.execute("CREATE TABLE others (a NUMBER(1))")  # commits
         await one.rollback()
         assert len(await one.fetchall("SELECT thing FROM things")) == 1
+
+
+async def test_who_asks_for_a_row_that_another_holds_waits(tmp_path: Path) -> None:
+    driver = Driver()
+    address = {"dsn": str(tmp_path / "db"), "user": USER, "password": PASSWORD}
+    held = "SELECT thing FROM things WHERE thing = :thing FOR UPDATE"
+    async with driver.connect_async(**address) as one, driver.connect_async(**address) as other:
+        await one.execute(TABLE)
+        await one.execute(INSERT, THING)
+        await one.commit()
+        assert await one.fetchall(held, {"thing": "one"}) == [("one",)]
+        waiting = asyncio.create_task(other.fetchall(held, {"thing": "one"}))
+        await one.execute("CREATE INDEX by_thing ON things (thing, amount)")  # commits, and so lets go
+        assert await waiting == [("one",)]
+        waiting = asyncio.create_task(one.fetchall(held, {"thing": "one"}))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not waiting.done()
+        await other.rollback()
+        assert await waiting == [("one",)]
+
+
+def named(function: Callable[..., Any]) -> set[str]:
+    return set(inspect.signature(function).parameters)
+
+
+@pytest.mark.parametrize(
+    ("stand_in", "real"),
+    [
+        (Connection, oracledb.AsyncConnection),
+        (Cursor, oracledb.AsyncCursor),
+        (Pool, oracledb.AsyncConnectionPool),
+    ],
+)
+def test_the_driver_has_what_the_stand_in_has(stand_in: type, real: type) -> None:
+    for name, own in vars(stand_in).items():
+        if inspect.isfunction(own) and not name.startswith("_") and name != "taken_back":
+            assert inspect.iscoroutinefunction(own) == inspect.iscoroutinefunction(getattr(real, name))
+            assert named(own) <= named(getattr(real, name)), name
+
+
+def test_the_driver_takes_what_the_stand_in_takes() -> None:
+    assert named(oracledb.connect_async) >= CONNECT
+    assert named(oracledb.create_pool_async) >= POOL
+    assert all(hasattr(oracledb, name) for name in vars(Driver) if name[0].isupper())
+    assert {"version", "call_timeout", "__aenter__", "__await__"} <= set(dir(oracledb.AsyncConnection))

@@ -85,9 +85,9 @@ async def alone(oracledb: Any, given: dict[str, Any]) -> AsyncIterator[Any]:
     """A connection outside of the pool, for what may take long: it has no end set."""
     async with asyncio.timeout(CONNECT_SECONDS):
         connection = await oracledb.connect_async(**given)
-        await prepared(connection)
-    connection.call_timeout = 0
     async with connection:
+        await prepared(connection)
+        connection.call_timeout = 0
         yield connection
 
 

@@ -116,7 +116,7 @@ class Rows:
             f"WHERE {kept} ORDER BY distance FETCH {how} FIRST {limit:d} ROWS ONLY",
             {"vector": _bound(vector), **binds},
         )
-        return {id: -distance for id, distance in found}
+        return {id: min(1.0, -distance) for id, distance in found}
 
     async def _keeps_few(self, kept: str, binds: dict[str, Bind]) -> bool:
         [(count,)] = await self._asked(
