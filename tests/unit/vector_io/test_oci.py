@@ -134,20 +134,26 @@ async def test_a_server_that_says_nothing_is_told_at_the_start(monkeypatch: pyte
             await by_oracles_driver(conn_str=f"127.0.0.1:{server.getsockname()[1]}/v").start()
 
 
-async def test_an_address_that_is_none_is_told_at_the_start() -> None:
-    with pytest.raises(ProviderUnavailable, match="DPY-4017"):
-        await by_oracles_driver(conn_str="(((").start()
-
-
-@pytest.mark.parametrize(("field", "name"), [("tnsnames_loc", r"tnsnames\.ora"), ("ewallet_pem_loc", r"ewallet\.pem")])
-async def test_a_folder_without_its_file_is_told_at_the_start(field: str, name: str, tmp_path: Path) -> None:
-    with pytest.raises(ProviderUnavailable, match=f"no {name} in the folder that `{field}` names"):
-        await by_oracles_driver(**{field: str(tmp_path)}).start()
-
-
-async def test_a_name_that_is_not_in_tnsnames_is_told_at_the_start(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("address", "code"), [("(((", "DPY-4017"), ("nowhere", "DPY-4000"), ("what://x", "DPY-4021")])
+async def test_an_address_that_is_none_is_told_at_the_start(address: str, code: str, tmp_path: Path) -> None:
     (tmp_path / "tnsnames.ora").write_text("other = (DESCRIPTION=(ADDRESS=(HOST=h)(PORT=1)))")
-    with pytest.raises(ProviderUnavailable, match="DPY-4000"):
+    with pytest.raises(ProviderUnavailable, match=f"cannot be reached: check `conn_str`: {code}"):
+        await by_oracles_driver(conn_str=address, tnsnames_loc=str(tmp_path)).start()
+
+
+async def test_a_folder_without_its_file_is_told_at_the_start(tmp_path: Path) -> None:
+    with pytest.raises(ProviderUnavailable, match=r"DPY-4026: file .*tnsnames\.ora' is missing"):
+        await by_oracles_driver(conn_str="vectors_high", tnsnames_loc=str(tmp_path)).start()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"tcps://127.0.0.1:{server.getsockname()[1]}/v"
+        with pytest.raises(ProviderUnavailable, match=r"wallet file .*ewallet\.pem was not found"):
+            await by_oracles_driver(conn_str=address, ewallet_pem_loc=str(tmp_path)).start()
+
+
+async def test_a_name_in_tnsnames_leads_to_the_database(tmp_path: Path) -> None:
+    where = f"(ADDRESS=(PROTOCOL=tcp)(HOST=127.0.0.1)(PORT={closed()}))(CONNECT_DATA=(SERVICE_NAME=v))"
+    (tmp_path / "tnsnames.ora").write_text(f"vectors_high = (DESCRIPTION={where})")
+    with pytest.raises(ProviderUnavailable, match="Connect call failed"):
         await by_oracles_driver(conn_str="vectors_high", tnsnames_loc=str(tmp_path)).start()
 
 
@@ -174,7 +180,7 @@ async def test_a_tenants_own_database_is_refused(driver: Driver, tmp_path: Path)
 
 
 async def test_a_wrong_password_is_told_at_the_start_and_not_repeated(driver: Driver, tmp_path: Path) -> None:
-    with pytest.raises(ProviderUnavailable, match="refuses this user: check the provider's `user`") as refused:
+    with pytest.raises(ProviderUnavailable, match="refuses this user: check `user`") as refused:
         await made(driver, tmp_path, password="wrong-one").start()
     assert "wrong-one" not in refused.value.message
 
@@ -244,16 +250,21 @@ async def test_an_insertion_is_whole_or_not_there(vectors: OnStandIn, store: Sto
     assert [hit.chunk.content for hit in await vectors.query(CALL, store, Query(vector=vector(1.0)))] == ["old"]
 
 
-async def test_who_meets_another_that_inserts_the_same_waits_for_it(
+async def test_who_meets_another_that_writes_the_same_waits_for_it(
     vectors: OnStandIn, store: Store, driver: Driver
 ) -> None:
     driver.failing += [("INSERT INTO llamastack_s1", 1), ("INSERT INTO llamastack_s1", 60)]
     await vectors.insert(CALL, store, many(3))
     assert [words for words in driver.told if "FOR UPDATE" in words and "store_id = :" in words]
     assert (await vectors.size(CALL, store)).chunks == 3
+    driver.failing += [("INSERT INTO llamastack_s1_a", 1), ("DELETE FROM llamastack_s1 ", 60)]
+    await vectors.set_attributes(CALL, store, "file-1", {"a": 1})
+    assert [one.attributes for one in await vectors.chunks(CALL, store, "file-1")] == [{"a": 1}] * 3
+    assert await vectors.delete(CALL, store, chunk_ids=["file-1-0"]) == 1
     driver.failing += [("INSERT INTO llamastack_s1", 1)] * module.ATTEMPTS
     with pytest.raises(Conflict, match="try again"):
         await vectors.insert(CALL, store, many(3))
+    assert (await vectors.size(CALL, store)).chunks == 2
 
 
 async def test_tables_of_another_dimension_are_no_store_of_this_one(vectors: OnStandIn, store: Store) -> None:

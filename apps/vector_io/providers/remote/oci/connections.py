@@ -30,6 +30,7 @@ NO_TABLE = ("ORA-00942", "ORA-08103")  # there is none; it was dropped while it 
 THERE_ALREADY = "ORA-00955"
 TWICE = ("ORA-00001", "ORA-00060")  # another has inserted the same; both wait for each other
 REFUSED = ("ORA-01017", "ORA-01005", "ORA-01045", "ORA-28000", "ORA-28001", "ORA-28002", "DPY-4001")
+NOWHERE = ("DPY-4000", "DPY-4017", "DPY-4018", "DPY-4021", "DPY-4026", "DPY-4027")
 FORBIDDEN = ("ORA-01031", "ORA-01950")
 FULL = ("ORA-01536", "ORA-01652", "ORA-01653", "ORA-01654", "ORA-01658", "ORA-01691", "ORA-01688", "ORA-30036")
 GONE = ("DPY-1001", "DPY-1002", "DPY-4005", "DPY-4011", "DPY-6000", "DPY-6001", "DPY-6003", "DPY-6005", "DPY-6006")
@@ -109,8 +110,9 @@ async def translated(oracledb: Any) -> AsyncIterator[None]:
 
 
 def _meaning(code: str, operational: bool, told: str) -> StackError:
-    if code in REFUSED:
-        return _gone("it refuses this user: check the provider's `user` and `password`")
+    if code in REFUSED + NOWHERE:
+        remedy = "it refuses this user: check `user` and `password`" if code in REFUSED else f"check `conn_str`: {told}"
+        return _gone(remedy)
     if code in FORBIDDEN:
         return Unavailable(f"The vectors' database does not let this server work: {told}")
     if code in FULL:

@@ -5,7 +5,6 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import Field, SecretStr, field_validator
@@ -26,7 +25,7 @@ OLDEST = 23
 UNICODE = "AL32UTF8"
 CHARACTERS = "SELECT value FROM nls_database_parameters WHERE parameter = 'NLS_CHARACTERSET'"
 GROWN = 20_000  # chunks of a store: to compare its vectors one by one takes some milliseconds
-ATTEMPTS = 10  # to insert, where another inserts chunks of the same ids at once
+ATTEMPTS = 10  # to write, where another writes the same chunks at once
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
@@ -95,8 +94,6 @@ class OracleDatabase(Provider):
             )
         if self._pool is not None:
             return
-        self._there("tnsnames_loc", "tnsnames.ora")
-        self._there("ewallet_pem_loc", "ewallet.pem")
         self._oracledb = self.driver()
         self._address = connections.address(self.config)
         try:
@@ -107,12 +104,6 @@ class OracleDatabase(Provider):
             raise
         except StackError as error:
             raise ProviderUnavailable(error.message) from error
-
-    def _there(self, field: str, name: str) -> None:
-        """The driver takes a folder without the file for one that is not meant."""
-        folder = getattr(self.config, field)
-        if folder and not (Path(folder) / name).is_file():
-            raise ProviderUnavailable(f"There is no {name} in the folder that `{field}` names.")
 
     async def _prepare(self, connection: Any) -> None:
         if int(connection.version.split(".")[0]) < OLDEST:
@@ -193,29 +184,20 @@ class OracleDatabase(Provider):
     async def insert(self, call: Call, store: Store, chunks: Sequence[Chunk]) -> None:
         vectors = checks.vectors(store, chunks)
         check(chunks)
-        table, count = await self._of(store, lambda rows: self._insert(rows, chunks, vectors))
+        table, count = await self._write(store, lambda rows: self._inserted(rows, chunks, vectors))
         if count >= self.grown:
             self._build(table)
 
-    async def _insert(self, rows: Rows, chunks: Sequence[Chunk], vectors: Vector) -> tuple[Table, int]:
+    async def _inserted(self, rows: Rows, chunks: Sequence[Chunk], vectors: Vector) -> tuple[Table, int]:
         """The store's table, and how many chunks it has, where that matters yet."""
-        for attempt in range(ATTEMPTS):
-            try:
-                if attempt:
-                    await rows.one_writer()
-                await rows.insert(chunks, vectors)
-                known = rows.table.store_id in self._indexed
-                return rows.table, 0 if known else (await rows.size()).chunks
-            except self._oracledb.DatabaseError as error:
-                if code(error) not in connections.TWICE:
-                    raise
-                await rows.connection.rollback()
-        raise Conflict("These chunks are being inserted by others at once; try again.")
+        await rows.insert(chunks, vectors)
+        known = rows.table.store_id in self._indexed
+        return rows.table, 0 if known else (await rows.size()).chunks
 
     async def delete(
         self, call: Call, store: Store, *, chunk_ids: Sequence[str] = (), file_id: str | None = None
     ) -> int:
-        return await self._of(store, lambda rows: rows.delete(chunk_ids, file_id))
+        return await self._write(store, lambda rows: rows.delete(chunk_ids, file_id))
 
     async def query(self, call: Call, store: Store, query: Query) -> list[Hit]:
         vector = checks.query(store, query)
@@ -237,10 +219,27 @@ class OracleDatabase(Provider):
         checks.attributes(attributes)
         for value in attributes.values():
             ordered(value, "attributes")
-        await self._of(store, lambda rows: rows.set_attributes(file_id, attributes))
+        await self._write(store, lambda rows: rows.set_attributes(file_id, attributes))
 
     async def size(self, call: Call, store: Store) -> Size:
         return await self._of(store, lambda rows: rows.size())
+
+    async def _write(self, store: Store, work: Callable[[Rows], Awaitable[T]]) -> T:
+        """Done again where another writes the same chunks at once, and then by one at a time."""
+
+        async def written(rows: Rows) -> T:
+            for attempt in range(ATTEMPTS):
+                try:
+                    if attempt:
+                        await rows.one_writer()
+                    return await work(rows)
+                except self._oracledb.DatabaseError as error:
+                    if code(error) not in connections.TWICE:
+                        raise
+                    await rows.connection.rollback()
+            raise Conflict("These chunks are being written by others at once; try again.")
+
+        return await self._of(store, written)
 
     async def _of(self, store: Store, work: Callable[[Rows], Awaitable[T]]) -> T:
         """What `work` makes of the store's rows, asked again where its tables are others than they were."""
