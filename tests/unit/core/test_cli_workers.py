@@ -52,10 +52,10 @@ async def running(program: str) -> AsyncIterator[Workers]:
     ready = asyncio.Event()
     watching = workers(program)
     ran = asyncio.create_task(watching.run(ready.set, lambda: None))
-    await asyncio.wait_for(ready.wait(), 20)
+    await asyncio.wait_for(ready.wait(), 60)
     yield watching
     watching.leave(signal.SIGTERM)
-    assert await asyncio.wait_for(ran, 20)
+    assert await asyncio.wait_for(ran, 60)
     assert not any(alive(process) for _, process in started())
 
 
@@ -114,7 +114,7 @@ async def test_where_the_new_one_does_not_start_the_old_ones_serve_on(caplog: py
 
 async def test_where_none_can_start_nothing_is_served() -> None:
     ready = asyncio.Event()
-    assert not await asyncio.wait_for(workers(FAILS).run(ready.set, lambda: None), 20)
+    assert not await asyncio.wait_for(workers(FAILS).run(ready.set, lambda: None), 60)
     assert not ready.is_set()
 
 
@@ -123,7 +123,7 @@ async def test_a_signal_while_they_start_ends_them() -> None:
     ran = asyncio.create_task(watching.run(lambda: None, lambda: None))
     await asyncio.sleep(0)
     watching.leave(signal.SIGTERM)
-    await asyncio.wait_for(ran, 20)
+    await asyncio.wait_for(ran, 60)
 
 
 def test_a_folder_that_nobody_holds_is_removed_and_others_are_left(

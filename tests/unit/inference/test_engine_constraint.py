@@ -323,7 +323,7 @@ async def test_the_loop_turns_while_a_constraint_is_compiled(start: Start) -> No
     engine, turns = start(), 0
     compiling = asyncio.create_task(engine.submit(PROMPT, SamplingParams(constraint=UNUSABLE["states without number"])))
     while not compiling.done():
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.001)
         turns += 1
     assert isinstance(compiling.exception(), BadRequest)
     assert turns > 5

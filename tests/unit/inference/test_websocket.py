@@ -31,7 +31,7 @@ async def socket(path: str = "/ws/chat", *headers: tuple[bytes, bytes], app: Any
     try:
         yield communicator
     finally:
-        await communicator.disconnect()
+        await communicator.disconnect(timeout=30)
 
 
 async def messages(communicator: Any) -> list[Any]:
@@ -136,7 +136,7 @@ async def test_a_second_chat_while_one_runs_is_refused_and_the_first_goes_on() -
         await chat.send_json_to({"model": "sky/sky-1", "messages": HELLO})
         refused = (await messages(chat))[-1]
         assert refused["error"]["code"] == "busy"
-        going_on = await chat.receive_json_from()
+        going_on = await chat.receive_json_from(timeout=30)
         assert going_on["choices"][0]["delta"]["content"]
 
 
@@ -216,7 +216,7 @@ async def test_what_a_socket_cannot_do_is_said(running: stack.LlamaStack, settin
         assert (await error_of(chat, {"type": "auth"}))["param"] == "api_key"
         assert (await error_of(chat, {"model": "m" * 1000}))["code"] == "request_too_large"
         await chat.send_to(bytes_data=b"{}")
-        assert "text" in (await chat.receive_json_from())["detail"]
+        assert "text" in (await chat.receive_json_from(timeout=30))["detail"]
 
 
 # --- who may ---
@@ -226,12 +226,12 @@ async def test_a_foreign_origin_is_refused_before_anything_else(running: stack.L
     communicator = WebsocketCommunicator(
         asgi.application, "/ws/chat", [HOST, (b"origin", b"https://elsewhere.example")]
     )
-    assert await communicator.connect() == (False, 4403)
+    assert await communicator.connect(timeout=30) == (False, 4403)
 
 
 async def test_a_socket_elsewhere_is_refused(running: stack.LlamaStack) -> None:
     communicator = WebsocketCommunicator(asgi.application, "/v1/models", headers=[(b"host", b"localhost")])
-    assert await communicator.connect() == (False, 4403)
+    assert await communicator.connect(timeout=30) == (False, 4403)
 
 
 async def test_the_own_origin_is_served(running: stack.LlamaStack) -> None:
@@ -291,7 +291,7 @@ async def test_a_key_that_is_revoked_opens_no_further_chat(
 @pytest.mark.parametrize("name", ["api_key", "API-Key", "token", "x-api-key"])
 async def test_a_key_in_the_url_is_refused_with_the_reason(running: stack.LlamaStack, name: str) -> None:
     async with socket(f"/ws/chat?{name}=lls-1") as chat:
-        assert "never in the URL" in (await chat.receive_json_from())["detail"]
+        assert "never in the URL" in (await chat.receive_json_from(timeout=30))["detail"]
         assert await closing(chat) == 1008
 
 
@@ -306,14 +306,14 @@ async def test_who_does_not_authenticate_in_time_is_closed() -> None:
 
 @pytest.mark.usefixtures("endless")
 async def test_an_idle_socket_is_closed_and_one_that_chats_is_not() -> None:
-    async with socket(app=ChatConsumer.as_asgi(idle_seconds=0.1)) as chat:
+    async with socket(app=ChatConsumer.as_asgi(idle_seconds=0.6)) as chat:
         await begun(chat)
         await chat.send_json_to({"type": "auth", "api_key": "lls-any"})
-        while (await chat.receive_json_from()) != {"type": "authenticated"}:
+        while (await chat.receive_json_from(timeout=30)) != {"type": "authenticated"}:
             pass
-        deadline = time.monotonic() + 0.3
+        deadline = time.monotonic() + 1.2
         while time.monotonic() < deadline:
-            assert (await chat.receive_json_from())["choices"]
+            assert (await chat.receive_json_from(timeout=30))["choices"]
         await chat.send_json_to({"type": "cancel"})
         await messages(chat)
         assert await closing(chat) == 4408

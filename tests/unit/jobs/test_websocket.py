@@ -173,7 +173,7 @@ async def test_a_page_of_another_site_and_a_path_that_is_none_get_no_socket() ->
     host, stranger = (b"host", b"localhost"), (b"origin", b"https://elsewhere.example")
     for address, headers in [(url(job_id), [host, stranger]), ("/ws/jobs/", [host]), ("/ws/jobs/a/b", [host])]:
         communicator = WebsocketCommunicator(asgi.application, address, headers)
-        assert await communicator.connect() == (False, 4403)
+        assert await communicator.connect(timeout=30) == (False, 4403)
 
 
 async def test_the_session_of_staff_shows_what_the_admin_shows_them(settings: Any) -> None:
