@@ -10,8 +10,10 @@ from apps.inference.local_models import KNOWN, fetch
 from llamastack.services import Services, start
 from tests import plugin
 
-# How long an example takes is the machine's affair, and no test's.
-settings.register_profile("untimed", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# How long an example takes is the machine's affair, and no test's; and each run has the same examples.
+settings.register_profile(
+    "untimed", settings.default, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("untimed")
 
 

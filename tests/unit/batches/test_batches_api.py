@@ -543,7 +543,8 @@ async def test_provider_data_is_used_kept_encrypted_and_removed(
     assert (kept.startswith("enc:v1:"), "sk-mine" in kept) == (True, False)
     batches.worker.start()
     await ended(client, made["id"])
-    assert upstream.headers[-1]["Authorization"] == "Bearer sk-mine"
+    sent = [headers["Authorization"] for headers in upstream.headers if "Content-Type" in headers]
+    assert sent == ["Bearer sk-mine"]  # whatever a check of the provider's health says beside
     assert await db(lambda: Batch.objects.get().provider_data) == ""
 
 
