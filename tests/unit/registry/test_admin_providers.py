@@ -251,6 +251,9 @@ async def test_models_are_discovered_by_a_button(browser: Browser, upstream: Ups
     await added(browser, upstream)
     path = await page_of("sky")
     await browser.submit(path, to=path.replace("change", "discover"))
+    async with asyncio.timeout(30):
+        while len(upstream.headers) < 3:  # it is listed and checked by itself, too, and only once
+            await asyncio.sleep(0.01)
     upstream.models.append("sky-3")
     page = await browser.submit(path, to=path.replace("change", "discover"))
     assert "has 3 models, 1 of them new" in page.text
