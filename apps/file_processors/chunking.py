@@ -6,6 +6,7 @@ text does, if that is not far: at a paragraph's end before a line's, a sentence'
 
 import re
 import uuid
+from array import array
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from apps.file_processors.protocol import Page
 
 SPACE = uuid.UUID("6f4b3b2e-6a0e-5f0c-9c0e-5b6b8f3f7a55")  # of chunk ids; drawn once
 LONGEST_TOKEN = 100  # characters
+BLOCK = 200_000  # characters whose tokens are found at once
 SOUGHT = 5  # an end is looked for in the last fifth of a window
 ENDS = (re.compile(r"\n\s*\n"), re.compile(r"\n"), re.compile(r"[.!?…:;]['\")\]»”’]*\s|[。！？]"), re.compile(r"\s"))
 # About what the tokenizers of language models make of text: a short word is one token, a long one several, and so is
@@ -68,7 +70,13 @@ class TextChunk:
 
 def chunk(pages: Sequence[Page], strategy: Strategy, tokenizer: Tokenizer) -> list[TextChunk]:
     """The chunks of all pages, in their order. Pages without text have none."""
-    return [piece for page in pages for piece in _of_page(page, strategy, tokenizer)]
+    return list(chunked(pages, strategy, tokenizer))
+
+
+def chunked(pages: Sequence[Page], strategy: Strategy, tokenizer: Tokenizer) -> Iterator[TextChunk]:
+    """The same, made as they are asked for: whoever has enough of them spares the rest of a long text."""
+    for page in pages:
+        yield from _of_page(page, strategy, tokenizer)
 
 
 def chunk_id(document_id: str, piece: TextChunk) -> str:
@@ -76,19 +84,44 @@ def chunk_id(document_id: str, piece: TextChunk) -> str:
     return str(uuid.uuid5(SPACE, f"{document_id}\n{piece.page}\n{piece.start}\n{piece.text}"))
 
 
+class _Tokens:
+    """Where the tokens of a text begin and end, found as far as they are asked for."""
+
+    def __init__(self, text: str, tokenizer: Tokenizer) -> None:
+        self.starts, self.ends = array("L"), array("L")
+        self._text, self._tokenizer = text, tokenizer
+        self._read = 0
+
+    def reach(self, count: int) -> int:
+        """How many there are of the first `count`."""
+        while len(self.starts) < count and self._read < len(self._text):
+            self._read_on()
+        return min(count, len(self.starts))
+
+    def _read_on(self) -> None:
+        start, end = self._read, self._read + BLOCK
+        if end < len(self._text):  # before a blank, with which some tokens begin
+            end = next((place for place in range(end, start, -1) if self._text[place].isspace()), end)
+        for span in self._tokenizer.spans(self._text[start:end]):
+            for first, last in _short(span):
+                self.starts.append(start + first)
+                self.ends.append(start + last)
+        self._read = end
+
+
 def _of_page(page: Page, strategy: Strategy, tokenizer: Tokenizer) -> Iterator[TextChunk]:
-    spans = [piece for span in tokenizer.spans(page.text) for piece in _short(span)]
-    starts, ends = [span[0] for span in spans], [span[1] for span in spans]
+    tokens = _Tokens(page.text, tokenizer)
+    starts, ends = tokens.starts, tokens.ends
     first = 0
-    while first < len(spans):
-        last = min(first + strategy.size, len(spans))
-        if last < len(spans):
+    while (count := tokens.reach(first + strategy.size + 1)) > first:
+        last = min(first + strategy.size, count)
+        if last < count:
             last = _end(page.text, starts, ends, last, max(first + 1, last - strategy.size // SOUGHT))
         text = page.text[starts[first] : ends[last - 1]]
         if bare := text.strip():
             start = starts[first] + len(text) - len(text.lstrip())
             yield TextChunk(bare, page.number, start, last - first)
-        if last == len(spans):
+        if last == count:
             return
         first = max(_begin(page.text, starts, last - strategy.overlap, last), first + 1)
 

@@ -5,12 +5,13 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
 
-from apps.file_processors.chunking import Strategy, TextChunk, Tokenizer, chunk, chunk_id
+from apps.file_processors.chunking import Strategy, TextChunk, Tokenizer, chunk_id, chunked
 from apps.file_processors.protocol import Document, Page, Parsed
 from apps.registry.models import VectorStore
 from apps.vector_io import embedding
@@ -109,16 +110,11 @@ class Reader:
     def _pieces(self, pages: Sequence[Page], sizes: Strategy) -> list[TextChunk]:
         """The chunks, none of which has more tokens than the model reads: one that begins in the midst of a word may
         have other tokens by itself than it had there."""
-        pieces = chunk(pages, sizes, self.tokenizer)
+        pieces = pieces_of(pages, sizes, self.tokenizer)
         while self.most is not None and any(len(self.tokenizer.spans(piece.text)) > self.most for piece in pieces):
             size = max(1, int(sizes.size * SMALLER))
             sizes = Strategy(size, min(sizes.overlap, size // 2))
-            pieces = chunk(pages, sizes, self.tokenizer)
-        if len(pieces) > MOST_CHUNKS:
-            told = (
-                f"The file makes {len(pieces):,} chunks, and {MOST_CHUNKS:,} may be. Split it, or make larger chunks."
-            )
-            raise TooLarge(told, code="document_too_large")
+            pieces = pieces_of(pages, sizes, self.tokenizer)
         return pieces
 
     async def _contexts(self, sizes: ContextualSizes, parsed: Parsed, pieces: Sequence[TextChunk]) -> list[str]:
@@ -129,6 +125,17 @@ class Reader:
     def _metadata(self, row: VectorStoreFile, piece: TextChunk, context: str) -> dict[str, Any]:
         known = {"file_id": row.file_id, "start": piece.start, "tokens": piece.tokens, "tokenizer": self.tokenizer.name}
         return known | ({"context": context} if context else {})
+
+
+def pieces_of(pages: Sequence[Page], sizes: Strategy, tokenizer: Tokenizer) -> list[TextChunk]:
+    """Raises TooLarge, as soon as it is known, for more chunks than a file may have."""
+    pieces = list(islice(chunked(pages, sizes, tokenizer), MOST_CHUNKS + 1))
+    if len(pieces) > MOST_CHUNKS:
+        raise TooLarge(
+            f"The file makes more than {MOST_CHUNKS:,} chunks. Split it, or make larger chunks.",
+            code="document_too_large",
+        )
+    return pieces
 
 
 def chat_model(snapshot: Snapshot, call: Call, sizes: ContextualSizes) -> str:

@@ -1,13 +1,14 @@
 """Windows of tokens: none too large, none lost, each verbatim in its page, the same ones each time."""
 
 import re
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps.file_processors.chunking import LONGEST_TOKEN, Rough, Strategy, TextChunk, chunk, chunk_id
+from apps.file_processors.chunking import BLOCK, LONGEST_TOKEN, Rough, Strategy, TextChunk, chunk, chunk_id
+from apps.file_processors.chunking import chunked as chunked_lazily
 from apps.file_processors.protocol import Page
 
 ROUGH = Rough()
@@ -66,11 +67,15 @@ def test_a_text_without_any_blank_is_cut_all_the_same() -> None:
 
 
 class Words:
-    """A tokenizer to which a word of any length is one token."""
+    """A tokenizer to which a word of any length is one token. It knows how much it has read."""
 
     name = "words"
 
+    def __init__(self) -> None:
+        self.characters = 0
+
     def spans(self, text: str) -> list[tuple[int, int]]:
+        self.characters += len(text)
         return [match.span() for match in re.finditer(r"\S+", text)]
 
 
@@ -78,6 +83,22 @@ def test_data_without_blanks_is_no_chunk_of_any_length() -> None:
     pieces = chunk([Page(None, "Data: " + "x" * 100_000)], Strategy(100, 0), Words())
     assert max(len(piece.text) for piece in pieces) <= 100 * LONGEST_TOKEN
     assert "".join(piece.text for piece in pieces) == "Data: " + "x" * 100_000
+
+
+def test_a_text_of_many_blocks_is_chunked_as_one() -> None:
+    words = [f"word{number}" for number in range(100_000)]
+    text = " ".join(words)
+    assert len(text) > 4 * BLOCK
+    pieces = chunk([Page(None, text)], Strategy(100, 0), Words())
+    assert [word for piece in pieces for word in piece.text.split()] == words
+    assert {piece.tokens for piece in pieces} == {100}
+    assert all(text[piece.start :].startswith(piece.text) for piece in pieces)
+
+
+def test_a_text_is_read_as_far_as_its_chunks_are_asked_for() -> None:
+    tokenizer = Words()
+    list(islice(chunked_lazily([Page(None, "word " * BLOCK)], Strategy(100, 50), tokenizer), 10))
+    assert tokenizer.characters <= BLOCK
 
 
 @pytest.mark.parametrize("overlap", [-1, 51, 100])
