@@ -269,6 +269,22 @@ async def test_who_stops_leaves_no_thread_and_no_socket(tmp_path: Path, monkeypa
     assert list(tmp_path.glob("milvus-*")) == []
 
 
+async def test_the_socket_of_a_server_that_was_killed_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    others = tmp_path / "milvus-1-2-other"
+    others.mkdir()
+    async with started(lite(tmp_path / "data")):
+        [room] = set(tmp_path.glob("milvus-*")) - {others}
+        (left := room.with_name(f"{room.name}-left")).mkdir()
+        (left / "socket").touch()
+    assert left.exists()
+    async with started(lite(tmp_path / "data")):
+        assert not left.exists()
+    assert list(tmp_path.glob("milvus-*")) == [others]
+
+
 async def test_ids_may_be_long_and_of_any_characters(tmp_path: Path) -> None:
     ids = ["x" * 60_000, "'; \"\\\n\t%_$meta[0]", "東京 🙂", "", "a\u0300", "à"]
     async with started(lite(tmp_path / "data")) as provider:

@@ -77,7 +77,7 @@ class Engine:
         _tidied(folder)
         self.locks = Locks()
         self.users = 0
-        self._room = tempfile.mkdtemp(prefix="milvus-")  # of mode 0700; a socket's path may have 100 characters
+        self._room = _room(folder)
         self.address = f"unix:{self._room}/socket"
         self._threads = ThreadPoolExecutor(SERVING, thread_name_prefix="milvus-lite")
         self._server = grpc.server(self._threads, options=NO_LIMIT)
@@ -90,6 +90,16 @@ class Engine:
         self._threads.shutdown()
         self.database.close()
         shutil.rmtree(self._room, ignore_errors=True)
+
+
+def _room(folder: Path) -> str:
+    """A place for the socket, whose path may have 100 characters, of mode 0700. What a server that was killed has left
+    is removed: nobody else has the folder open."""
+    known = folder.stat()
+    prefix = f"milvus-{known.st_dev:x}-{known.st_ino:x}-"
+    for left in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    return tempfile.mkdtemp(prefix=prefix)
 
 
 @dataclass
