@@ -309,6 +309,21 @@ async def test_a_store_whose_dropping_broke_off_is_found_no_more(
         await vectors.size(CALL, store)
 
 
+async def test_a_store_that_another_has_made_anew_is_known_by_its_new_dimension(
+    vectors: OnStandIn, store: Store, driver: Driver, tmp_path: Path
+) -> None:
+    await vectors.insert(CALL, store, many(3))
+    other, wider = made(driver, tmp_path), replace(store, dimension=32)
+    await other.start()
+    driver.failing.append(("DELETE FROM llamastack", 54))
+    with pytest.raises(Unavailable):
+        await other.drop_store(CALL, store)
+    await other.create_store(CALL, wider)
+    await vectors.insert(CALL, wider, [replace(chunk("a"), embedding=vector(1.0, dimension=32))])
+    assert (await other.size(CALL, wider)).chunks == 1
+    await other.stop()
+
+
 async def test_several_make_and_drop_one_store_at_once(driver: Driver, tmp_path: Path) -> None:
     several = [made(driver, tmp_path) for _ in range(3)]
     await asyncio.gather(*(one.start() for one in several))

@@ -256,14 +256,15 @@ class OracleDatabase(Provider):
 
     async def _known(self, connection: Any, store: Store) -> Table:
         key = (store.tenant, store.key)
-        if key not in self._tables:
+        table = self._tables.get(key)
+        if table is None or table.dimension != store.dimension:
             table = await stores.table(connection, store)
             if table is None:
                 raise checks.missing(store)
             self._tables[key] = table
-        if self._tables[key].dimension != store.dimension:
-            raise BadRequest(f"This vector store has vectors of {self._tables[key].dimension} numbers.")
-        return self._tables[key]
+        if table.dimension != store.dimension:
+            raise BadRequest(f"This vector store has vectors of {table.dimension} numbers.", param="dimension")
+        return table
 
     def _build(self, table: Table) -> None:
         if table.store_id not in self._indexed and table.store_id not in self._building:
