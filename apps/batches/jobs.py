@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from apps.batches.doing import Doing
 from apps.batches.models import Batch, Status
-from apps.jobs.work import Cancelled, Running, Unreadable
+from apps.jobs.work import Cancelled, Running, Unreadable, read
 from apps.registry.kept import opened
 from llamastack.call import Call, Principal
 from llamastack.db import db
@@ -29,10 +29,7 @@ class Payload(BaseModel):
 
 
 async def run(stack: LlamaStack, running: Running) -> None:
-    try:
-        payload = Payload.model_validate(running.job.payload)
-    except ValidationError as error:
-        raise Unreadable(f"The payload of this job cannot be read: {error.errors()[0]['msg']}.") from error
+    payload = read(Payload, running.job)
     batch: Batch | None = await db(Batch.objects.filter(pk=payload.batch_id).first)
     if batch is None:
         raise Unreadable(f"There is no batch '{payload.batch_id}' any more.")

@@ -7,15 +7,18 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db import connections
+from pydantic import BaseModel, ValidationError
 
 from apps.jobs.models import LEASE, Job, Status
+from llamastack.bodies import invalid
 from llamastack.db import db
 from llamastack.errors import StackError, Unavailable
 
 HUNG = timedelta(minutes=2)  # a model that is loaded may take a loop's time for a while
+P = TypeVar("P", bound=BaseModel)
 logger = logging.getLogger(__name__)
 
 
@@ -55,6 +58,15 @@ class Running:
     async def _tell(self, kind: str, data: dict[str, Any]) -> None:
         if await db(Job.objects.tell, self.job, kind, data) is None:
             raise Lost
+
+
+def read(kind: type[P], job: Job) -> P:
+    """The job's payload. Raises Unreadable."""
+    try:
+        return kind.model_validate(job.payload)
+    except ValidationError as error:
+        told = invalid(error.errors(), job.payload).message
+        raise Unreadable(f"The payload of this job cannot be read: {told}") from error
 
 
 Run = Callable[[Running], Awaitable[None]]

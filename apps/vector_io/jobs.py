@@ -1,11 +1,11 @@
 """The jobs of vector stores: files are read, and what is gone is removed from its index."""
 
-from typing import Literal, TypeVar
+from typing import Literal
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
 from apps.jobs.models import Job
-from apps.jobs.work import Cancelled, Running, Unreadable
+from apps.jobs.work import Cancelled, Running, read
 from apps.registry.kept import opened
 from apps.registry.models import VectorStore
 from apps.vector_io import attached, stores
@@ -15,8 +15,6 @@ from llamastack.call import Call, Principal
 from llamastack.db import db
 from llamastack.errors import NotFound
 from llamastack.stack import LlamaStack
-
-P = TypeVar("P", bound=BaseModel)
 
 
 class Ingestion(BaseModel):
@@ -46,7 +44,7 @@ class Removal(BaseModel):
 
 
 async def ingest(stack: LlamaStack, running: Running) -> None:
-    payload = _read(Ingestion, running.job)
+    payload = read(Ingestion, running.job)
     row: VectorStore | None = await db(VectorStore.objects.filter(pk=payload.store).first)
     if row is None:
         return  # and its files with it
@@ -61,7 +59,7 @@ async def ingest(stack: LlamaStack, running: Running) -> None:
 
 
 async def remove(stack: LlamaStack, running: Running) -> None:
-    payload = _read(Removal, running.job)
+    payload = read(Removal, running.job)
     store = Store(payload.store.key, payload.store.tenant, payload.store.dimension)
     call = Call(Principal(running.job.owner, running.job.tenant), provider_data=opened(payload.provider_data))
     await _remove(stack, call, store, payload)
@@ -86,10 +84,3 @@ async def sweep(stack: LlamaStack, running: Running) -> None:
     for number, key in enumerate(await db(stores.overdue), 1):
         await db(stores.empty, key)
         await running.progress(done=number)
-
-
-def _read(kind: type[P], job: Job) -> P:
-    try:
-        return kind.model_validate(job.payload)
-    except ValidationError as error:
-        raise Unreadable(f"The payload of this job cannot be read: {error.errors()[0]['msg']}.") from error

@@ -563,5 +563,6 @@ async def test_a_job_that_fails_ends_its_batch(client: httpx.AsyncClient, batche
     batches.worker.start()
     batch = await ended(client, made["id"])
     (error,) = batch["errors"]["data"]
-    assert (batch["status"], error["code"], "cannot be read" in error["message"]) == ("failed", "job_failed", True)
+    told = "The payload of this job cannot be read: 'schema': Input should be 1."
+    assert (batch["status"], error["code"], error["message"]) == ("failed", "job_failed", told)
     assert (await client.get("/v1alpha/jobs", params={"kind": "batch"})).json()["data"][0]["status"] == "quarantined"
