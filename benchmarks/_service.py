@@ -12,6 +12,7 @@ django.setup()
 
 from apps.access.service import Route  # noqa: E402
 from apps.inference.models import StoredCompletion  # noqa: E402
+from apps.inference.pace import Pace  # noqa: E402
 from apps.inference.schemas import ChatCompletion, ChatCompletionRequest  # noqa: E402
 from apps.inference.service import InferenceService  # noqa: E402
 from benchmarks import _echo  # noqa: E402
@@ -49,7 +50,7 @@ class Echo:
 async def main() -> None:
     flusher = Flusher()
     flusher.start()
-    service = InferenceService(Echo(), flusher)  # type: ignore[arg-type]
+    service = InferenceService(Echo(), flusher, Pace())  # type: ignore[arg-type]
     numbers = iter(range(COMPLETIONS))
     ids = []
 

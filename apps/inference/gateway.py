@@ -35,10 +35,10 @@ logger = logging.getLogger(__name__)
 
 
 class Gateway:
-    def __init__(self, live: Live, flusher: Flusher, pace: Pace | None = None) -> None:
+    def __init__(self, live: Live, flusher: Flusher, pace: Pace) -> None:
         self.live = live
         self.flusher = flusher
-        self.pace = pace or Pace()
+        self.pace = pace
         self.clients = Clients()
 
     async def carries(self, scope: Any, told: dict[str, str], client: Client, send: Any) -> bool:

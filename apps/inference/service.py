@@ -42,10 +42,10 @@ A = TypeVar("A", bound=ChatCompletion | ChatCompletionChunk | Completion | Embed
 class InferenceService:
     """Satisfies `Inference`. The model named in replies is the name the client asked for."""
 
-    def __init__(self, live: Live, flusher: Flusher, pace: Pace | None = None) -> None:
+    def __init__(self, live: Live, flusher: Flusher, pace: Pace) -> None:
         self.live = live
         self.flusher = flusher
-        self.pace = pace or Pace()
+        self.pace = pace
 
     async def post_chat_completion(self, call: Call, request: ChatCompletionRequest) -> ChatReply:
         """The completion is stored unless `store` is false: before its last byte leaves where it is true.

@@ -15,6 +15,7 @@ import psycopg
 from aiohttp import web
 
 from llamastack.services import Services, start
+from tests.chaos.killed import SKY
 from tests.redis import running
 from tests.servers import STOP_SECONDS, Server, new_database, serving
 from tests.upstream import on_loopback
@@ -26,19 +27,9 @@ KILLS = 1  # each costs a lease
 TAKES_SECONDS = 0.05
 MODEL = "sky/vectors"
 SEARCH = {"query": "Sentence 1 of file 7", "search_mode": "keyword"}
-RUN = """
-version: 2
-image_name: killed
-apis: [inference, files, vector_io]
-providers:
-  inference:
-  - provider_id: sky
-    provider_type: remote::openai
-    config: {{base_url: {url}, api_key: sk-1}}
-  files:
-  - provider_id: local
-    provider_type: inline::localfs
-    config: {{}}
+RUN = (
+    SKY % "vector_io"
+    + """\
   vector_io:
   - provider_id: vectors
     provider_type: {provider}
@@ -48,6 +39,7 @@ registered_resources:
   - {{model_id: sky/vectors, provider_id: sky, provider_model_id: vectors, model_type: embedding,
       metadata: {{embedding_dimension: 2}}}}
 """
+)
 
 
 def content(number: int) -> str:

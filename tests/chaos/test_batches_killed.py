@@ -15,6 +15,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from tests.chaos.killed import SKY
 from tests.servers import STOP_SECONDS, Server, serving
 from tests.upstream import on_loopback, reply
 
@@ -31,24 +32,15 @@ AT_ONCE = 8
 AGAIN = pytest.mark.parametrize("turn", range(ROUNDS))
 DATABASE = "distributions/killed/llamastack.db"
 ENDED = ("completed", "failed", "cancelled", "expired")
-RUN = """
-version: 2
-image_name: killed
-apis: [inference, files, batches]
-providers:
-  inference:
-  - provider_id: sky
-    provider_type: remote::openai
-    config: {{base_url: {url}, api_key: sk-1}}
-  files:
-  - provider_id: local
-    provider_type: inline::localfs
-    config: {{}}
+RUN = (
+    SKY % "batches"
+    + """\
   batches:
   - provider_id: reference
     provider_type: inline::reference
     config: {{max_concurrent_requests_per_batch: {at_once}}}
 """
+)
 
 
 def request(number: int) -> bytes:

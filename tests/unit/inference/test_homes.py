@@ -12,6 +12,7 @@ import pytest
 
 from apps.access.service import Route, admit
 from apps.inference.homes import affinity, vector_length
+from apps.inference.pace import Pace
 from apps.inference.schemas import (
     ChatCompletion,
     ChatCompletionChunk,
@@ -138,7 +139,7 @@ def service(*fakes: Fake, model_type: str = "llm", **fields: Any) -> InferenceSe
     """One whose model `m` is at home on these, to be asked one after another."""
     homes = tuple(Home(fake.name, f"{fake.name}-m", order=order) for order, fake in enumerate(fakes))
     model = ModelRecord(1, "*", "system", "m", "p", "m", model_type, 0, "yaml", **{"homes": homes} | fields)
-    return InferenceService(Registry(fakes, model), Flusher())  # type: ignore[arg-type]
+    return InferenceService(Registry(fakes, model), Flusher(), Pace())  # type: ignore[arg-type]
 
 
 def chat(**fields: Any) -> ChatCompletionRequest:

@@ -9,6 +9,7 @@ import pytest
 from apps.access.models import ApiKey
 from apps.inference.gateway import Gateway
 from apps.inference.models import StoredCompletion
+from apps.inference.pace import Pace
 from apps.inference.schemas import ChatCompletionRequest
 from apps.inference.service import InferenceService
 from apps.registry.models import Provider
@@ -58,8 +59,8 @@ async def no_store(running: LlamaStack) -> None:
     flusher = Flusher()
     flusher.start()
     await flusher.stop()
-    running.inference = InferenceService(running.live, flusher)
-    running.gateway = Gateway(running.live, flusher)
+    running.inference = InferenceService(running.live, flusher, Pace())
+    running.gateway = Gateway(running.live, flusher, Pace())
 
 
 # --- the three meanings of store ---
