@@ -260,7 +260,9 @@ async def test_who_meets_another_that_writes_the_same_waits_for_it(
     driver.failing += [("INSERT INTO llamastack_s1_a", 1), ("DELETE FROM llamastack_s1 ", 60)]
     await vectors.set_attributes(CALL, store, "file-1", {"a": 1})
     assert [one.attributes for one in await vectors.chunks(CALL, store, "file-1")] == [{"a": 1}] * 3
-    assert await vectors.delete(CALL, store, chunk_ids=["file-1-0"]) == 1
+    driver.failing.append(("DELETE FROM llamastack_s1 WHERE file_key", 60))
+    assert await vectors.delete(CALL, store, chunk_ids=["file-1-0"], file_id="file-1") == 3
+    await vectors.insert(CALL, store, many(2))
     driver.failing += [("INSERT INTO llamastack_s1", 1)] * module.ATTEMPTS
     with pytest.raises(Conflict, match="try again"):
         await vectors.insert(CALL, store, many(3))
