@@ -29,6 +29,8 @@ PAUSES = (1.0, 4.0, 15.0)  # seconds, before a line is tried again that the upst
 LONGEST_PAUSE = 60.0
 NO_ROOM = (429, 503)
 BREAKS = b"\r\n"
+# Those that JSON lets stand in strings; Python's splitlines(), by which many read the file, would break a line there.
+BREAKS_IN_TEXT = {char.encode(): f"\\u{ord(char):04x}".encode() for char in "\x85\u2028\u2029"}
 MOST_TOKENS = 2**40  # of one line: whoever tells more has told nothing
 OPERATIONS: dict[str, tuple[type[BaseModel], Callable[[Inference], Any]]] = {
     "/v1/chat/completions": (ChatCompletionRequest, lambda inference: inference.post_chat_completion),
@@ -76,7 +78,7 @@ async def answer(inference: Inference, lane: FastLane, call: Call, endpoint: str
 
 def unanswered(line: Line, code: str, message: str) -> Answer:
     told = {"id": new_id("batch_req_"), "custom_id": requests.decode(line.text).custom_id, "response": None}
-    return Answer(line.number, False, orjson.dumps(told | {"error": {"code": code, "message": message}}))
+    return Answer(line.number, False, one_line(orjson.dumps(told | {"error": {"code": code, "message": message}})))
 
 
 async def _tried(inference: Inference, lane: FastLane, call: Call, endpoint: str, body: bytes) -> tuple[bytes, Counted]:
@@ -122,7 +124,15 @@ def written(custom_id: str, call: Call, status: int, body: bytes) -> bytes:
     head = {"id": new_id("batch_req_"), "custom_id": custom_id}
     response = {"status_code": status, "request_id": call.request_id}
     begun = orjson.dumps(head)[:-1] + b',"response":' + orjson.dumps(response)[:-1]
-    return begun + b',"body":' + body.translate(None, BREAKS) + b'},"error":null}'
+    return one_line(begun + b',"body":' + body + b'},"error":null}')
+
+
+def one_line(text: bytes) -> bytes:
+    """The same JSON, which nobody takes for several lines."""
+    line = text.translate(None, BREAKS)
+    for char, escaped in BREAKS_IN_TEXT.items():
+        line = line.replace(char, escaped)
+    return line
 
 
 def counted(outcome: Outcome) -> Counted:

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from apps.batches.answers import tokens, written
+from apps.batches.answers import tokens, unanswered, written
+from apps.batches.lines import Line
 from apps.inference.schemas import EmbeddingUsage, Usage
 from llamastack.call import Call, Principal
 
@@ -37,3 +38,13 @@ def test_an_answer_that_an_upstream_indents_is_one_line() -> None:
     indented = json.dumps(body, indent=2).replace("\n", "\r\n").encode()
     line = written("a", Call(Principal("ada")), 200, indented)
     assert (line.splitlines(), json.loads(line)["response"]["body"]) == ([line], body)
+
+
+def test_what_python_takes_for_the_end_of_a_line_ends_none() -> None:
+    content = "one\u2028two\u2029three\x85four\\\u2028five"
+    body = json.dumps({"content": content}, ensure_ascii=False).encode()
+    line = written(content, Call(Principal("ada")), 200, body).decode()
+    assert (line.splitlines(), json.loads(line)["response"]["body"]["content"]) == ([line], content)
+    request = json.dumps({"custom_id": content, "body": {}}, ensure_ascii=False).encode()
+    expired = unanswered(Line(1, request), "batch_expired", "Too late.").text.decode()
+    assert (expired.splitlines(), json.loads(expired)["custom_id"]) == ([expired], content)
