@@ -102,10 +102,11 @@ class _Tokens:
         start, end = self._read, self._read + BLOCK
         if end < len(self._text):  # before a blank, with which some tokens begin
             end = next((place for place in range(end, start, -1) if self._text[place].isspace()), end)
-        for span in self._tokenizer.spans(self._text[start:end]):
-            for first, last in _short(span):
+        for begins, ends in self._tokenizer.spans(self._text[start:end]):
+            # To some tokenizers a word of any length is one token: data that stands in a text would be one chunk.
+            for first in range(begins, ends, LONGEST_TOKEN):
                 self.starts.append(start + first)
-                self.ends.append(start + last)
+                self.ends.append(start + min(first + LONGEST_TOKEN, ends))
         self._read = end
 
 
@@ -124,12 +125,6 @@ def _of_page(page: Page, strategy: Strategy, tokenizer: Tokenizer) -> Iterator[T
         if last == count:
             return
         first = max(_begin(page.text, starts, last - strategy.overlap, last), first + 1)
-
-
-def _short(span: tuple[int, int]) -> Iterator[tuple[int, int]]:
-    """To some tokenizers a word of any length is one token: data that stands in a text would be one chunk."""
-    for start in range(*span, LONGEST_TOKEN):
-        yield start, min(start + LONGEST_TOKEN, span[1])
 
 
 def _end(text: str, starts: Sequence[int], ends: Sequence[int], last: int, least: int) -> int:
