@@ -25,7 +25,7 @@ STACK = HERE / "stack.yaml"
 PROVIDERS = ("openai", "vllm", "llama-openai-compat", "llama-cpp-server")
 TEXT_MODEL = "SmolLM2-135M-Instruct"
 EMBEDDING_MODEL = "openai/vectors"
-LISTED_SECONDS = 20
+LISTED_SECONDS = 60
 KEY = "LLAMA_STACK_API_KEY"
 
 

@@ -25,7 +25,7 @@ from tests.upstream import close, event, reply
 
 EVENT = event(reply({"delta": {"content": "more " * 100}}, chat=True, streamed=True))
 FIRST = event(reply({"delta": {"role": "assistant", "content": ""}}, chat=True, streamed=True))
-BLOCKED_SECONDS = 0.1  # that an upstream cannot send, where nothing else is going on
+BLOCKED_SECONDS = 0.3  # that an upstream cannot send, where nothing else is going on
 
 
 class Eager:
@@ -67,7 +67,7 @@ class Eager:
 
 
 class Hasty(Http):
-    reader_seconds = 2
+    reader_seconds = 3
     made: list["Hasty"]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
@@ -150,7 +150,7 @@ async def test_a_client_that_reads_nothing_stops_its_upstream_and_is_left(
     upstream, (port, made) = eager[0], served
     client = await unread(port)
     try:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             await upstream.stopped.wait()
             [connection] = made
             unsent = connection.transport.get_write_buffer_size()

@@ -112,10 +112,10 @@ async def test_a_stream_may_last_longer_than_any_limit() -> None:
         for _ in range(12):
             writer.write(EVENT)
             await writer.drain()
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.2)
         writer.write(b"data: [DONE]\n\n")
 
-    async with upstream(slow, Timeouts(first_byte=LONG, idle=1, total=0.3)) as egress:
+    async with upstream(slow, Timeouts(first_byte=LONG, idle=2, total=0.3)) as egress:
         assert await streamed(egress) == [{"a": 1}] * 12
 
 
