@@ -19,6 +19,7 @@ DEEPEST = 4
 SHORT = 8  # a secret of fewer characters may be part of a word, which is left as it is
 HTML = ("text/html", "application/xhtml+xml")
 MARKUP = re.compile(rb"<(script|style)\b.*?</\1\s*>|<[^>]*>", re.DOTALL | re.IGNORECASE)
+CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def said(body: bytes) -> Any:
@@ -66,7 +67,12 @@ def _first(errors: Any) -> Any:
 
 def beginning(body: bytes | bytearray) -> str:
     """The first words of what is no JSON, without markup."""
-    return " ".join(MARKUP.sub(b" ", body[:READ_BEGINNING]).decode(errors="replace").split())[:LONGEST_BEGINNING]
+    return on_one_line(MARKUP.sub(b" ", body[:READ_BEGINNING]).decode(errors="replace"))[:LONGEST_BEGINNING]
+
+
+def on_one_line(text: str) -> str:
+    """Nor does it write to a terminal, or a log, anything but words."""
+    return " ".join(CONTROLS.sub(" ", text).split())
 
 
 def is_page(media_type: str, body: bytes) -> bool:
@@ -79,7 +85,7 @@ def shown(text: str, secrets: Iterable[str]) -> str:
     for secret in sorted(secrets, key=len, reverse=True):
         whole = re.escape(secret) if len(secret) >= SHORT else rf"(?<!\w){re.escape(secret)}(?!\w)"
         text = re.sub(whole, "***", text)
-    text = " ".join(text.encode(errors="replace").decode().split())
+    text = on_one_line(text.encode(errors="replace").decode())
     return text if len(text) <= LONGEST else text[:LONGEST] + "…"
 
 

@@ -30,7 +30,7 @@ class KeySerializer(Strict):
     expires_at = serializers.DateTimeField(allow_null=True, default=None)
     prefix = serializers.CharField(read_only=True)
     state = serializers.ChoiceField(STATES, read_only=True)
-    tenant = serializers.CharField(read_only=True)
+    tenant = serializers.CharField(required=False, help_text="Its maker's.")
     created_at = serializers.DateTimeField(read_only=True)
     revoked_at = serializers.DateTimeField(read_only=True, allow_null=True)
 
@@ -51,6 +51,12 @@ class KeySerializer(Strict):
         if moment is not None and moment <= timezone.now():
             raise serializers.ValidationError("This is past.")
         return moment
+
+    def validate_tenant(self, tenant: str) -> str:
+        own = self.operator.principal.tenant
+        if tenant != own:
+            raise serializers.ValidationError(f"A key is of its maker's tenant, which is '{own}'.")
+        return tenant
 
     def create(self, given: dict[str, Any]) -> ApiKey:
         owner = given.get("owner") or self.operator.principal.name

@@ -19,3 +19,7 @@ def test_a_sentence_beside_the_name_of_an_error_is_what_is_shown() -> None:
     assert sentence({"error": "InvalidArgumentError", "message": "Database [x] does not exist"}).startswith("Database")
     assert sentence({"error": "It is down.", "message": "no"}) == "It is down."
     assert sentence({"error": "overloaded", "message": None}) == "overloaded"
+
+
+def test_what_moves_a_terminals_cursor_is_left_out() -> None:
+    assert beginning(b"\x00no\x1b[2J\r\nroom\x9b here\xc2\x85.") == "no [2J room\ufffd here ."
