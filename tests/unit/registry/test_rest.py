@@ -86,14 +86,6 @@ async def test_a_key_that_is_no_admins_may_not_even_look(
     assert (refused.status_code, refused.json()["error"]["code"]) == (403, "permission_denied")
 
 
-async def test_a_key_is_of_its_makers_tenant(client: httpx.AsyncClient, running: LlamaStack) -> None:
-    headers = await key_of(running, admin=True)
-    refused = await client.post("/manage/keys", json={"name": "new", "tenant": "other"}, headers=headers)
-    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "tenant")
-    made = await client.post("/manage/keys", json={"name": "new", "tenant": "default"}, headers=headers)
-    assert (made.status_code, made.json()["tenant"]) == (201, "default")
-
-
 async def test_a_session_writes_with_its_csrf_token_alone(client: httpx.AsyncClient) -> None:
     await log_in(client, is_staff=True, is_superuser=True)
     refused = await client.post(PROVIDERS, json=NEW)

@@ -146,7 +146,9 @@ async def test_keys_stay_in_their_tenant(client: httpx.AsyncClient, running: Lla
     blue = await key_of(running, admin=True, tenant="blue")
     other, _ = await db(ApiKey.issue, "app", "maya")
     assert (await client.post(f"{KEYS}/{other.prefix}/revoke", headers=blue)).status_code == 404
-    made = (await client.post(KEYS, json={"name": "app", "tenant": "default"}, headers=blue)).json()
+    refused = await client.post(KEYS, json={"name": "app", "tenant": "default"}, headers=blue)
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "tenant")
+    made = (await client.post(KEYS, json={"name": "app", "tenant": "blue"}, headers=blue)).json()
     assert made["tenant"] == "blue"
 
 
