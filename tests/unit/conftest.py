@@ -48,9 +48,9 @@ def add_provider(provider_id: str, provider_type: str = "remote::openai", **conf
 
 @transaction.atomic
 def add_listed(provider_id: str, **config: Any) -> Provider:
-    """The same of one whose models are told to be known, so that nobody else lists them in the midst of a test."""
+    """The same of one that is told to be listed and checked already: nobody else does it in the midst of a test."""
     row = add_provider(provider_id, **config)
-    row.discovered_at = timezone.now()
+    row.discovered_at = row.checked_at = timezone.now()
     row.save()
     return row
 

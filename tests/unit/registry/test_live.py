@@ -4,7 +4,6 @@ import asyncio
 
 import httpx
 import pytest
-from django.db import transaction
 
 from apps.access.models import ApiKey, SnapshotVersion
 from apps.inference.schemas import ChatCompletionRequest
@@ -164,7 +163,6 @@ async def test_a_name_that_postgresql_cannot_keep_holds_up_no_other(sky: Provide
     listing = [ProviderModel(provider_model_id=name) for name in ("a\0b", "sky-3")]
     assert await db(service.record_listing, sky.pk, listing) == 1
 
-    @transaction.atomic  # the provider's first check is still under way
     def recorded() -> str:
         service.record_health(sky.pk, Health(False, "odd \0 answer"))
         return Provider.objects.get(pk=sky.pk).health
@@ -202,7 +200,6 @@ async def test_health_is_told_with_its_reason(client: httpx.AsyncClient, running
 
 
 async def test_discovery_registers_and_forgets_only_after_three_listings(sky: Provider) -> None:
-    @transaction.atomic  # the provider's first listing is still under way
     def listings() -> list[bool]:
         seen = []
         for _ in range(LISTINGS_UNTIL_GONE):
