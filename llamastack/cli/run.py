@@ -30,7 +30,14 @@ DEFAULT_CONFIG = "starter"
 DEFAULT_HOST = "127.0.0.1"
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 PAGES = {"Playground": "/", "Admin": "/admin/", "Docs": "/docs", "API": "/v1"}
+AGAIN_SECONDS = 0.05
 CONFIG_VARIABLES = ["LLAMA_STACK_CONFIG", "CONFIG"]
+
+
+class Left(SystemExit):
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+        self.number = number
 
 
 class ServerName(StrEnum):
@@ -60,6 +67,7 @@ def run(
     workers: Workers = None,
 ) -> None:
     """Serve a distribution or a file: migrates the database, fetches local models, then listens."""
+    sys.unraisablehook = leave_all_the_same
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, leave)
     stack = environment.read(config)
@@ -80,7 +88,17 @@ def run(
 
 def leave(number: int, frame: FrameType | None) -> None:
     """Before the server runs, a signal ends the process, and what it started with it."""
-    sys.exit(128 + number)
+    raise Left(number)
+
+
+def leave_all_the_same(ignored: "sys.UnraisableHookArgs") -> None:
+    """What is raised in a destructor is ignored, and a signal may arrive in one: it comes again a moment later."""
+    if not isinstance(ignored.exc_value, Left):
+        sys.__unraisablehook__(ignored)
+        return
+    number = ignored.exc_value.number
+    signal.signal(signal.SIGALRM, lambda _, frame: leave(number, frame))
+    signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS)
 
 
 def refuse_workers(config: StackConfig, workers: int, server: ServerName) -> None:

@@ -42,7 +42,7 @@ def run(home: Path, *arguments: str, **variables: str) -> subprocess.CompletedPr
     """A start that is to fail."""
     command = [sys.executable, "-m", "llamastack.cli", "stack", "run", *arguments]
     env = environment(home, **variables)
-    return subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, timeout=100)
 
 
 def test_it_serves_prints_where_and_ends_cleanly(home: Path) -> None:
@@ -221,6 +221,36 @@ def test_a_signal_while_models_are_fetched_leaves_nothing_running(home: Path) ->
                 assert server.stop() in (0, 143)
     assert processes(home) == []
     assert [path.name for path in (home / "models").rglob("*")] in ([], ["HuggingFaceTB"])  # nothing half fetched
+
+
+FRAGILE = """
+import signal
+import time
+
+class Fragile:
+    def __del__(self):
+        signal.raise_signal(signal.SIGTERM)
+
+Fragile()
+time.sleep(50)
+"""
+RUN_FRAGILE = """
+version: 2
+image_name: fragile
+apis: [inference]
+providers:
+  inference:
+  - {provider_id: fragile, provider_type: "remote::fragile", module: fragile_provider}
+"""
+
+
+def test_a_signal_that_arrives_in_a_destructor_ends_the_start_all_the_same(home: Path, tmp_path: Path) -> None:
+    """Python ignores what is raised there."""
+    (tmp_path / "fragile_provider.py").write_text(FRAGILE)
+    (tmp_path / "run.yaml").write_text(RUN_FRAGILE)
+    done = run(home, str(tmp_path / "run.yaml"), "--port", "0", PYTHONPATH=f"{tmp_path}:{ROOT}")
+    assert (done.returncode, done.stdout) == (143, ""), done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_request_under_way_is_waited_for_until_a_second_signal(home: Path) -> None:
