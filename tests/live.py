@@ -12,7 +12,7 @@ import httpx
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from tests import upstream as dialect
-from tests.servers import Server, serving
+from tests.servers import ANSWER_SECONDS, Server, serving
 from tests.upstream import Upstream
 
 SERVERS = ["uvicorn", "daphne"]
@@ -20,7 +20,7 @@ MODELS = ["sky-1", "endless", "cut", "broken", "nonsense", "held", "status-429",
 EMBEDDING = "openai/vectors"
 RERANK = "openai/ranker"
 MAX_BODY = 100_000
-DISCOVERY_SECONDS = ASKED_SECONDS = 30
+DISCOVERY_SECONDS = ASKED_SECONDS = 60
 
 
 @dataclass
@@ -95,15 +95,15 @@ def live(kind: str, home: Path, config: str = "remote-only", workers: int = 1, *
             with serving(config, "--server", kind, "--workers", str(workers), home=home, env=env | variables) as server:
                 asks = variables.get("LLAMA_STACK_AUTH") == "required"
                 headers = {"Authorization": f"Bearer {server.first_key}"} if asks else {}
-                _discovered(server, headers)
+                discovered(server, headers)
                 _registered(server, headers)
                 yield Live(kind, server, upstream, portal, headers)
 
 
-def _discovered(server: Server, headers: dict[str, str]) -> None:
-    """The server is ready before it has asked its providers for their models."""
+def discovered(server: Server, headers: dict[str, str] | None = None) -> None:
+    """Until the upstream's models are listed: the server is ready before it has asked for them."""
     began = time.monotonic()
-    while "openai/endless" not in httpx.get(f"{server.url}/v1/models", headers=headers).text:
+    while "openai/endless" not in httpx.get(f"{server.url}/v1/models", headers=headers, timeout=ANSWER_SECONDS).text:
         assert time.monotonic() - began < DISCOVERY_SECONDS, server.output
         time.sleep(0.02)
 
@@ -114,4 +114,6 @@ def _registered(server: Server, headers: dict[str, str]) -> None:
         {"model_id": EMBEDDING, "model_type": "embedding", "metadata": {"embedding_dimension": 2}},
         {"model_id": RERANK, "model_type": "rerank"},
     ):
-        assert httpx.post(f"{server.url}/v1/models", json=body, headers=headers).status_code == 200
+        assert (
+            httpx.post(f"{server.url}/v1/models", json=body, headers=headers, timeout=ANSWER_SECONDS).status_code == 200
+        )

@@ -1,5 +1,6 @@
 """The real server in a process of its own, for tests that need one: on a free port, ready, stopped, its output kept."""
 
+import atexit
 import http.client
 import os
 import random
@@ -9,10 +10,12 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from itertools import cycle
 from pathlib import Path
 
@@ -22,11 +25,12 @@ from llamastack.home import models_dir
 from llamastack.services import Services
 
 ROOT = Path(__file__).resolve().parents[1]
-READY_SECONDS = 60.0
-STOP_SECONDS = 20.0
+READY_SECONDS = 90.0
+STOP_SECONDS = 60.0  # of which it grants 30 to calls in flight
+ANSWER_SECONDS = 60.0  # an HTTP client's patience with a server that shares its machine: httpx has 5
 POLL_SECONDS = 0.02
-FIRST_PORT = random.randrange(20_000, 31_000)  # of a thousand: another run has others
-PORTS = cycle(range(FIRST_PORT, FIRST_PORT + 1_000))
+STARTS = threading.BoundedSemaphore(2)  # at once: of ten, each would take as long as all of them
+EACH_HAS_PORTS = 250
 OURS = ("DATABASE_URL", "REDIS_URL", "INFERENCE_MODEL", "SAFETY_MODEL", "CONFIG")
 
 
@@ -76,10 +80,22 @@ class Server:
             raise AssertionError(f"The server did not stop within {STOP_SECONDS:g} s:\n{self.output}") from None
 
 
+@cache
+def _ports() -> Iterator[int]:
+    """Those of this process alone: it holds a socket that has the name of the first of them, and no file."""
+    held = socket.socket(socket.AF_UNIX)
+    atexit.register(held.close)
+    while True:
+        first = random.randrange(20_000, 31_000, EACH_HAS_PORTS)
+        with suppress(OSError):
+            held.bind(f"\0llamastack-tests-{first}")
+            return cycle(range(first, first + EACH_HAS_PORTS))
+
+
 def free_port() -> int:
     """One that nobody else takes before it is used: the kernel itself gives out none of these."""
     while True:
-        port = next(PORTS)
+        port = next(_ports())
         with closing(socket.socket()) as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
@@ -139,10 +155,13 @@ def serving(
     config: str | Path = "remote-only", *options: str, home: Path, env: Mapping[str, str] | None = None
 ) -> Iterator[Server]:
     """`llama stack run CONFIG` with options, ready to answer. The port is a free one; `env` adds variables."""
-    port = free_port()
-    command = [sys.executable, "-m", "llamastack.cli", "stack", "run", str(config), "--port", str(port), *options]
-    with starting(command, environment(home, **(env or {})), port) as server:
-        wait_until_ready(server)
+    with ExitStack() as running:
+        with STARTS:
+            port = free_port()
+            command = [sys.executable, "-m", "llamastack.cli", "stack", "run", str(config), "--port", str(port)]
+            started = starting([*command, *options], environment(home, **(env or {})), port)
+            server = running.enter_context(started)
+            wait_until_ready(server)
         yield server
 
 

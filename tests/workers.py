@@ -3,10 +3,10 @@
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from tests.servers import POLL_SECONDS, READY_SECONDS, Server, environment, starting
+from tests.servers import POLL_SECONDS, READY_SECONDS, STARTS, Server, environment, starting
 
 READY = "does the jobs of"
 
@@ -15,8 +15,10 @@ READY = "does the jobs of"
 def working(config: str | Path, *options: str, home: Path, env: Mapping[str, str]) -> Iterator[Server]:
     """Ready to take jobs; killed with all it started if it is still there. `env` has at least REDIS_URL."""
     command = [sys.executable, "-m", "llamastack.cli", "worker", "--config", str(config), *options]
-    with starting(command, environment(home, **env), 0) as worker:
-        wait_for(worker, READY)
+    with ExitStack() as running:
+        with STARTS:
+            worker = running.enter_context(starting(command, environment(home, **env), 0))
+            wait_for(worker, READY)
         yield worker
 
 

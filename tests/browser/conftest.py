@@ -14,6 +14,7 @@ from playwright.async_api import Browser, Page, async_playwright, expect
 
 from tests import upstream as dialect
 from tests.browser.actions import log_in
+from tests.live import discovered
 from tests.servers import Server, serving
 from tests.upstream import Upstream
 
@@ -21,7 +22,7 @@ from tests.upstream import Upstream
 FLAGS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 MODELS = ["sky-1", "sky-2", "endless", "status-500", "status-429", "broken", "cut", "held", "<b>bold</b>"]
 
-expect.set_options(timeout=20_000)
+expect.set_options(timeout=30_000)
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
@@ -32,11 +33,13 @@ async def upstream() -> AsyncIterator[Upstream]:
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def server(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server]:
-    """The stack with one provider, `openai`, on the small upstream."""
+    """The stack with one provider, `openai`, on the small upstream, whose models are listed."""
     env = {"OPENAI_API_KEY": "sk-upstream", "OPENAI_BASE_URL": upstream.url}
     with ExitStack() as stack:
         home = tmp_path_factory.mktemp("home")
-        yield await asyncio.to_thread(stack.enter_context, serving("remote-only", home=home, env=env))
+        server = await asyncio.to_thread(stack.enter_context, serving("remote-only", home=home, env=env))
+        await asyncio.to_thread(discovered, server)
+        yield server
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
@@ -75,7 +78,7 @@ def _here(url: str) -> bool:
     return urlsplit(url).hostname in ("127.0.0.1", None)
 
 
-async def eventually(condition: Callable[[], bool], seconds: float = 20) -> None:
+async def eventually(condition: Callable[[], bool], seconds: float = 30) -> None:
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.02)

@@ -15,7 +15,7 @@ from tests import documents
 from tests import upstream as dialect
 from tests.browser.actions import add_provider, choose, log_in
 from tests.browser.conftest import FLAGS
-from tests.servers import Server, serving
+from tests.servers import ANSWER_SECONDS, Server, serving
 from tests.upstream import Upstream
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "screenshots"
@@ -92,7 +92,7 @@ async def batch(server: Server, lines: int = 200) -> str:
     bodies = [{**asked, "max_tokens": 2 + 7 * number % 24} for number in range(lines)]
     wanted = [{"custom_id": str(n), "method": "POST", "url": url, "body": body} for n, body in enumerate(bodies)]
     text = "\n".join(map(json.dumps, wanted)).encode()
-    async with httpx.AsyncClient(base_url=server.url, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=server.url, trust_env=False, timeout=ANSWER_SECONDS) as http:
         form = {"file": ("questions.jsonl", text)}
         file = (await http.post("/v1/files", files=form, data={"purpose": "batch"})).json()["id"]
         made = {"input_file_id": file, "endpoint": url, "completion_window": "24h"}

@@ -10,7 +10,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from tests.browser.actions import add_provider, choose, log_in, make_default, say
-from tests.servers import Server, serving
+from tests.servers import ANSWER_SECONDS, Server, serving
 from tests.upstream import Upstream
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
@@ -30,7 +30,10 @@ async def served(stack: ExitStack, home: Path, **env: str) -> Server:
 
 async def chat_over_http(server: Server, model: str) -> str:
     body = {"model": model, "messages": [{"role": "user", "content": "Hello"}]}
-    async with httpx.AsyncClient(base_url=server.url, trust_env=False) as http, asyncio.timeout(10):
+    async with (
+        httpx.AsyncClient(base_url=server.url, trust_env=False, timeout=ANSWER_SECONDS) as http,
+        asyncio.timeout(ANSWER_SECONDS),
+    ):
         while (response := await http.post("/v1/chat/completions", json=body)).status_code == 404:
             await asyncio.sleep(0.02)
     assert response.status_code == 200, response.text

@@ -5,7 +5,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from tests.browser.actions import log_in
-from tests.servers import Server
+from tests.servers import ANSWER_SECONDS, Server
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
@@ -21,7 +21,7 @@ async def save(page: Page) -> None:
 
 async def answered_by(server: Server, model: str) -> str:
     body = {"model": model, "messages": [{"role": "user", "content": "Hello"}]}
-    async with httpx.AsyncClient(base_url=server.url, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=server.url, trust_env=False, timeout=ANSWER_SECONDS) as http:
         response = await http.post("/v1/chat/completions", json=body)
     assert response.status_code == 200, response.text
     return response.headers["X-LlamaStack-Served-By"]

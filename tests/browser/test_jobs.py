@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import Browser, Page, WebSocketRoute, expect
 
 from tests.browser.actions import log_in
-from tests.servers import Server
+from tests.servers import ANSWER_SECONDS, Server
 from tests.upstream import Upstream
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
@@ -20,7 +20,7 @@ async def batch(server: Server, *models: str) -> str:
     """The id of the job of a batch with one line for each of the models."""
     lines = [{"custom_id": str(n), "method": "POST", "url": URL, "body": body(model)} for n, model in enumerate(models)]
     text = "\n".join(map(json.dumps, lines)).encode()
-    async with httpx.AsyncClient(base_url=server.url, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=server.url, trust_env=False, timeout=ANSWER_SECONDS) as http:
         file = await http.post("/v1/files", files={"file": ("lines.jsonl", text)}, data={"purpose": "batch"})
         asked = {"input_file_id": file.json()["id"], "endpoint": URL, "completion_window": "24h"}
         made = await http.post("/v1/batches", json=asked)
@@ -108,7 +108,7 @@ async def test_without_scripts_the_page_tells_the_facts(chromium: Browser, serve
     page = await context.new_page()
     await log_in(page, server, server.first_password)
     job_id = await batch(server, "openai/sky-1")
-    async with httpx.AsyncClient(base_url=server.url, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=server.url, trust_env=False, timeout=ANSWER_SECONDS) as http:
         while (await http.get(f"/v1alpha/jobs/{job_id}")).json()["ended_at"] is None:
             pass
     await page.goto(f"{server.url}/admin/jobs/job/{job_id}/change/")

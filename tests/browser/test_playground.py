@@ -121,7 +121,7 @@ async def test_stop_ends_the_generation_and_keeps_what_was_said(
         await page.get_by_role("button", name="Stop").click()
     else:
         await page.keyboard.press("Escape")
-    await asyncio.wait_for(upstream.closed.wait(), 10)
+    await upstream.until_closed()
     await expect(page.locator(".stats")).to_contain_text("stopped")
     await expect(page.locator("article.assistant .text")).to_contain_text(ANSWER)
     await choose(page, "openai/sky-1")

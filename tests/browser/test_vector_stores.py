@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import FilePayload, Page, Route, expect
 
 from tests import documents
-from tests.servers import Server
+from tests.servers import ANSWER_SECONDS, Server
 from tests.upstream import Upstream
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
@@ -23,7 +23,7 @@ async def opened(page: Page, server: Server, cookies: list[Any], upstream: Upstr
     """The id of a new store, whose page is open."""
     model = {"model_id": "vectors", "provider_id": "openai", "provider_model_id": "held", "model_type": "embedding"}
     upstream.released.set()
-    async with httpx.AsyncClient(base_url=server.url, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=server.url, trust_env=False, timeout=ANSWER_SECONDS) as http:
         await http.post("/v1/models", json={**model, "metadata": {"embedding_dimension": 2}})
         made = await http.post("/v1/vector_stores", json={"name": "facts", "embedding_model": "vectors"})
         assert made.status_code == 200, made.text
@@ -49,7 +49,7 @@ async def test_files_are_sent_read_tried_again_and_searched_without_reloading(
     await page.get_by_label("Upload files").set_input_files(files)
     await expect(page.get_by_role("alert").filter(has_text="The file is empty.")).to_be_visible()
     await expect(row(page, "air.pdf")).to_contain_text("in progress")
-    await expect(row(page, "broken.pdf")).to_contain_text("cannot be read", timeout=15_000)  # once parsers are loaded
+    await expect(row(page, "broken.pdf")).to_contain_text("cannot be read", timeout=60_000)  # once parsers are loaded
     await expect(page.get_by_text("1 of 2 files are read")).to_be_visible()
     upstream.released.set()
     await expect(row(page, "air.pdf")).to_contain_text("completed")
@@ -101,7 +101,7 @@ async def test_the_bytes_that_are_sent_are_told_and_what_cannot_be_sent_says_why
 async def test_a_file_that_is_there_is_attached(
     page: Page, server: Server, cookies: list[Any], upstream: Upstream
 ) -> None:
-    async with httpx.AsyncClient(base_url=server.url, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=server.url, trust_env=False, timeout=ANSWER_SECONDS) as http:
         form: Any = {"files": {"file": ("there.txt", b"It is there.")}, "data": {"purpose": "assistants"}}
         file_id = (await http.post("/v1/files", **form)).json()["id"]
     await opened(page, server, cookies, upstream)

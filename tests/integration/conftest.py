@@ -18,7 +18,7 @@ import pytest
 from llamastack.recording import Mode
 from llamastack.recording.tape import FOLDER, MODE
 from tests import plugin
-from tests.servers import serving
+from tests.servers import ANSWER_SECONDS, serving
 
 HERE = Path(__file__).parent
 STACK = HERE / "stack.yaml"
@@ -98,7 +98,7 @@ def url(
 def wait_for_models(url: str, wanted: list[str]) -> None:
     """The server is ready before it has asked its providers for their models."""
     began = time.monotonic()
-    while not all(name in (listed := httpx.get(f"{url}/v1/models").text) for name in wanted):
+    while not all(name in (listed := httpx.get(f"{url}/v1/models", timeout=ANSWER_SECONDS).text) for name in wanted):
         assert time.monotonic() - began < LISTED_SECONDS, f"{wanted} are not all of {listed}"
         time.sleep(0.05)
 
@@ -125,7 +125,9 @@ def embedding_model(request: pytest.FixtureRequest, url: str) -> str:
 def first_of(url: str, model_type: str, option: str) -> str:
     """A model of that type which the stack lists."""
     key = plugin.GIVEN.get(KEY)
-    listed = httpx.get(f"{url}/v1/models", headers={"Authorization": f"Bearer {key}"} if key else {}).json()["data"]
+    listed = httpx.get(
+        f"{url}/v1/models", headers={"Authorization": f"Bearer {key}"} if key else {}, timeout=ANSWER_SECONDS
+    ).json()["data"]
     found = [model["id"] for model in listed if model["model_type"] == model_type]
     assert found, f"{url} lists no model of the type {model_type}: name one by {option}."
     name: str = found[0]

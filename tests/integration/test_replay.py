@@ -15,13 +15,13 @@ from tests.integration.test_inference import GIVEN, QUESTION
 from tests.servers import ROOT, environment
 
 PROGRAM = f"""
+import time
 from llamastack import LlamaStackAsLibraryClient
 
 with LlamaStackAsLibraryClient({str(STACK)!r}) as client:
     openai = client.as_openai()
-    for _ in range(600):
-        if any(model.id == "openai/{TEXT_MODEL}" for model in openai.models.list()):
-            break
+    while not any(model.id == "openai/{TEXT_MODEL}" for model in openai.models.list()):
+        time.sleep(0.02)
     reply = openai.chat.completions.create(model="openai/{TEXT_MODEL}", messages={QUESTION!r}, **{GIVEN!r})
     print(reply.choices[0].message.content)
 """
@@ -53,7 +53,9 @@ def test_a_program_with_the_library_client_replays_too(
     url: str, upstream: str, variables: dict[str, str], tmp_path: Path
 ) -> None:
     env = environment(tmp_path, **variables, INTEGRATION_UPSTREAM=upstream)
-    ran = subprocess.run([sys.executable, "-c", PROGRAM], cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+    ran = subprocess.run(
+        [sys.executable, "-c", PROGRAM], cwd=ROOT, env=env, capture_output=True, text=True, timeout=100
+    )
     assert ran.returncode == 0, ran.stderr
     assert "Paris" in ran.stdout
     assert "LLAMA_STACK_TEST_INFERENCE_MODE" in ran.stderr

@@ -11,7 +11,7 @@ import httpx
 import openai
 import pytest
 
-from tests.servers import ROOT, Server, environment, serving
+from tests.servers import ANSWER_SECONDS, ROOT, Server, environment, serving
 
 pytestmark = pytest.mark.slow
 
@@ -34,14 +34,16 @@ def llama(home: Path, *arguments: str) -> str:
 
 def status(server: Server, key: str | None = None, header: str = "Authorization") -> int:
     value = key if header == "x-api-key" else f"Bearer {key}"
-    return httpx.get(f"{server.url}/v1/models", headers={header: value or ""} if key else {}).status_code
+    return httpx.get(
+        f"{server.url}/v1/models", headers={header: value or ""} if key else {}, timeout=ANSWER_SECONDS
+    ).status_code
 
 
 def test_without_a_key_only_health_and_version_answer(server: Server) -> None:
     assert status(server) == 401
     assert status(server, "lls-guess") == 401
-    assert httpx.get(f"{server.url}/v1/health").status_code == 200
-    assert httpx.get(f"{server.url}/v1/version").status_code == 200
+    assert httpx.get(f"{server.url}/v1/health", timeout=ANSWER_SECONDS).status_code == 200
+    assert httpx.get(f"{server.url}/v1/version", timeout=ANSWER_SECONDS).status_code == 200
 
 
 def test_a_head_without_an_end_is_refused(server: Server) -> None:
@@ -49,7 +51,7 @@ def test_a_head_without_an_end_is_refused(server: Server) -> None:
         client.sendall(b"GET /v1/models HTTP/1.1\r\nX-Long: ")
         with pytest.raises(ConnectionError):
             client.sendall(b"x" * 2**25)
-    assert httpx.get(f"{server.url}/v1/health").status_code == 200
+    assert httpx.get(f"{server.url}/v1/health", timeout=ANSWER_SECONDS).status_code == 200
 
 
 def test_the_error_says_what_to_send(server: Server) -> None:

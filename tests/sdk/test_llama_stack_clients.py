@@ -59,7 +59,7 @@ def test_ogx_client_1_1(server: Server) -> None:
 @pytest.mark.node
 def test_the_npm_clients(server: Server) -> None:
     ran = subprocess.run(
-        ["node", "clients.mjs", server.url, CHAT, EMBEDDING], cwd=NODE, capture_output=True, text=True, timeout=60
+        ["node", "clients.mjs", server.url, CHAT, EMBEDDING], cwd=NODE, capture_output=True, text=True, timeout=100
     )
     assert ran.returncode == 0, ran.stderr
     said = json.loads(ran.stdout)

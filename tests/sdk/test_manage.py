@@ -34,7 +34,7 @@ async def server(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
 
 def ran(script: str, key: str) -> "subprocess.CompletedProcess[str]":
     env = os.environ | {"LLAMA_STACK_API_KEY": key, "no_proxy": "*"}
-    return subprocess.run(["bash", "-e", "-c", script], env=env, capture_output=True, text=True, timeout=60)
+    return subprocess.run(["bash", "-e", "-c", script], env=env, capture_output=True, text=True, timeout=100)
 
 
 async def test_the_lines_of_the_page(server: Server, upstream: Upstream) -> None:

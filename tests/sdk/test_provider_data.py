@@ -11,6 +11,7 @@ from llama_stack_client import AuthenticationError, BadRequestError, LlamaStackC
 from ogx_client import OgxClient
 
 from tests.live import SERVERS, Live, live
+from tests.servers import ANSWER_SECONDS
 
 CANARY, OURS = "sk-canary-7", "sk-the-operators"
 DATA = {"openai_api_key": CANARY}
@@ -66,13 +67,16 @@ def test_a_key_that_is_none_is_told(gateway: Live) -> None:
 
 def test_no_key_at_all_is_told(gateway: Live) -> None:
     entry = {"provider_id": "mine", "provider_type": "remote::groq", "config": {}}
-    made = httpx.post(f"{gateway.url}/manage/providers", json=entry)
+    made = httpx.post(f"{gateway.url}/manage/providers", json=entry, timeout=ANSWER_SECONDS)
     assert made.status_code == 201, made.text
     with LlamaStackClient(base_url=gateway.url, max_retries=0) as client:
         client.models.register(model_id="mine/sky", provider_id="mine", provider_model_id="sky-1")
         with pytest.raises(AuthenticationError, match="groq_api_key"):
             client.chat.completions.create(model="mine/sky", messages=HELLO)
-    assert httpx.delete(f"{gateway.url}/manage/providers/inference/mine").status_code in (200, 204)
+    assert httpx.delete(f"{gateway.url}/manage/providers/inference/mine", timeout=ANSWER_SECONDS).status_code in (
+        200,
+        204,
+    )
 
 
 def test_an_address_of_the_callers_gets_the_callers_key_and_nothing_of_the_operators(gateway: Live) -> None:
@@ -91,5 +95,5 @@ def test_an_address_of_the_callers_gets_the_callers_key_and_nothing_of_the_opera
 
 def test_the_server_logs_none_of_it(gateway: Live) -> None:
     assert CANARY not in gateway.server.output
-    answer = httpx.get(f"{gateway.url}/v1/models", headers=[(HEADER, "{}"), (HEADER, "{}")])
+    answer = httpx.get(f"{gateway.url}/v1/models", headers=[(HEADER, "{}"), (HEADER, "{}")], timeout=ANSWER_SECONDS)
     assert answer.status_code == 400

@@ -30,7 +30,7 @@ def block(language: str) -> str:
 
 def ran(command: list[str], server: Server, cwd: Path = ROOT) -> str:
     command = [part.replace("http://127.0.0.1:8321", server.url) for part in command]
-    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=60)
+    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=100)
     assert result.returncode == 0, result.stderr
     return result.stdout
 

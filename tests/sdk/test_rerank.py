@@ -15,7 +15,7 @@ import pytest
 from ogx_client import AsyncOgxClient, OgxClient
 
 from tests.live import SERVERS
-from tests.servers import Server, serving
+from tests.servers import ANSWER_SECONDS, Server, serving
 from tests.upstream import Upstream, in_thread
 
 NODE = Path(__file__).parent / "node"
@@ -38,7 +38,7 @@ def server(
     env = {"VLLM_URL": upstream.url}
     with serving("remote-only", "--server", request.param, home=home, env=env) as running:
         model = {"model_id": "ranker", "provider_id": "vllm", "model_type": "rerank"}
-        assert httpx.post(f"{running.url}/v1/models", json=model).status_code == 200
+        assert httpx.post(f"{running.url}/v1/models", json=model, timeout=ANSWER_SECONDS).status_code == 200
         yield running
 
 
@@ -71,7 +71,7 @@ def test_its_list_says_which_model_reranks(server: Server) -> None:
 @pytest.mark.node
 def test_the_npm_client(server: Server) -> None:
     command = ["node", "rerank.mjs", server.url, "ranker", QUERY, *ITEMS]
-    ran = subprocess.run(command, cwd=NODE, capture_output=True, text=True, timeout=60)
+    ran = subprocess.run(command, cwd=NODE, capture_output=True, text=True, timeout=100)
     assert ran.returncode == 0, ran.stderr
     said = json.loads(ran.stdout)
     assert [found["index"] for found in said["ranked"]] == RANKING

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests import upstream as dialect
-from tests.servers import ROOT, Server, environment, free_port, processes, starting, wait_until_ready
+from tests.servers import ANSWER_SECONDS, ROOT, Server, environment, free_port, processes, starting, wait_until_ready
 from tests.upstream import Upstream
 
 RUN = """
@@ -29,6 +29,7 @@ models:
 - {model_id: sky-1, provider_id: sky}
 """
 RELOAD_SECONDS = 60
+GONE_SECONDS = 30
 CHAT = {"model": "sky-1", "messages": [{"role": "user", "content": "Hello"}]}
 
 
@@ -54,6 +55,14 @@ def until_reloaded(server: Server, file: Path) -> None:
     wait_until_ready(server)
 
 
+def until_gone(home: Path) -> None:
+    """The reloader has its child killed, and does not wait for it."""
+    began = time.monotonic()
+    while left := processes(home):
+        assert time.monotonic() - began < GONE_SECONDS, left
+        time.sleep(0.02)
+
+
 @pytest.mark.slow
 async def test_it_serves_the_registry_and_static_files_and_reloads(upstream: Upstream, tmp_path: Path) -> None:
     home, run = tmp_path / "home", tmp_path / "run.yaml"
@@ -67,7 +76,7 @@ async def test_it_serves_the_registry_and_static_files_and_reloads(upstream: Ups
     subprocess.run(llama, cwd=ROOT, env=env, capture_output=True, check=True)
     with starting([sys.executable, "manage.py", "runserver", str(port)], env, port) as server:
         wait_until_ready(server)
-        async with httpx.AsyncClient(base_url=server.url) as http:
+        async with httpx.AsyncClient(base_url=server.url, timeout=ANSWER_SECONDS) as http:
             for again in (False, True):
                 if again:
                     await asyncio.to_thread(until_reloaded, server, settings)
@@ -80,7 +89,7 @@ async def test_it_serves_the_registry_and_static_files_and_reloads(upstream: Ups
         os.killpg(server.process.pid, signal.SIGINT)  # Ctrl-C reaches the whole group
         server.process.wait(60)
         assert "unapplied migration" not in server.output
-    assert processes(home) == []
+    await asyncio.to_thread(until_gone, home)
 
 
 def test_a_configuration_that_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:

@@ -15,10 +15,10 @@ import pytest
 
 from llamastack.services import Services
 from tests import upstream as dialect
-from tests.servers import ROOT, Server, environment, new_database, serving
+from tests.servers import ANSWER_SECONDS, ROOT, Server, environment, new_database, serving
 from tests.upstream import Upstream
 
-WITHIN = 20.0
+WITHIN = 60.0
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ async def answers_within(server: Server, model: str, seconds: float) -> float:
     """The seconds until a chat with the model is answered; fails after `seconds`."""
     began = time.monotonic()
     body = {"model": model, "messages": [{"role": "user", "content": "Hello"}]}
-    async with httpx.AsyncClient(base_url=server.url, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=server.url, trust_env=False, timeout=ANSWER_SECONDS) as http:
         while (response := await http.post("/v1/chat/completions", json=body)).status_code != 200:
             assert response.status_code in (404, 503), response.text
             assert time.monotonic() - began < seconds, response.text
@@ -90,7 +90,7 @@ async def test_a_provider_added_on_one_is_served_by_the_other(
     servers: tuple[Server, Server], upstream: Upstream
 ) -> None:
     one, other = servers
-    async with httpx.AsyncClient(base_url=one.url, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=one.url, trust_env=False, timeout=ANSWER_SECONDS) as http:
         admin = Admin(one, http)
         await admin.log_in()
         await admin.add_provider("second", upstream.url)
@@ -104,7 +104,7 @@ async def test_a_provider_added_on_one_is_served_by_the_other(
 async def test_one_of_two_asks_a_provider_what_it_serves_and_how_it_is(
     servers: tuple[Server, Server], upstream: Upstream
 ) -> None:
-    async with httpx.AsyncClient(base_url=servers[0].url, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=servers[0].url, trust_env=False, timeout=ANSWER_SECONDS) as http:
         admin = Admin(servers[0], http)
         await admin.log_in()
         await admin.add_provider("second", upstream.url)
@@ -112,11 +112,15 @@ async def test_one_of_two_asks_a_provider_what_it_serves_and_how_it_is(
         await answers_within(server, "second/sky-1", WITHIN)
         await healthy_within(server, "second", WITHIN)
     listings = len(upstream.headers) - len(upstream.requests)
-    assert listings == 2  # one for its models, one for its health; four if each process asked
+    # One for its models, one for its health, which is looked at again after a minute; four if each process asked.
+    assert listings in (2, 3)
 
 
 async def healthy_within(server: Server, provider_id: str, seconds: float) -> None:
-    async with httpx.AsyncClient(base_url=server.url, trust_env=False) as http, asyncio.timeout(seconds):
+    async with (
+        httpx.AsyncClient(base_url=server.url, trust_env=False, timeout=ANSWER_SECONDS) as http,
+        asyncio.timeout(seconds),
+    ):
         while True:
             listed = (await http.get("/v1/providers")).json()["data"]
             if any((p["provider_id"], p["health"]["status"]) == (provider_id, "OK") for p in listed):
@@ -128,7 +132,7 @@ async def outcome(server: Server, key: str) -> tuple[int, str]:
     """The status of a chat and the lane that answered it."""
     body = {"model": "openai/sky-1", "messages": [{"role": "user", "content": "Hello"}]}
     headers = {"Authorization": f"Bearer {key}"}
-    async with httpx.AsyncClient(base_url=server.url, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=server.url, trust_env=False, timeout=ANSWER_SECONDS) as http:
         response = await http.post("/v1/chat/completions", json=body, headers=headers)
     return response.status_code, response.headers["X-LlamaStack-Lane"]
 

@@ -14,7 +14,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests import upstream as dialect
-from tests.servers import Server, serving
+from tests.live import discovered
+from tests.servers import ANSWER_SECONDS, Server, serving
 from tests.upstream import Upstream
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -39,16 +40,8 @@ async def server(
     with ExitStack() as stack:
         running = serving("remote-only", "--server", request.param, home=home, env=env)
         server = await asyncio.to_thread(stack.enter_context, running)
-        await discovered(server)
+        await asyncio.to_thread(discovered, server, {"Authorization": f"Bearer {server.first_key}"})
         yield server
-
-
-async def discovered(server: Server) -> None:
-    """Until the upstream's models are listed: the server is ready before it has asked for them."""
-    headers = {"Authorization": f"Bearer {server.first_key}"}
-    async with asyncio.timeout(30), httpx.AsyncClient(base_url=server.url, headers=headers) as client:
-        while "openai/endless" not in (await client.get("/v1/models")).text:
-            await asyncio.sleep(0.05)
 
 
 def socket(server: Server, **headers: str) -> connect:
@@ -60,7 +53,7 @@ def with_key(server: Server) -> connect:
 
 
 async def received(chat: ClientConnection) -> Any:
-    text = await asyncio.wait_for(chat.recv(), 20)
+    text = await asyncio.wait_for(chat.recv(), ANSWER_SECONDS)
     return text if text == "[DONE]" else json.loads(text)
 
 
@@ -94,7 +87,7 @@ async def test_chats_and_a_cancel_on_one_socket(server: Server, upstream: Upstre
         while (message := await received(chat)).get("object") == "chat.completion.chunk":
             pass
         assert message == {"type": "cancelled"}
-        await asyncio.wait_for(upstream.closed.wait(), 10)
+        await upstream.until_closed()
         await ask(chat, "openai/sky-1")
         assert await answer(chat) == "The sky is blue."
 
@@ -107,7 +100,7 @@ async def test_a_client_that_goes_closes_the_upstream(server: Server, upstream: 
         await received(chat)
         if not politely:
             chat.transport.abort()
-    await asyncio.wait_for(upstream.closed.wait(), 10)
+    await upstream.until_closed()
 
 
 async def test_a_client_that_goes_before_the_first_chunk_closes_the_upstream_too(
@@ -119,7 +112,7 @@ async def test_a_client_that_goes_before_the_first_chunk_closes_the_upstream_too
         await ask(chat, "openai/held")
         while len(upstream.requests) == before:
             await asyncio.sleep(0.01)
-    await asyncio.wait_for(upstream.closed.wait(), 10)
+    await upstream.until_closed()
 
 
 async def test_without_a_key_the_socket_is_closed_with_4401(server: Server) -> None:
@@ -153,7 +146,7 @@ async def held_batch(server: Server) -> AsyncIterator[str]:
     line = {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions"}
     text = json.dumps({**line, "body": {"model": "openai/held", "messages": HELLO}}).encode()
     headers = {"Authorization": f"Bearer {server.first_key}"}
-    async with httpx.AsyncClient(base_url=server.url, headers=headers) as client:
+    async with httpx.AsyncClient(base_url=server.url, headers=headers, timeout=ANSWER_SECONDS) as client:
         form = {"files": {"file": ("lines.jsonl", text)}, "data": {"purpose": "batch"}}
         file = (await client.post("/v1/files", **form)).json()["id"]  # type: ignore[arg-type]
         asked = {"input_file_id": file, "endpoint": line["url"], "completion_window": "24h"}
@@ -173,7 +166,7 @@ async def test_a_job_is_watched_until_it_is_cancelled(server: Server) -> None:
         while (job := await received(watch)).get("progress") != {"done": 0, "total": 1}:
             pass
         assert (job["kind"], job["status"]) == ("batch", "running")
-        async with httpx.AsyncClient(base_url=server.url, headers=key) as client:
+        async with httpx.AsyncClient(base_url=server.url, headers=key, timeout=ANSWER_SECONDS) as client:
             assert (await client.post(f"/v1alpha/jobs/{job_id}/cancel")).status_code == 200
         while (told := await received(watch)).get("status") != "cancelled":
             pass
@@ -203,5 +196,5 @@ async def test_a_server_that_stops_ends_its_sockets_and_what_runs_on_them(server
         await ask(chat, "openai/endless")
         await received(chat)
         assert await asyncio.to_thread(server.stop) == 0
-        await asyncio.wait_for(upstream.closed.wait(), 10)
-        await asyncio.wait_for(idle.wait_closed(), 10)
+        await upstream.until_closed()
+        await asyncio.wait_for(idle.wait_closed(), 30)

@@ -18,7 +18,7 @@ import pytest
 
 from llamastack.services import Services
 from tests.live import Live, live
-from tests.servers import Server, listening, new_database, processes
+from tests.servers import ANSWER_SECONDS, Server, listening, new_database, processes
 from tests.unit.core.test_metrics import values
 
 pytestmark = pytest.mark.slow
@@ -61,7 +61,7 @@ def asked(model: str = "sky-1", **fields: Any) -> dict[str, Any]:
 
 
 def figures(running: Live) -> dict[str, float]:
-    return values(httpx.get(f"{running.url}/metrics", headers=running.headers).text)
+    return values(httpx.get(f"{running.url}/metrics", headers=running.headers, timeout=ANSWER_SECONDS).text)
 
 
 def pids(running: Live) -> list[int]:
