@@ -28,6 +28,10 @@ batch = client.batches.create(input_file_id=file.id, endpoint=ENDPOINT, completi
 while batch.status not in ("completed", "failed", "expired", "cancelled"):
     time.sleep(0.5)
     batch = client.batches.retrieve(batch.id)
+if batch.error_file_id:  # a line for each request that failed
+    print(client.files.content(batch.error_file_id).text)
+if batch.output_file_id is None:
+    sys.exit(f"{batch.status}: {batch.errors or 'no request was answered'}")
 for line in client.files.content(batch.output_file_id).text.splitlines():
     answer = json.loads(line)
     print(answer["custom_id"], "-", answer["response"]["body"]["choices"][0]["message"]["content"])

@@ -8,7 +8,7 @@ from django.db import transaction
 
 from apps.access.models import SnapshotVersion
 from apps.registry import service
-from apps.registry.models import Model, Origin, Provider
+from apps.registry.models import Model, Origin, Provider, Resource, VectorStore
 from llamastack.call import SHARED_TENANT
 from llamastack.config import StackConfig
 
@@ -48,9 +48,10 @@ def _registry() -> dict[Key, _State]:
     """Every row that a run.yaml may speak of."""
     providers = Provider.objects.filter(tenant=SHARED_TENANT)
     models = Model.objects.filter(tenant=SHARED_TENANT)
-    return {(f"{row.api} provider", row.identifier): _provider(row) for row in providers} | {
-        ("model", row.identifier): _model(row) for row in models
-    }
+    stores = VectorStore.objects.filter(tenant=SHARED_TENANT)
+    found = {(f"{row.api} provider", row.identifier): _provider(row) for row in providers}
+    found |= {("model", row.identifier): _resource(row) for row in models}
+    return found | {("vector store", row.identifier): _resource(row) for row in stores}
 
 
 def _provider(row: Provider) -> _State:
@@ -59,12 +60,12 @@ def _provider(row: Provider) -> _State:
     return _State(row.enabled, columns | declared, columns | dict(_flat(row.merged.get("config", {}), "config")))
 
 
-def _model(row: Model) -> _State:
+def _resource(row: Resource) -> _State:
     columns = {"origin": _origin(row)}
     return _State(row.enabled, columns | dict(_flat(row.declared)), columns | dict(_flat(row.merged)))
 
 
-def _origin(row: Provider | Model) -> str:
+def _origin(row: Resource) -> str:
     return Origin(row.origin).label
 
 

@@ -70,7 +70,7 @@ def write(written: str, output: Path | None) -> None:
 
 
 def apply(file: File, config: Target = None, dry_run: DryRun = False) -> None:
-    """Apply the providers and models of a run.yaml; a running server sees them within a second."""
+    """Apply the providers, models and vector stores of a run.yaml; a running server sees them within a second."""
     wanted = environment.read(file)
     database.open_tables(wanted if config is None else environment.read(config))
     show(applied(wanted, dry_run))

@@ -18,15 +18,16 @@ ONE = ("inference provider", "one")
 
 @pytest.fixture
 def config(tmp_path: Path) -> Any:
-    """A run.yaml with a provider of each of these ids and configs, and a model `m` on the first one."""
+    """A run.yaml with a provider of each of these ids and configs, a model `m` on the first one, and these stores."""
 
-    def loaded(**configs: dict[str, Any]) -> StackConfig:
+    def loaded(*stores: dict[str, Any], **configs: dict[str, Any]) -> StackConfig:
         providers = [
             {"provider_id": name, "provider_type": "remote::openai", "config": config}
             for name, config in configs.items()
         ]
         models = [{"model_id": "m", "provider_id": next(iter(configs))}]
-        run = {"version": 2, "providers": {"inference": providers}, "registered_resources": {"models": models}}
+        resources = {"models": models, "vector_stores": list(stores)}
+        run = {"version": 2, "providers": {"inference": providers}, "registered_resources": resources}
         path = tmp_path / "run.yaml"
         path.write_text(json.dumps(run))
         return load_config(path)
@@ -46,6 +47,14 @@ def test_what_is_new_what_differs_and_what_is_gone(config: Any) -> None:
     ]
     again = changes.apply(config(one={}, two={}))
     assert [(change.verb, change.identifier) for change in again] == [("changed", "one"), ("enabled", "two")]
+
+
+def test_a_vector_store_comes_and_goes(config: Any) -> None:
+    store = {"vector_store_id": "docs", "embedding_model": "m", "embedding_dimension": 3}
+    changes.apply(config(one={}))
+    assert changes.apply(config(store, one={})) == [Change("added", "vector store", "docs")]
+    assert changes.apply(config(store, one={})) == []
+    assert changes.apply(config(one={})) == [Change("disabled", "vector store", "docs")]
 
 
 def test_the_same_again_is_no_change(config: Any) -> None:

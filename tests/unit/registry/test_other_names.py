@@ -13,6 +13,7 @@ from apps.registry.origins import class_of, settings_of
 from apps.registry.rest.configs import config_changes
 from apps.registry.secrets import MASK, masked
 from llamastack.config import ConfigError, document, load_config
+from llamastack.errors import BadRequest
 
 pytestmark = pytest.mark.django_db
 URL = "http://127.0.0.1:9/v1"
@@ -103,7 +104,7 @@ def test_scripts_may_send_either_name(apply: Any) -> None:
 
 def test_a_secret_goes_to_no_new_address_whatever_it_is_called(apply: Any) -> None:
     apply(vllm(url=URL, api_token="hunter2"))
-    with pytest.raises(service.BadRequest, match="'api_key' was given for another address"):
+    with pytest.raises(BadRequest, match="'api_key' was given for another address"):
         edited(base_url=OTHER)
     assert edited(max_tokens=5).override["config"] == {"max_tokens": 5}
 
