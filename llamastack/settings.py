@@ -249,7 +249,7 @@ UNFOLD = {
     "SITE_HEADER": "Llama Stack",
     "SITE_SUBHEADER": "One API for every AI capability",
     "SITE_URL": "/",
-    "SITE_SYMBOL": "hub",
+    "SITE_ICON": f"{STATIC_URL}console/icon.svg",
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": f"{STATIC_URL}console/icon.svg"}],
     "STYLES": [f"{STATIC_URL}console/admin.css"],
     "SHOW_HISTORY": True,

@@ -3,4 +3,4 @@ from django.apps import AppConfig
 
 class JobsConfig(AppConfig):
     name = "apps.jobs"
-    verbose_name = "Jobs"
+    verbose_name = "Long work"

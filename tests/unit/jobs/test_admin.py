@@ -137,6 +137,18 @@ async def test_a_list_tells_states_and_progress_and_is_filtered(browser: Browser
         assert [one for one in (job.id, waiting) if one in text] == [found] * (found is not None), query
 
 
+async def test_an_empty_list_says_whether_there_are_none_or_none_match(browser: Browser) -> None:
+    page = (await browser.open(LIST)).text
+    assert "There are no jobs yet." in page
+    assert "Show all" not in page
+    await db(queued)
+    assert "Show all" not in (await browser.open(LIST)).text
+    for query in ("?q=nothing", "?queue=gpu"):
+        page = (await browser.open(LIST + query)).text
+        assert "Nothing matches" in page
+        assert re.search(r"0 results\s+\(", page), query
+
+
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [(-5, "about 0 s left"), (30, "about 30 s left"), (150, "about 2 min left"), (7500, "about 2 h 5 min left")],
