@@ -59,7 +59,7 @@ class ProviderConfig(BaseModel):
 
     @classmethod
     def sample_run_config(cls) -> dict[str, Any]:
-        """Literal values that construct this class: what `llama stack build` and the docs show."""
+        """Literal values that construct this class: what the docs show."""
         return {}
 
 
