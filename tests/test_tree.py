@@ -38,6 +38,14 @@ def test_every_line_of_a_table_leads_to_a_class_with_a_config(api: Api) -> None:
 
 
 @pytest.mark.parametrize("api", WITH_PROVIDERS)
+async def test_a_provider_whose_start_was_broken_off_can_be_stopped(api: Api) -> None:
+    for spec in specs(api).values():
+        kind = load(spec)
+        config = kind.config_class.model_validate(kind.config_class.sample_run_config())
+        await kind("p", config, **{str(needed): None for needed in spec.needs}).stop()
+
+
+@pytest.mark.parametrize("api", WITH_PROVIDERS)
 def test_every_provider_is_in_the_table(api: Api) -> None:
     """Those that are no other's base."""
     package = importlib.import_module(f"apps.{SERVED[api].app}.providers")

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar
 
 import psycopg
 from psycopg import errors
+from psycopg_pool import AsyncConnectionPool
 from pydantic import Field, SecretStr
 
 from apps.vector_io import checks
@@ -70,6 +71,7 @@ class PGVector(Provider):
         self._tables: dict[tuple[str, str], Table] = {}
         self._indexed: set[int] = set()
         self._building: dict[int, asyncio.Task[None]] = {}
+        self._pool: AsyncConnectionPool[Connection] | None = None
 
     async def start(self) -> None:
         if self.confined and self.config.host:
@@ -80,11 +82,13 @@ class PGVector(Provider):
         await self._pool.open()
 
     async def stop(self) -> None:
+        """Also where the start failed, or was broken off, before there was a pool."""
         building = list(self._building.values())
         for task in building:
             task.cancel()
         await asyncio.gather(*building, return_exceptions=True)
-        await self._pool.close()
+        if self._pool is not None:
+            await self._pool.close()
 
     async def health(self) -> Health:
         """By a connection of its own: who waits for one of the pool may wait for a busy one, and for too long."""
@@ -112,6 +116,7 @@ class PGVector(Provider):
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[Connection]:
+        assert self._pool is not None
         async with translated(), self._pool.connection() as connection:
             yield connection
 
