@@ -14,6 +14,7 @@
     ├── UpstreamError               502  a provider could not be reached or answered nonsense
     │   └── UpstreamRejected        the upstream's own 4xx status
     ├── Unavailable                 503  Retry-After
+    │   ├── ProviderOff             503  nobody is there who does this: a job waits until somebody is
     │   └── DatabaseFull            507  the database's disk is full: what is retried is retried here, too
     ├── UpstreamTimeout             504
     └── DiskFull                    507
@@ -150,6 +151,10 @@ class Unavailable(StackError):
     status = 503
     type = "service_unavailable"
     code = "unavailable"
+
+
+class ProviderOff(Unavailable):
+    """A provider that is switched off, not registered, or did not start: once it is there, the same is answered."""
 
 
 class DatabaseFull(Unavailable):

@@ -9,7 +9,7 @@ from typing import Any
 from llamastack.apis import Api
 from llamastack.call import DEFAULT_TENANT, SHARED_TENANT
 from llamastack.config.known import NOT_BUILT
-from llamastack.errors import StackError, Unavailable
+from llamastack.errors import ProviderOff, StackError
 from llamastack.provider_data import ProviderData
 from llamastack.providers import Health, Provider, ProviderConfig, ProviderUnavailable, find, load
 from llamastack.recording import Tape, Track, keeping
@@ -85,7 +85,7 @@ class Running:
         try:
             await asyncio.shield(self.started)
         except StackError as error:
-            raise Unavailable(f"Provider '{self.record.provider_id}' is unavailable: {error.message}") from error
+            raise ProviderOff(f"Provider '{self.record.provider_id}' is unavailable: {error.message}") from error
 
     async def starts_soon(self, seconds: float) -> bool:
         """Whether it has started, well or not; waited for until it has taken so many seconds, and no longer."""
@@ -171,7 +171,7 @@ class ProviderPool:
     async def use(self, record: ProviderRecord) -> AsyncIterator[Any]:
         running = self._running.get(record.key)
         if running is None:
-            raise Unavailable(f"Provider '{record.provider_id}' is not running.", retry_after=1)
+            raise ProviderOff(f"Provider '{record.provider_id}' is not running.", retry_after=1)
         async with running.use() as provider:
             yield provider
 

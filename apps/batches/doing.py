@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from django.utils import timezone
@@ -30,6 +31,7 @@ MOST_BYTES = 200 * 1024 * 1024  # of an input file, as OpenAI has it
 KEEPS_SECONDS = 1.0
 PATIENCE_SECONDS = 60.0  # with a database that is gone; who comes after us is told by the fence
 LOOKS_SECONDS = 15.0  # whether its owner may still act
+KEPT = timedelta(days=1)  # after its time is over: so long what was answered waits for a provider of files
 GONE = BatchError(
     code="owner_disabled",
     message="Whoever created this batch has no API key and no active user any more: it was stopped.",
@@ -89,17 +91,37 @@ class Doing:
                 return status
             told = f"{len(self.kept.lines)} of {self.batch.total} lines have been answered."
             await self._step(told, status=Status.finalizing, finalizing_at=timezone.now(), errors=self.errors)
-        await self._end(status, **await written(self.stack.files, self.call, self.batch, left=resumed))
+        await self._end(status, **await self._files(resumed))
         return status
 
     def _as_it_was_left(self) -> Status:
         """Whoever wrote the files before is gone; no line has been answered since."""
-        if len(self.kept.lines) == self.batch.total and self.batch.total:
+        began = self.batch.finalizing_at
+        in_time = began is None or began < self.batch.expires_at
+        all_lines = self.batch.total > 0 and len(self.kept.lines) == self.batch.total
+        if in_time and all_lines:
             return Status.completed
-        if self.errors and timezone.now() < self.batch.expires_at:
+        if in_time and self.errors:
             return Status.failed
         asked = self.running.job.cancel_requested or self.batch.cancelling_at is not None
-        return Status.cancelled if asked or timezone.now() < self.batch.expires_at else Status.expired
+        return Status.cancelled if in_time or (asked and not all_lines) else Status.expired
+
+    async def _files(self, resumed: bool) -> dict[str, Any]:
+        """Raises Unavailable, for at most a day after its time, where no file can be written."""
+        try:
+            return await written(self.stack.files, self.call, self.batch, left=resumed)
+        except Unavailable as gone:
+            if not self._is_given_up():
+                raise
+            told = f"What was answered could not be written to its files, and is lost: {gone.message}"
+            self.errors = [*self.errors, BatchError(code=gone.code or "", message=told).model_dump()]
+            return {"errors": self.errors}
+
+    def _is_over(self) -> bool:
+        return timezone.now() >= self.batch.expires_at
+
+    def _is_given_up(self) -> bool:
+        return timezone.now() >= self.batch.expires_at + KEPT
 
     async def _begun(self) -> "Begun":
         begun = await db(begun_by, self.running.job, self.batch, self.call.principal.key)
@@ -128,13 +150,20 @@ class Doing:
         except Expired:
             await self._expire_lines()
             return Status.expired
-        except NotFound as gone:  # a line's own errors are its answers: this is the input file
-            self._tell_of_input(gone)
-            return Status.failed
+        except (NotFound, Unavailable) as gone:  # a line's own errors are its answers: this is the input file
+            return self._without_input(gone)
         return Status.completed
 
+    def _without_input(self, gone: StackError) -> Status:
+        """Raises what is Unavailable, for which the job waits: without an answer until its time is over."""
+        if isinstance(gone, Unavailable) and (self.kept.lines or not self._is_over()):
+            raise gone
+        self._tell_of_input(gone)
+        return Status.expired if isinstance(gone, Unavailable) else Status.failed
+
     def _tell_of_input(self, error: StackError) -> None:
-        told = f"The input file cannot be read any more: {error.message} What had been answered by then is kept."
+        more = "any more" if isinstance(error, NotFound) else "before the completion window was over"
+        told = f"The input file cannot be read {more}: {error.message} What had been answered by then is kept."
         self.errors = [BatchError(code=error.code or "", message=told, param="input_file_id").model_dump()]
 
     # --- the input file ---
@@ -183,7 +212,7 @@ class Doing:
 
     async def _answer_lines(self) -> None:
         """Keeps all that is answered. Raises Cancelled, Expired, Gone and, of the input file, NotFound."""
-        if timezone.now() >= self.batch.expires_at and self.kept.lines:
+        if self._is_over():
             raise Expired
         asking = asyncio.create_task(self._ask())
         asking.add_done_callback(lambda _: self.kept.due.set())
@@ -196,7 +225,7 @@ class Doing:
                 self.kept.due.clear()
                 over = asking.done()
                 await self._kept_on()
-                if timezone.now() >= self.batch.expires_at and not asking.done():
+                if self._is_over() and not asking.done():
                     raise Expired
             asking.result()
         finally:
@@ -246,7 +275,10 @@ class Doing:
         self.kept.add(answered)
 
     async def _expire_lines(self) -> None:
-        """Where the input file is gone, nobody knows any more what its lines were called."""
+        """Where the input file is gone, nobody knows any more what its lines were called.
+
+        Where it is only out of reach, it is waited for if there are answers, which could not be written either.
+        """
         try:
             async with aclosing(self._lines_left()) as left:
                 async for line in left:
@@ -254,6 +286,8 @@ class Doing:
                     if len(self.kept.coming) >= WRITTEN:
                         await self.kept.write()
         except (NotFound, Unavailable) as gone:
+            if self.kept.lines and isinstance(gone, Unavailable) and not self._is_given_up():
+                raise
             self._tell_of_input(gone)
         await self.kept.write()
 

@@ -5,15 +5,17 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Literal
 
+from django.utils import timezone
 from pydantic import BaseModel, Field, ValidationError
 
 from apps.batches.doing import Doing
 from apps.batches.models import Batch, Status
+from apps.batches.protocol import BatchLimits
 from apps.jobs.work import Cancelled, Running, Unreadable, read
 from apps.registry.kept import opened
 from llamastack.call import Call, Principal
 from llamastack.db import db
-from llamastack.errors import BadRequest, Conflict, StackError
+from llamastack.errors import BadRequest, Conflict, StackError, Unavailable
 from llamastack.stack import LlamaStack
 
 LOOKS_SECONDS = 1.0  # whether a batch that waits for its place is to be cancelled
@@ -38,11 +40,31 @@ async def run(stack: LlamaStack, running: Running) -> None:
         return
     principal = Principal(batch.owner, batch.tenant, frozenset(payload.scopes), payload.key)
     data = opened(batch.provider_data)
-    limits = await stack.batches.limits(batch.tenant)
+    limits = await _limits(stack, running, batch)
     async with _place(limits.places, running):
         call = Call(principal, provider_data=data, background=True)
         doing = Doing(stack, running, batch, call, limits)
         _tell(await doing.end(), doing.errors)
+
+
+class Ending:
+    """The limits of a batch of which no line is asked for any more. Satisfies `BatchLimits`."""
+
+    lines_at_once = most_under_way = 1
+    keeps_provider_data = False
+
+    def __init__(self) -> None:
+        self.places = asyncio.Semaphore()
+
+
+async def _limits(stack: LlamaStack, running: Running, batch: Batch) -> BatchLimits:
+    """Raises Unavailable where no provider does batches and this one has not come to its end."""
+    try:
+        return await stack.batches.limits(batch.tenant)
+    except Unavailable:
+        if not (batch.finalizing_at or running.job.cancel_requested or timezone.now() >= batch.expires_at):
+            raise
+        return Ending()
 
 
 def again(payload: Any) -> None:

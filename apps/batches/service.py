@@ -23,7 +23,7 @@ from apps.registry.kept import keeper, refuse_unkept, sealed
 from apps.registry.live import Live
 from llamastack.call import Call, Principal
 from llamastack.db import db
-from llamastack.errors import Conflict, NotFound, RateLimited, Unavailable
+from llamastack.errors import Conflict, NotFound, ProviderOff, RateLimited
 from llamastack.ids import new_id
 from llamastack.pagination import Page, Paging, page
 from llamastack.snapshot import ProviderRecord
@@ -65,7 +65,10 @@ class BatchesService:
     def _chosen(self, tenant: str) -> ProviderRecord:
         record = keeper(self.live, tenant)
         if record is None:
-            raise Unavailable("No provider does batches here. Add one to 'providers.batches' of the run.yaml.")
+            raise ProviderOff(
+                "No provider does batches here. Switch one on in the admin, or add one to 'providers.batches' of the "
+                "run.yaml."
+            )
         return record
 
 

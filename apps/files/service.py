@@ -16,7 +16,7 @@ from apps.registry.live import Live
 from llamastack.apis import Api
 from llamastack.call import Call, Principal
 from llamastack.db import db
-from llamastack.errors import BadRequest, Conflict, NotFound, StackError, Unavailable
+from llamastack.errors import BadRequest, Conflict, NotFound, ProviderOff, StackError
 from llamastack.ids import new_id
 from llamastack.pagination import Page, page
 from llamastack.snapshot import ProviderRecord
@@ -107,13 +107,18 @@ class FilesService:
         records = [record for record in self.live.snapshot.providers_of(tenant) if record.api == Api.files]
         usable = [record for record in records if record.unavailable is None]
         if not usable:
-            raise Unavailable("No provider keeps files here. Add one to 'providers.files' of the run.yaml.")
+            raise ProviderOff(
+                "No provider keeps files here. Switch one on in the admin, or add one to 'providers.files' of the "
+                "run.yaml."
+            )
         return min(usable, key=lambda record: (record.tenant != tenant, record.key))
 
     def _keeper(self, file: File) -> ProviderRecord:
         record = self.live.snapshot.provider(file.tenant, file.provider_id, Api.files)
         if record is None:
-            raise Unavailable(f"Provider '{file.provider_id}', which keeps this file, is not registered any more.")
+            raise ProviderOff(
+                f"Provider '{file.provider_id}', which keeps this file, is switched off, or not registered any more."
+            )
         return record
 
     # --- what has expired ---

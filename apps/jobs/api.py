@@ -45,7 +45,7 @@ async def list_jobs(request: Request, paging: Query[JobFilter]) -> Any:
 
 @router.get("/jobs/{job_id}", response=JobObject, summary="Get a job")
 async def get_job(request: Request, job_id: str) -> Any:
-    """How far it is, when it is expected to end, and in `error` why it failed."""
+    """How far it is, when it is expected to end, and in `error` why it failed or waits."""
     return await db(service.got, service.of(request.auth.principal), job_id)
 
 

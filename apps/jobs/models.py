@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 
 from django.db import models, transaction
 from django.db.models import Case, DateTimeField, Exists, ExpressionWrapper, F, OuterRef, Q, Value, When
-from django.db.models.functions import Concat, Now
+from django.db.models.functions import Now
 from django.db.models.sql import UpdateQuery
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
@@ -18,6 +18,8 @@ from llamastack import stack
 MOST_ATTEMPTS = 3
 LEASE = timedelta(seconds=15)  # renewed every 5: so long nobody goes on with what a killed server did
 GONE = "whoever worked on it was gone before its end."
+PAUSE = timedelta(seconds=15)  # until a job that waits for what it needs is begun again
+WAITS = f"It waits, and is tried again every {PAUSE.seconds} s: "
 FORESEEN_SECONDS = 365 * 86_400
 TEXT = models.TextField()
 KEY = ("priority", "created_at", "id")
@@ -40,6 +42,10 @@ class Status(models.TextChoices):
 ENDED = (Status.completed, Status.failed, Status.cancelled, Status.quarantined)
 
 
+def _ready() -> Q:
+    return Q(lease_until=None) | Q(lease_until__lt=Now())
+
+
 def until(lease: timedelta) -> Any:
     return ExpressionWrapper(Now() + Value(lease), output_field=DateTimeField())
 
@@ -56,7 +62,8 @@ def ring(job_id: str, kind: str, priority: int) -> None:
 
 class JobQuerySet(ObjectQuerySet):
     def queued(self) -> Self:
-        return self.filter(status=Status.queued)
+        """Those that may be begun, without those that wait until later."""
+        return self.filter(_ready(), status=Status.queued)
 
     def left(self) -> Self:
         """Those whose lease has expired: whoever worked on them is gone."""
@@ -64,7 +71,7 @@ class JobQuerySet(ObjectQuerySet):
 
     def due(self) -> Self:
         """Those that nobody works on."""
-        return self.filter(Q(status=Status.queued) | Q(status=Status.running, lease_until__lt=Now()))
+        return self.filter(Q(_ready(), status=Status.queued) | Q(status=Status.running, lease_until__lt=Now()))
 
     def next(self, limit: int, under_way: Collection[str] = ()) -> list[str]:
         """The ids of those that are due, without those `under_way`: the most urgent first, and then the oldest.
@@ -89,19 +96,15 @@ class JobQuerySet(ObjectQuerySet):
         """
         due = self.filter(pk=job_id).due()
         changes = {"status": Status.running, "lease_until": until(lease), "fence": F("fence") + 1}
-        changes |= {"started_at": Now(), "started_from": F("progress"), "progressed_at": None}
+        changes |= {"started_at": Now(), "started_from": F("progress"), "progressed_at": None, "error": ""}
         job = due.filter(attempt__lt=MOST_ATTEMPTS).changed(**changes, attempt=F("attempt") + 1)
         if job is not None:
             return job
-        reason = Case(
-            When(error="", then=Value(f"It was begun {MOST_ATTEMPTS} times, and each time {GONE}")),
-            default=Concat(
-                Value(f"It was begun {MOST_ATTEMPTS} times. What was told last: "), F("error"), output_field=TEXT
-            ),
-            output_field=TEXT,
-        )
         due.filter(attempt__gte=MOST_ATTEMPTS).update(
-            status=Status.quarantined, error=reason, ended_at=Now(), fence=F("fence") + 1
+            status=Status.quarantined,
+            error=f"It was begun {MOST_ATTEMPTS} times, and each time {GONE}",
+            ended_at=Now(),
+            fence=F("fence") + 1,
         )
         return None
 
@@ -125,9 +128,22 @@ class JobQuerySet(ObjectQuerySet):
         row = self.held(job).changed(progress=progress, progressed_at=Now())
         return None if row is None else not row.cancel_requested
 
-    def excuse(self, job: "Job", reason: str) -> None:
-        """Why it is left: told where nobody gets further."""
-        self.held(job).update(error=reason)
+    def wait(self, job: "Job", reason: str, pause: timedelta = PAUSE) -> bool:
+        """To be begun again after a pause: what it needs is not there, as `reason` tells. This attempt does not count.
+
+        False where it is not ours any more.
+        """
+        return self._later(job, reason, pause, attempt=F("attempt") - 1)
+
+    def leave(self, job: "Job", reason: str, pause: timedelta = PAUSE) -> bool:
+        """The same of what may be wrong for good: this attempt counts, and after the last one the job is set aside."""
+        told = f"It was begun {MOST_ATTEMPTS} times. What was told last: {reason}"
+        over = {"status": Status.quarantined, "error": told, "ended_at": Now(), "lease_until": None}
+        return bool(self.held(job).filter(attempt__gte=MOST_ATTEMPTS).update(**over)) or self._later(job, reason, pause)
+
+    def _later(self, job: "Job", reason: str, pause: timedelta, **changes: Any) -> bool:
+        later = {"status": Status.queued, "lease_until": until(pause), "error": f"{WAITS}{reason}"}
+        return bool(self.held(job).update(**later, **changes))
 
     def finish(self, job: "Job", status: Status, error: str = "") -> bool:
         """Write its end, once. False where somebody else has claimed it: what we have done is not told then."""
@@ -141,11 +157,19 @@ class JobQuerySet(ObjectQuerySet):
         return ours
 
     def cancel(self, job_id: str) -> bool:
-        """Whether it is cancelled now, or will be when whoever works on it looks."""
-        queued = self.filter(pk=job_id, status=Status.queued)
-        if queued.update(status=Status.cancelled, ended_at=Now(), cancel_requested=True):
-            return True
-        return bool(self.filter(pk=job_id, status=Status.running).update(cancel_requested=True))
+        """Whether it is cancelled now, or will be when whoever works on it looks.
+
+        One that is queued although its cancel was asked for before has something left to do.
+        """
+        idle = Q(status=Status.queued, cancel_requested=False)
+        return bool(
+            self.filter(pk=job_id, status__in=(Status.queued, Status.running)).update(
+                status=Case(When(idle, then=Value(Status.cancelled)), default=F("status"), output_field=TEXT),
+                ended_at=Case(When(idle, then=Now()), default=F("ended_at")),
+                error=Case(When(idle, then=Value("")), default=F("error"), output_field=TEXT),
+                cancel_requested=True,
+            )
+        )
 
     def retry(self, job_id: str) -> bool:
         """Queue again what has ended, but for what was completed."""
@@ -202,7 +226,8 @@ class JobQuerySet(ObjectQuerySet):
 class Job(Owned):
     """`fence` counts the claims: whoever writes to a job says which one was theirs, and an older one writes nothing.
 
-    `started_at` is when it was last claimed, and `started_from` its progress then.
+    `started_at` is when it was last claimed, and `started_from` its progress then. `lease_until` is, of a job that is
+    queued, until when it is left alone: what it needs is not there.
     """
 
     id = models.CharField(primary_key=True, max_length=64)

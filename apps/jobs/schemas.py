@@ -16,7 +16,8 @@ class JobFilter(NewestFirst):
 class JobObject(BaseModel):
     """`progress` is the kind's own: a batch tells `done` and `total`.
 
-    `started_at` is when it was last begun, and `expected_at` when it will have ended, if it goes on as fast.
+    `started_at` is when it was last begun, and `expected_at` when it will have ended, if it goes on as fast. `error`
+    tells why it failed, or, of one that is queued, what it waits for.
     """
 
     id: str

@@ -5,7 +5,7 @@ import logging
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from apps.jobs.models import LEASE, Job, Status
 from llamastack.bodies import invalid
 from llamastack.db import db
-from llamastack.errors import StackError, Unavailable
+from llamastack.errors import ProviderOff, StackError, Unavailable
 
 HUNG = timedelta(minutes=2)  # a model that is loaded may take a loop's time for a while
 P = TypeVar("P", bound=BaseModel)
@@ -74,7 +74,7 @@ Kinds = Callable[[str], Run]
 
 
 async def work(job_id: str, kinds: Kinds, lease: timedelta = LEASE, hung: timedelta = HUNG) -> bool:
-    """Whether the job was ours to do, and its end is written. `kinds` gives what runs a kind of job."""
+    """Whether the job was ours to do, and it is written that it has ended, or waits. `kinds` gives what runs a kind."""
     job = await _claimed(job_id, lease)
     if job is None:
         return False
@@ -93,11 +93,8 @@ async def work(job_id: str, kinds: Kinds, lease: timedelta = LEASE, hung: timede
         except Lost:
             logger.warning("Job %s was left: somebody else has claimed it since", job_id)
             return False
-        except Unavailable as gone:  # the database, or what the job needs: its lease ends, and it is begun again
-            logger.warning("Job %s was left: %s", job_id, gone.message)
-            with suppress(Unavailable):
-                await db(Job.objects.excuse, job, gone.message)
-            return False
+        except Unavailable as gone:
+            return await _waits(job, gone)
     return await db(Job.objects.finish, job, status, error)
 
 
@@ -110,6 +107,16 @@ async def _claimed(job_id: str, lease: timedelta) -> Job | None:
             await db(Job.objects.hand_back, claimed)
         raise
     return job
+
+
+async def _waits(job: Job, gone: Unavailable) -> bool:
+    """Begun again later; where it is the database that is gone, once the lease has ended."""
+    off = isinstance(gone, ProviderOff)
+    logger.log(logging.DEBUG if off else logging.WARNING, "Job %s waits: %s", job.id, gone)
+    try:
+        return await db(Job.objects.wait if off else Job.objects.leave, job, gone.message)
+    except Unavailable:
+        return False
 
 
 async def _ended(job: Job, kinds: Kinds) -> tuple[Status, str]:

@@ -155,9 +155,9 @@ class Worker:
         return task
 
     async def _do(self, job_id: str) -> None:
-        ended = False
+        written = False
         try:
-            ended = await work(job_id, self.kinds)
+            written = await work(job_id, self.kinds)
         except Unavailable as error:  # its lease ends by itself, and the job is begun again
             logger.warning("Job %s was left: %s", job_id, error.message)
         except Exception:  # nobody waits for this task
@@ -166,7 +166,7 @@ class Worker:
             del self._doing[job_id]
             if self._long.pop(job_id, None) is not None:
                 self._room.set()
-            if ended:
+            if written:
                 self.ring()  # there is room for another one
 
 

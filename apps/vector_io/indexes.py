@@ -12,7 +12,7 @@ from apps.vector_io.stores import index
 from llamastack.apis import Api
 from llamastack.call import Call
 from llamastack.db import db
-from llamastack.errors import BadRequest, NotFound, Unavailable
+from llamastack.errors import BadRequest, NotFound, ProviderOff, Unavailable
 from llamastack.snapshot import ProviderRecord
 
 T = TypeVar("T")
@@ -51,7 +51,9 @@ class Indexes:
         """The provider of a store that there is. Raises Unavailable."""
         record = self.live.snapshot.provider(tenant, provider_id, Api.vector_io)
         if record is None:
-            raise Unavailable(f"The vector store's provider '{provider_id}' is not registered any more.")
+            raise ProviderOff(
+                f"The vector store's provider '{provider_id}' is switched off, or not registered any more."
+            )
         if record.unavailable is not None:
             raise Unavailable(f"The vector store's provider '{provider_id}' is unavailable: {record.unavailable}")
         return record

@@ -15,7 +15,7 @@ from apps.vector_io.protocol import Store, VectorIO
 from apps.vector_io.reading import Read, Reader
 from llamastack.call import Call
 from llamastack.db import db
-from llamastack.errors import NotFound, StackError
+from llamastack.errors import NotFound, ProviderOff, StackError
 from llamastack.stack import LlamaStack
 
 FILES_AT_ONCE = 8
@@ -46,21 +46,34 @@ class Ingesting:
         self.inference: RoutedInference = self.stack.inference
         self.resumed = self.running.job.fence > 1
         self.total = self.completed = self.failed = 0
+        self.off: ProviderOff | None = None
 
     async def run(self) -> None:
-        """Raises Cancelled and Lost; Unavailable where the database is gone."""
+        """Raises Cancelled and Lost; Unavailable where the database is gone, or whoever keeps the store or a file is
+        switched off: then what has not been read waits."""
         waiting = await db(self._waiting)
         self.total = len(waiting)
         if not waiting:
             return
         try:
             await self._tell()
+            await self._refuse_off()
             await self._read_all(waiting)
         except Cancelled:
             await db(self._cancel_others)
             raise
         await self._tell()
         await self.running.log(f"{self.completed} files were read, and {self.failed} could not be.")
+
+    async def _refuse_off(self) -> None:
+        """Before anything is read in vain. What else is wrong with the provider, each file tells."""
+        try:
+            async with self.stack.vector_io.indexes.at(self.store.tenant, self.store.provider_id):
+                return
+        except ProviderOff:
+            raise
+        except StackError:
+            return
 
     def _waiting(self) -> list[VectorStoreFile]:
         return list(VectorStoreFile.objects.under_way(self.running.job).order_by("created_at", "id"))
@@ -93,9 +106,14 @@ class Ingesting:
             async with places:
                 await self._one(reader, row)
 
-        async with asyncio.TaskGroup() as group:
-            for row in waiting:
-                group.create_task(one(row))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for row in waiting:
+                    group.create_task(one(row))
+        except ExceptionGroup as errors:  # the job's, or the database's
+            raise errors.exceptions[0] from errors
+        if self.off is not None:
+            raise self.off
 
     async def _reader(self, batching: Batching) -> Reader:
         try:
@@ -120,6 +138,8 @@ class Ingesting:
             )
         except Gone:
             return
+        except ProviderOff as error:
+            self.off = error  # others may have a provider that is there
         except StackError as error:
             await self._fail(row, error)
         except Exception as error:  # of whatever kind: this file has failed, and the others go on

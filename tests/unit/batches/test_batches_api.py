@@ -413,7 +413,7 @@ async def test_one_that_waits_for_its_place_is_cancelled_while_it_waits(
 async def begun_again() -> None:
     """The one job, as if whoever did it were gone."""
     await db(lambda: Job.objects.update(fence=99))
-    await db(lambda: Job.objects.update(status="queued"))
+    await db(lambda: Job.objects.update(status="queued", lease_until=None))
 
 
 async def test_what_is_not_answered_in_time_expires(client: httpx.AsyncClient, upstream: Upstream, held: str) -> None:

@@ -11,10 +11,10 @@ import pytest
 from django.db import connections
 from django.utils import timezone
 
-from apps.jobs.models import PLANNED_KEPT, Job, JobEvent, Status
+from apps.jobs.models import MOST_ATTEMPTS, PLANNED_KEPT, Job, JobEvent, Status
 from apps.jobs.work import Run, Running, work
 from llamastack.db import db
-from llamastack.errors import BadRequest, Unavailable
+from llamastack.errors import BadRequest, ProviderOff, Unavailable
 from llamastack.ids import new_id
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -155,19 +155,53 @@ async def test_what_runs_to_its_end_is_completed() -> None:
     assert told == [("log", {"message": "half"}), ("metric", {"loss": 0.5})]
 
 
-async def test_one_that_is_set_aside_tells_what_was_unavailable_last() -> None:
-    reasons = iter(["The database cannot be reached.", "No provider.", "No disk."])
+async def begun(error: Unavailable, times: int) -> Job:
+    """A job that is begun so often, and each time finds this."""
 
     async def run(running: Running) -> None:
-        raise Unavailable(next(reasons))
+        raise error
 
     job_id = await db(queued)
-    for _ in range(3):
-        assert not await work(job_id, lambda kind: run)
-        await db(lambda: Job.objects.update(lease_until=timezone.now() + OVER))
-    assert not await work(job_id, lambda kind: run)
-    job = await db(Job.objects.get)
+    for _ in range(times):
+        assert await work(job_id, lambda kind: run)
+        assert not await work(job_id, lambda kind: run)  # it is left alone for a while
+        await db(lambda: Job.objects.filter(ended_at=None).update(lease_until=timezone.now() + OVER))
+    return await db(Job.objects.get)
+
+
+async def test_one_whose_provider_is_switched_off_waits_and_uses_no_attempt() -> None:
+    job = await begun(ProviderOff("No provider."), MOST_ATTEMPTS + 2)
+    assert (job.status, job.attempt) == ("queued", 0)
+    assert job.error == "It waits, and is tried again every 15 s: No provider."
+
+
+async def test_what_else_is_unavailable_is_tried_three_times_and_tells_what_was_told_last() -> None:
+    job = await begun(Unavailable("No disk."), MOST_ATTEMPTS - 1)
+    assert (job.status, job.attempt) == ("queued", 2)
+    assert job.error == "It waits, and is tried again every 15 s: No disk."
+    await db(Job.objects.all().delete)
+    job = await begun(Unavailable("No disk."), MOST_ATTEMPTS)
     assert (job.status, job.error) == ("quarantined", "It was begun 3 times. What was told last: No disk.")
+    assert job.ended_at is not None
+
+
+async def test_one_that_waits_is_cancelled_at_once_and_one_that_runs_where_it_looks() -> None:
+    waiting, running = await db(queued), await db(queued)
+    for job_id in (waiting, running):
+        job = await db(Job.objects.claim, job_id)
+        if job_id == waiting:
+            assert await db(Job.objects.wait, job, "No provider.")
+        assert await db(Job.objects.cancel, job_id)
+    found = {job.id: (job.status, job.cancel_requested, job.error) for job in await db(lambda: list(Job.objects.all()))}
+    assert found == {waiting: ("cancelled", True, ""), running: ("running", True, "")}
+
+
+async def test_what_has_its_cancel_before_it_and_waits_has_something_left_to_do() -> None:
+    job = await db(Job.objects.claim, await db(queued))
+    assert await db(Job.objects.cancel, job.id)
+    assert await db(Job.objects.wait, job, "No provider.")
+    assert await db(Job.objects.cancel, job.id)
+    assert (await db(Job.objects.get)).status == "queued"
 
 
 async def test_what_was_told_before_is_forgotten_when_it_ends_well() -> None:

@@ -6,6 +6,7 @@ import math
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from django.utils import timezone
 
 from apps.files.models import File
@@ -419,3 +420,54 @@ async def test_provider_data_is_refused_where_it_is_not_kept(shelf: Shelf) -> No
 async def _settled(shelf: Shelf) -> None:
     await asyncio.sleep(0)
     await shelf.until("/v1alpha/jobs", lambda jobs: all(job["ended_at"] for job in jobs["data"]))
+
+
+async def switch(shelf: Shelf, provider: str, *, on: bool) -> None:
+    """As an operator does in the admin."""
+    await db(lambda: service.edit_provider(Provider.objects.get(identifier=provider), {}, enabled=on))
+    await shelf.stack.live.refresh()
+
+
+async def until_it_waits(shelf: Shelf) -> Any:
+    """The job that was made last, once it waits."""
+    jobs = await shelf.until("/v1alpha/jobs", lambda jobs: jobs["data"][0]["error"] is not None)
+    return jobs["data"][0]
+
+
+async def go_on(shelf: Shelf) -> None:
+    """Its pause is over."""
+    await db(Job.objects.filter(status="queued").update, lease_until=None)
+    shelf.stack.worker.ring()
+
+
+@pytest.mark.parametrize(("provider", "told"), [("memory", "vector store's provider 'memory'"), ("local", "'local'")])
+async def test_a_file_whose_provider_is_switched_off_is_read_when_it_is_back(
+    shelf: Shelf, provider: str, told: str
+) -> None:
+    store, file_id = await shelf.store(), await shelf.upload("The sky is blue.")
+    await shelf.stack.worker.stop()
+    await shelf.post(f"{URL}/{store}/files", file_id=file_id)
+    await switch(shelf, provider, on=False)
+    shelf.stack.worker.start()
+    job = await until_it_waits(shelf)
+    assert (job["status"], job["attempt"], told in job["error"]) == ("queued", 0, True)
+    assert (await shelf.get(f"{URL}/{store}/files/{file_id}"))["status"] == "in_progress"
+    await switch(shelf, provider, on=True)
+    await go_on(shelf)
+    assert (await shelf.ended(store, file_id))["status"] == "completed"
+
+
+async def test_what_is_to_be_removed_is_when_its_provider_is_back(shelf: Shelf) -> None:
+    store = await shelf.store()
+    file_id = await shelf.attach(store, "The sky is blue.")
+    await _settled(shelf)
+    await shelf.stack.worker.stop()
+    await shelf.delete(f"{URL}/{store}/files/{file_id}")
+    await switch(shelf, "memory", on=False)
+    shelf.stack.worker.start()
+    assert (await until_it_waits(shelf))["status"] == "queued"
+    await switch(shelf, "memory", on=True)
+    await go_on(shelf)
+    await _settled(shelf)
+    job = (await shelf.get("/v1alpha/jobs"))["data"][0]
+    assert (job["kind"], job["status"], job["error"]) == ("vector_stores.remove", "completed", None)
