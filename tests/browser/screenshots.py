@@ -134,7 +134,7 @@ async def vector_store(browser: Browser, server: Server) -> None:
     await page.get_by_role("button", name="Search in each mode").click()
     await page.locator("[data-mode=hybrid]").wait_for()
     await page.reload()  # without what the upload has told
-    await page.set_viewport_size({"width": WIDTH, "height": 1160})
+    await page.set_viewport_size({"width": WIDTH, "height": 1240})
     await shoot(page, "admin-vector-store")
 
 
