@@ -27,6 +27,7 @@ class Upstream:
     headers: list[dict[str, str]] = field(default_factory=list)
     closed: asyncio.Event = field(default_factory=asyncio.Event)
     released: asyncio.Event = field(default_factory=asyncio.Event)
+    failing: list[int] = field(default_factory=list)  # what `flaky` answers before it does well; 0 breaks off
     loop: asyncio.AbstractEventLoop | None = None
 
     async def until_closed(self, seconds: float = 30) -> None:
@@ -73,6 +74,11 @@ async def generate(request: web.Request) -> web.StreamResponse:
         headers = {"Retry-After": "7"} if status == 429 else {}
         error = {"error": {"message": "told you so", "param": "model", "code": "why"}}
         return web.json_response(error, status=status, headers=headers)
+    if model == "flaky" and upstream.failing:
+        if status := upstream.failing.pop():
+            return web.json_response({"error": {"message": "out of memory"}}, status=status)
+        assert request.transport is not None
+        request.transport.close()
     if model == "nonsense":
         return web.Response(text="<html>not json</html>")
     if model == "held":

@@ -11,6 +11,7 @@ import orjson
 from pydantic import BaseModel, ValidationError
 
 from apps.batches.lines import Line
+from apps.batches.tries import Tries
 from apps.inference.protocol import Elsewhere, FastLane, Inference
 from apps.inference.schemas import (
     ChatCompletion,
@@ -22,12 +23,10 @@ from apps.inference.schemas import (
 )
 from llamastack import bodies, sse
 from llamastack.call import Call, Outcome, Served
+from llamastack.egress.failures import status_of
 from llamastack.errors import StackError, render
 from llamastack.ids import new_id
 
-PAUSES = (1.0, 4.0, 15.0)  # seconds, before a line is tried again that the upstream has no room for
-LONGEST_PAUSE = 60.0
-NO_ROOM = (429, 503)
 BREAKS = b"\r\n"
 # Those that JSON lets stand in strings; Python's splitlines(), by which many read the file, would break a line there.
 BREAKS_IN_TEXT = {char.encode(): f"\\u{ord(char):04x}".encode() for char in "\x85\u2028\u2029"}
@@ -62,12 +61,14 @@ class Answer:
     tokens: Counted = (0, 0, 0, 0)
 
 
-async def answer(inference: Inference, lane: FastLane, call: Call, endpoint: str, line: Line) -> Answer:
+async def answer(
+    inference: Inference, lane: FastLane, call: Call, endpoint: str, line: Line, tries: Tries | None = None
+) -> Answer:
     """What comes of a line, which never raises: it has an answer, or an error of its own."""
     request = requests.decode(line.text)
     call = replace(call, request_id=new_id("req_"), served=Served())
     try:
-        data, counted = await _tried(inference, lane, call, endpoint, bytes(request.body))
+        data, counted = await _tried(inference, lane, call, endpoint, bytes(request.body), tries or Tries())
         return Answer(line.number, True, written(request.custom_id, call, 200, data), counted)
     except StackError as error:
         return _failed(line, request, call, error)
@@ -81,16 +82,15 @@ def unanswered(line: Line, code: str, message: str) -> Answer:
     return Answer(line.number, False, one_line(orjson.dumps(told | {"error": {"code": code, "message": message}})))
 
 
-async def _tried(inference: Inference, lane: FastLane, call: Call, endpoint: str, body: bytes) -> tuple[bytes, Counted]:
-    """The answer and what it counts, once there is room for it upstream."""
-    for pause in PAUSES:
+async def _tried(
+    inference: Inference, lane: FastLane, call: Call, endpoint: str, body: bytes, tries: Tries
+) -> tuple[bytes, Counted]:
+    """The answer and what it counts, once the upstream is there and has room for it."""
+    while True:
         try:
             return await _asked(inference, lane, call, endpoint, body)
         except StackError as error:
-            if error.status not in NO_ROOM:
-                raise
-            await asyncio.sleep(min(max(pause, error.retry_after or 0), LONGEST_PAUSE))
-    return await _asked(inference, lane, call, endpoint, body)
+            await asyncio.sleep(tries.pause(error))
 
 
 async def _asked(inference: Inference, lane: FastLane, call: Call, endpoint: str, body: bytes) -> tuple[bytes, Counted]:
@@ -116,7 +116,8 @@ async def _answered(inference: Inference, call: Call, endpoint: str, body: dict[
 
 def _failed(line: Line, request: Request, call: Call, error: StackError) -> Answer:
     status, body = render(error)
-    return Answer(line.number, False, written(request.custom_id, call, status, orjson.dumps(body)))
+    text = written(request.custom_id, call, status_of(error) or status, orjson.dumps(body))
+    return Answer(line.number, False, text)
 
 
 def written(custom_id: str, call: Call, status: int, body: bytes) -> bytes:

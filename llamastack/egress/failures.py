@@ -71,6 +71,22 @@ def meaning(asked: Asked, error: Exception) -> StackError:
     return next(made for kind, made in MEANINGS if isinstance(error, kind))(asked, error)
 
 
+def cause_of(error: StackError) -> Exception | None:
+    """The one of FAILURES that an error is the meaning of, also where it was the last of several homes'."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, FAILURES):
+            return cause
+        cause = cause.__cause__
+    return None
+
+
+def status_of(error: StackError) -> int | None:
+    """What an upstream that is down has answered; None where it has answered nothing, or something else is wrong."""
+    cause = cause_of(error)
+    return cause.status if isinstance(cause, Refusal) and is_outage(cause) else None
+
+
 def is_outage(error: Exception) -> bool:
     """Whether it speaks of an upstream that is down, rather than of one request. 501 is what it never offers."""
     if isinstance(error, Refusal):
