@@ -45,7 +45,7 @@ class JobAdmin(TenantAdmin):
     search_fields = ("id", "owner")
     ordering = ("-created_at", "-id")
     show_full_result_count = False
-    fields = ("queue", "priority", "tenant", "payload", "lease_until")
+    fields = ("queue", "priority", "tenant", "payload")
     readonly_fields = ("queue",)
     change_form_outer_before_template = "admin/jobs/job/panel.html"
 
