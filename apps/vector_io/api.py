@@ -5,7 +5,7 @@ from typing import Any
 from ninja import Query, Router
 
 from apps.access.service import Request
-from apps.vector_io import attached, stores
+from apps.vector_io import attached, file_batches, stores
 from apps.vector_io.schemas.base import Deleted
 from apps.vector_io.schemas.search import SearchPage, SearchRequest
 from apps.vector_io.schemas.stores import (
@@ -117,16 +117,18 @@ async def create_file_batch(request: Request, vector_store_id: str, body: Create
 
 @router.get(BATCH, response=FileBatchObject, summary="Get a file batch")
 async def get_file_batch(request: Request, vector_store_id: str, batch_id: str) -> Any:
-    return await db(attached.got_batch, request.auth.principal, vector_store_id, batch_id)
+    """Its counts say what became of its files, also of those that were detached or attached otherwise since then."""
+    return await db(file_batches.got, request.auth.principal, vector_store_id, batch_id)
 
 
 @router.post(BATCH + "/cancel", response=FileBatchObject, summary="Cancel a file batch")
 async def cancel_file_batch(request: Request, vector_store_id: str, batch_id: str) -> Any:
-    """Its files that have been read stay."""
-    return await db(attached.cancelled, request.auth.principal, vector_store_id, batch_id)
+    """Its files that have been read stay, and those that were attached otherwise, too, are read."""
+    return await db(file_batches.cancelled, request.auth.principal, vector_store_id, batch_id)
 
 
 @router.get(BATCH + "/files", response=Page[VectorStoreFileObject], summary="List a file batch's files")
 async def list_files_of_batch(request: Request, vector_store_id: str, batch_id: str, paging: Query[FileFilter]) -> Any:
+    """Those that the store still has, as they are there."""
     refuse_unknown(request.GET, list(FileFilter.model_fields))
-    return await db(attached.listed_of_batch, request.auth.principal, vector_store_id, batch_id, paging)
+    return await db(file_batches.listed, request.auth.principal, vector_store_id, batch_id, paging)

@@ -10,11 +10,10 @@ from apps.files.schemas import FileObject
 from apps.jobs.models import ENDED, Job
 from apps.registry.models import VectorStore
 from apps.vector_io import stores
-from apps.vector_io.models import FileBatch, Status, VectorStoreFile
+from apps.vector_io.models import BatchFile, FileBatch, Status, VectorStoreFile
 from apps.vector_io.schemas.base import Auto, Sizes, Static
 from apps.vector_io.schemas.stores import (
     AttachFile,
-    FileBatchObject,
     FileFilter,
     LastError,
     VectorStoreFileObject,
@@ -52,21 +51,31 @@ def _attach(call: Call, store: VectorStore, wanted: Wanted, batch: FileBatch | N
     job = ingestion(call, store) if new else None
     if job is not None:
         job.save(force_insert=True)
-    if batch is not None:
-        batch.job = job
-        batch.save(force_insert=True)
-        kept = set(former) - {file.id for _, file in new}
-        VectorStoreFile.objects.filter(store=store, file_id__in=kept).update(batch=batch)
     replaced = [former[file.id] for _, file in new if file.id in former]
+    BatchFile.objects.settle(store, [row.file_id for row in replaced if row.state != Status.in_progress])
     _forget(call, store, replaced)
-    rows = [_row(call.principal, store, job, batch, asked, file) for asked, file in new]
+    kept = [file.id for _, file in wanted if file.id in former.keys() - {file.id for _, file in new}]
+    if batch is not None:
+        _fill(batch, job, [file.id for _, file in wanted])
+    else:
+        VectorStoreFile.objects.filter(store=store, file_id__in=kept).update(by_itself=True)
+    alone = {row.file_id for row in replaced if row.by_itself and row.state == Status.in_progress}
+    rows = [_row(call.principal, store, job, batch is None or file.id in alone, asked, file) for asked, file in new]
     VectorStoreFile.objects.bulk_create(rows, batch_size=MADE)
 
 
+def _fill(batch: FileBatch, job: Job | None, file_ids: Sequence[str]) -> None:
+    batch.job = job
+    batch.save(force_insert=True)
+    BatchFile.objects.bulk_create([BatchFile(batch=batch, file_id=file_id) for file_id in file_ids], batch_size=MADE)
+
+
 def _former(store: VectorStore, file_ids: Sequence[str]) -> dict[str, VectorStoreFile]:
+    """Their rows, which stay as they are until the transaction's end."""
     rows: list[VectorStoreFile] = []
-    for start in range(0, len(file_ids), MADE):
-        rows += VectorStoreFile.objects.shown().filter(store=store, file_id__in=file_ids[start : start + MADE])
+    ordered = sorted(file_ids)
+    for start in range(0, len(ordered), MADE):
+        rows += VectorStoreFile.objects.shown().locked().filter(store=store, file_id__in=ordered[start : start + MADE])
     return {row.file_id: row for row in rows}
 
 
@@ -119,7 +128,7 @@ def _row(
     principal: Principal,
     store: VectorStore,
     job: Job | None,
-    batch: FileBatch | None,
+    by_itself: bool,
     asked: AttachFile,
     file: FileObject,
 ) -> VectorStoreFile:
@@ -131,7 +140,7 @@ def _row(
         store=store,
         file_id=file.id,
         filename=file.filename,
-        batch=batch,
+        by_itself=by_itself,
         job=job,
         attributes=asked.attributes or {},
         chunking_strategy=strategy(asked),
@@ -143,11 +152,6 @@ def _forget(call: Call, store: VectorStore, rows: Sequence[VectorStoreFile]) -> 
     if rows:
         stores.removal(call, store, [row.id for row in rows]).save(force_insert=True)
         VectorStoreFile.objects.filter(pk__in=[row.id for row in rows]).delete()
-
-
-def new_batch(call: Call, store: VectorStore) -> FileBatch:
-    owned = {"tenant": store.tenant, "owner": call.principal.name, "created_at": timezone.now()}
-    return FileBatch(id=new_id("vsfb_"), store=store, **owned)
 
 
 # --- files ---
@@ -169,33 +173,31 @@ def got(principal: Principal, identifier: str, file_id: str) -> VectorStoreFileO
 
 def listed(principal: Principal, identifier: str, paging: FileFilter) -> Page[VectorStoreFileObject]:
     store = stores.found(principal, identifier)
-    return _listed(VectorStoreFile.objects.shown().filter(store=store), store, paging)
+    return listed_of(VectorStoreFile.objects.shown().filter(store=store), store, paging)
 
 
-def listed_of_batch(
-    principal: Principal, identifier: str, batch_id: str, paging: FileFilter
-) -> Page[VectorStoreFileObject]:
-    store, batch = found_batch(principal, identifier, batch_id)
-    return _listed(VectorStoreFile.objects.shown().filter(batch=batch), store, paging)
-
-
-def _listed(known: Any, store: VectorStore, paging: FileFilter) -> Page[VectorStoreFileObject]:
+def listed_of(known: Any, store: VectorStore, paging: FileFilter) -> Page[VectorStoreFileObject]:
     rows = known if paging.filter is None else known.filter(state=paging.filter)
     return paged(rows, paging, lambda cursor: known.filter(file_id=cursor).first(), lambda data: shown(data, store))
 
 
 def detached(call: Call, identifier: str, file_id: str) -> None:
     store = stores.found(call.principal, identifier, to_change=True)
-    row = found(call.principal, store, file_id)
-    with transaction.atomic():
-        _forget(call, store, [row])
+    found(call.principal, store, file_id)
+    _detach(call, store, file_id)
 
 
 def forgotten(file_id: str) -> None:
     """No store has this file any more."""
     for row in VectorStoreFile.objects.filter(file_id=file_id).select_related("store"):
-        with transaction.atomic():
-            _forget(stores.as_owner(row), row.store, [row])
+        _detach(stores.as_owner(row), row.store, file_id)
+
+
+@transaction.atomic
+def _detach(call: Call, store: VectorStore, file_id: str) -> None:
+    rows = list(VectorStoreFile.objects.filter(store=store, file_id=file_id).locked())
+    BatchFile.objects.settle(store, [file_id])
+    _forget(call, store, rows)
 
 
 def shown(rows: Sequence[VectorStoreFile], store: VectorStore) -> list[VectorStoreFileObject]:
@@ -218,45 +220,4 @@ def _shown(row: VectorStoreFile, store: VectorStore) -> VectorStoreFileObject:
         filename=row.filename,
         chunks=row.chunks,
         parser=row.parser or None,
-    )
-
-
-# --- batches ---
-
-
-def found_batch(principal: Principal, identifier: str, batch_id: str) -> tuple[VectorStore, FileBatch]:
-    store = stores.found(principal, identifier)
-    batch: FileBatch | None = FileBatch.objects.filter(store=store, pk=batch_id).select_related("job").first()
-    if batch is None:
-        raise NotFound(f"There is no file batch '{batch_id[:SHOWN]}' in this vector store.", param="batch_id")
-    return store, batch
-
-
-def got_batch(principal: Principal, identifier: str, batch_id: str) -> FileBatchObject:
-    return shown_batch(*found_batch(principal, identifier, batch_id))
-
-
-def cancelled(principal: Principal, identifier: str, batch_id: str) -> FileBatchObject:
-    """Begin no more of its files. Those that have been read stay."""
-    _, batch = found_batch(principal, identifier, batch_id)
-    done = batch.job is not None and Job.objects.cancel(batch.job.id)
-    shown = got_batch(principal, identifier, batch_id)
-    if not done and shown.status not in ("cancelled", "in_progress"):
-        raise Conflict(f"The file batch is {shown.status}: there is nothing to cancel.", code="batch_ended")
-    return shown
-
-
-def shown_batch(store: VectorStore, batch: FileBatch) -> FileBatchObject:
-    counts = stores.file_counts(VectorStoreFile.objects.filter(batch=batch).counts("batch").get(batch.id, {}))
-    status: Any = "in_progress" if counts.in_progress else "completed"
-    if batch.job is not None and batch.job.cancel_requested and (counts.cancelled or counts.in_progress):
-        status = "cancelled"
-    elif counts.total and counts.failed == counts.total:
-        status = "failed"
-    return FileBatchObject(
-        id=batch.id,
-        created_at=epoch(batch.created_at),
-        vector_store_id=store.identifier,
-        status=status,
-        file_counts=counts,
     )

@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 
 class Gone(Exception):
-    """The file was detached while it was read, or its store deleted."""
+    """The file was detached, its store deleted or its batch cancelled meanwhile."""
 
 
 @dataclass
@@ -132,6 +132,7 @@ class Ingesting:
 
     async def _one(self, reader: Reader, row: VectorStoreFile) -> None:
         try:
+            await self._refuse_gone(row)
             read = await reader.read(row)
             await self.stack.vector_io.indexes.asked(
                 self.call, self.store, lambda provider, store: self._insert(provider, store, row, read), inserts=True
@@ -149,12 +150,15 @@ class Ingesting:
             await self._complete(row, read)
 
     async def _insert(self, provider: VectorIO, store: Store, row: VectorStoreFile, read: Read) -> None:
-        if not await db(VectorStoreFile.objects.filter(pk=row.pk).exists):
-            raise Gone
+        await self._refuse_gone(row)
         if self.resumed:  # whoever began it may have kept a part, by another version's chunks
             await provider.delete(self.call, store, file_id=row.id)
         for start in range(0, len(read.chunks), INSERTED):
             await provider.insert(self.call, store, read.chunks[start : start + INSERTED])
+
+    async def _refuse_gone(self, row: VectorStoreFile) -> None:
+        if not await db(VectorStoreFile.objects.under_way(self.running.job).filter(pk=row.pk).exists):
+            raise Gone
 
     async def _complete(self, row: VectorStoreFile, read: Read) -> None:
         if await self._finished(row, status=Status.completed, **read.fields):

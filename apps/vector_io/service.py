@@ -8,9 +8,9 @@ from apps.inference.protocol import RoutedInference
 from apps.registry.kept import refuse_unkept, without_unkept
 from apps.registry.live import Live
 from apps.registry.models import VectorStore
-from apps.vector_io import attached, direct, embedding, stores
+from apps.vector_io import attached, direct, embedding, file_batches, stores
 from apps.vector_io.indexes import Indexes
-from apps.vector_io.models import FileBatch, VectorStoreFile
+from apps.vector_io.models import VectorStoreFile
 from apps.vector_io.protocol import Chunk, Store, VectorIO
 from apps.vector_io.reading import SAYS, chat_model, too_long
 from apps.vector_io.schemas.base import Contextual, Static
@@ -215,9 +215,9 @@ class VectorIOService:
         files = await self._files(call, wanted, "files[{}].file_id" if request.files else "file_ids[{}]")
         await self._refuse_long(call, row, wanted)
         await self._refuse_mute(call, wanted)
-        batch: FileBatch = attached.new_batch(call, row)
+        batch = file_batches.new(call, row)
         await db(attached.attach, call, row, list(zip(wanted, files, strict=True)), batch)
-        return await db(attached.got_batch, call.principal, identifier, batch.id)
+        return await db(file_batches.got, call.principal, identifier, batch.id)
 
     # --- search ---
 

@@ -12,7 +12,7 @@ from apps.jobs.models import Job
 from apps.registry.kept import sealed
 from apps.registry.models import Origin, VectorStore
 from apps.registry.service import may_change
-from apps.vector_io.models import VectorStoreFile
+from apps.vector_io.models import BatchFile, VectorStoreFile
 from apps.vector_io.protocol import Store
 from apps.vector_io.schemas.base import FileCounts
 from apps.vector_io.schemas.stores import ExpiresAfter, StoreFilter, UpdateVectorStore, VectorStoreObject
@@ -113,7 +113,9 @@ def empty(key: int) -> None:
     if row is None or not row.expired:
         return
     removal(as_owner(row), row).save(force_insert=True)
-    VectorStoreFile.objects.filter(store=row).delete()
+    files = VectorStoreFile.objects.filter(store=row)
+    BatchFile.objects.settle(row, list(files.locked().values_list("file_id", flat=True)))
+    files.delete()
     VectorStore.objects.filter(pk=key).update(key=new_id("vs_"), emptied_at=timezone.now())
 
 

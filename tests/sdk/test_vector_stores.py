@@ -125,6 +125,26 @@ def test_openai_does_all_else_that_it_can_with_stores_files_and_batches(client: 
     stores.delete(store.id)
 
 
+def test_openais_batches_keep_files_that_others_have_too(client: openai.OpenAI) -> None:
+    stores = client.vector_stores
+    store = stores.create(name="shared")
+    sky, sea, bread = (client.files.create(file=(n, t.encode()), purpose="assistants").id for n, t in TEXTS.items())
+    first = stores.file_batches.create_and_poll(store.id, file_ids=[sky, sea], poll_interval_ms=100)
+    attributes = {"of": "second"}
+    second = stores.file_batches.create_and_poll(
+        store.id, files=[{"file_id": sea, "attributes": attributes}, {"file_id": bread}], poll_interval_ms=100
+    )
+    assert stores.files.delete(sky, vector_store_id=store.id).deleted
+    for batch, ids in ((first, {sea}), (second, {sea, bread})):
+        told = stores.file_batches.retrieve(batch.id, vector_store_id=store.id)
+        assert (told.status, told.file_counts.completed, told.file_counts.total) == ("completed", 2, 2)
+        files = {file.id: file for file in stores.file_batches.list_files(batch.id, vector_store_id=store.id)}
+        assert (files.keys(), files[sea].attributes) == (ids, attributes)
+        with pytest.raises(openai.ConflictError):
+            stores.file_batches.cancel(batch.id, vector_store_id=store.id)
+    stores.delete(store.id)
+
+
 def test_llama_stack_client_0_2_registers_a_vector_database_and_queries_it(server: Server) -> None:
     with LlamaStackClient(base_url=server.url) as client:
         made = client.vector_dbs.register(
