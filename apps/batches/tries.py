@@ -10,9 +10,7 @@ from llamastack.errors import StackError
 
 PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)  # seconds, a quarter more or less by chance
 LONGEST_PAUSE = 60.0
-PATIENCE = (
-    180.0  # seconds from the first failure on: what times out after ten minutes is tried once more, not seven times
-)
+PATIENCE = 180.0  # seconds from the first failure: what times out after ten minutes is tried once more, not seven times
 MAY_PASS = (429, 503, 504)
 LEFT_ALONE = "breaker_open"
 
