@@ -117,6 +117,13 @@ def _tell(status: Status, errors: list[Any]) -> None:
     if status == Status.cancelled:
         raise Cancelled
     if status == Status.failed:
-        raise BadRequest(f"The batch failed: {errors[0]['message']}")
+        raise BadRequest(f"The batch failed: {_first(errors)}")
     if status == Status.expired:
         raise StackError("The batch was not done within its completion window.", code="batch_expired")
+
+
+def _first(errors: list[Any]) -> str:
+    """The first of them, and how many there are besides; the batch's page has them all."""
+    first, others = errors[0], len(errors) - 1
+    where = f"Line {first['line']}: " if first["line"] else ""
+    return f"{where}{first['message']}" + (f" Other errors in its file: {others}." if others else "")

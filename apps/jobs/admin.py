@@ -10,6 +10,7 @@ from django.db.models import QuerySet
 from django.forms import Script
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 from django_celery_beat import models as beat
@@ -17,7 +18,7 @@ from django_celery_beat import models as beat
 from apps.access.admin import TenantAdmin
 from apps.jobs import kinds, schedules, service
 from apps.jobs.forms import ScheduleForm
-from apps.jobs.models import Job, Schedule
+from apps.jobs.models import Job, Schedule, Status
 from apps.jobs.shown import bar, moment, page_of, panel, state
 from llamastack.admin import ModelAdmin
 from llamastack.errors import StackError
@@ -70,7 +71,8 @@ class JobAdmin(TenantAdmin):
 
     @admin.display(description="State", ordering="status")
     def state(self, job: Job) -> SafeString:
-        return state(job.status)
+        badge = state(job.status)
+        return format_html("{} waits", badge) if job.status == Status.queued and job.error else badge
 
     @admin.display(description="Progress")
     def how_far(self, job: Job) -> SafeString | str:

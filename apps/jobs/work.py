@@ -112,11 +112,15 @@ async def _claimed(job_id: str, lease: timedelta) -> Job | None:
 async def _waits(job: Job, gone: Unavailable) -> bool:
     """Begun again later; where it is the database that is gone, once the lease has ended."""
     off = isinstance(gone, ProviderOff)
-    logger.log(logging.DEBUG if off else logging.WARNING, "Job %s waits: %s", job.id, gone)
     try:
-        return await db(Job.objects.wait if off else Job.objects.leave, job, gone.message)
+        waits: bool = await db(Job.objects.wait if off else Job.objects.leave, job, gone.message)
     except Unavailable:
-        return False
+        waits = False
+    if waits:
+        logger.log(logging.DEBUG if off else logging.WARNING, "Job %s waits: %s", job.id, gone.message)
+    else:
+        logger.warning("Job %s was left: %s", job.id, gone.message)
+    return waits
 
 
 async def _ended(job: Job, kinds: Kinds) -> tuple[Status, str]:

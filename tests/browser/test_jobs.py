@@ -68,6 +68,22 @@ async def test_a_batch_is_followed_without_reloading(
     await expect(page.locator("body")).to_contain_text("lines.jsonl")
 
 
+async def test_the_page_of_a_batch_follows_with_its_job(
+    page: Page, server: Server, cookies: list[Any], upstream: Upstream
+) -> None:
+    upstream.released.clear()
+    await opened(page, server, cookies, await batch(server, "openai/sky-1", "openai/held"))
+    await page.get_by_role("link", name="Batch batch_").click()
+    await expect(page.get_by_text("Live", exact=True)).to_be_visible()
+    await expect(page.get_by_label("Batch")).to_contain_text("in progress")
+    await page.evaluate("window.sameDocument = true")
+    await expect(page.locator("polyline[points*=' ']").first).to_be_attached()  # of one point alone, too
+    upstream.released.set()
+    await expect(page.get_by_label("Batch")).to_contain_text("Output file: file-")
+    await expect(page.get_by_label("Batch")).to_contain_text("completed")
+    assert await page.evaluate("window.sameDocument")
+
+
 async def test_a_job_is_cancelled_and_the_page_says_so(
     page: Page, server: Server, cookies: list[Any], upstream: Upstream
 ) -> None:

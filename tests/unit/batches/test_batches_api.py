@@ -226,6 +226,11 @@ async def test_what_is_wrong_with_a_line_is_told(
 async def test_so_is_what_is_wrong_with_several_lines(client: httpx.AsyncClient, batches: LlamaStack) -> None:
     batch = await done(client, b"{", line("a"), line("a"))
     assert [error[:2] for error in wrong(batch)] == [("invalid_json_line", 1), ("duplicate_custom_id", 3)]
+    async with asyncio.timeout(30):
+        while not (job := await db(Job.objects.get)).ended_at:  # a moment after its batch
+            await asyncio.sleep(0.02)
+    assert job.error.startswith("The batch failed: Line 1: This line is not valid JSON")
+    assert job.error.endswith(" Other errors in its file: 1.")
     assert batch["failed_at"] >= batch["created_at"]
 
 

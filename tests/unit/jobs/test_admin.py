@@ -137,6 +137,13 @@ async def test_a_list_tells_states_and_progress_and_is_filtered(browser: Browser
         assert [one for one in (job.id, waiting) if one in text] == [found] * (found is not None), query
 
 
+async def test_a_list_tells_which_wait_for_something(browser: Browser) -> None:
+    await db(queued)
+    assert "waits" not in (await browser.open(LIST)).text
+    await db(queued, error="It waits: no provider.")
+    assert (await browser.open(LIST)).text.count("</span> waits") == 1
+
+
 async def test_an_empty_list_says_whether_there_are_none_or_none_match(browser: Browser) -> None:
     page = (await browser.open(LIST)).text
     assert "There are no jobs yet." in page

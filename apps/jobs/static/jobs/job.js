@@ -4,6 +4,7 @@ const LOGGED = 500;
 const DRAWN = 2000;
 const WIDTH = 300;
 const HEIGHT = 90;
+const RENEWS = 2000; // milliseconds
 const OVER = 4000; // codes of sockets from here on: to come again would not help
 
 for (const page of document.querySelectorAll("[data-job]")) live(page);
@@ -63,6 +64,7 @@ function live(page) {
     find("attempt").textContent = job.attempt;
     for (const time of page.querySelectorAll("[data-time]")) time.textContent = moment(job[`${time.dataset.time}_at`]);
     progress(job);
+    renew();
     if (!find("cancel")) return;
     find("cancel").hidden = ended || job.cancel_requested;
     if (!find("retry")) return; // a page of a job that has ended for good
@@ -73,8 +75,7 @@ function live(page) {
   // Whether it may be tried again, the page itself knows.
   async function offer(button) {
     try {
-      const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
-      const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("[data-retry]");
+      const fresh = (await fetched()).querySelector("[data-retry]");
       button.hidden = fresh === null || fresh.hidden;
     } catch {
       button.hidden = false; // the server says it where it is pressed
@@ -123,6 +124,36 @@ function live(page) {
   }
 }
 
+// --- what only the server renders, such as the batch of a job: taken anew, at most every two seconds ---
+
+let renewing = false;
+let stale = false;
+
+async function renew() {
+  stale = true;
+  if (renewing || !document.querySelector("[data-fresh]")) return;
+  renewing = true;
+  while (stale) {
+    stale = false;
+    try {
+      const page = await fetched();
+      for (const old of document.querySelectorAll("[data-fresh]")) {
+        const fresh = page.querySelector(`[data-fresh="${old.dataset.fresh}"]`);
+        if (fresh) old.replaceWith(fresh);
+      }
+    } catch {
+      // it is taken with the next word of the job
+    }
+    await new Promise((resolve) => setTimeout(resolve, RENEWS));
+  }
+  renewing = false;
+}
+
+async function fetched() {
+  const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+  return new DOMParser().parseFromString(await answer.text(), "text/html");
+}
+
 function follow(list) {
   list.scrollTop = list.scrollHeight;
 }
@@ -139,6 +170,7 @@ function draw(page, name, line) {
   const x = (time) => (last > first ? ((time - first) / (last - first)) * WIDTH : WIDTH);
   const y = (value) => 4 + (1 - (value - low) / (high - low || 1)) * (HEIGHT - 8);
   const path = line.map(([time, value]) => `${x(time).toFixed(1)},${y(value).toFixed(1)}`);
+  if (line.length === 1) path.unshift(`0,${y(values[0]).toFixed(1)}`); // one point alone would not be seen
   figure.querySelector("polyline").setAttribute("points", path.join(" "));
   figure.querySelector("[data-latest]").textContent = short(values.at(-1));
   const [from, until] = figure.querySelectorAll(".job-range span");
