@@ -49,7 +49,7 @@ class BatchAdmin(ReadOnlyAdmin):
     @admin.display(description="Answered")
     def how_far(self, batch: Batch) -> SafeString | str:
         told = bar(batch.completed + batch.failed, batch.total)
-        return format_html("{}, {} failed", told, batch.failed) if batch.failed else told
+        return format_html("<span>{}, {} failed</span>", told, batch.failed) if batch.failed else told
 
     @admin.display(description="Created", ordering="created_at")
     def created(self, batch: Batch) -> str:
