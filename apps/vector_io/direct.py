@@ -125,6 +125,7 @@ async def query(searching: Searching, call: Call, row: VectorStore, request: Que
         filter=None if params.filters is None else parse(params.filters, "params.filters"),
         threshold=params.score_threshold,
         ranking=ranking(_options(params)),
+        embeddings=True,
     )
     hits, files = await searching.hits(call, row, plan)
     return QueryResponse(chunks=[_found(row, hit, files) for hit in hits], scores=[hit.score for hit in hits])
@@ -146,12 +147,17 @@ def _found(row: VectorStore, hit: Hit, files: dict[str, VectorStoreFile]) -> Fou
     else:
         metadata = {"document_id": file.file_id, "filename": file.filename, "page": chunk.page, **file.attributes}
         told = {"document_id": file.file_id, "source": file.filename}
-        told["content_token_count"] = chunk.metadata.get("tokens")
+        told |= {
+            "content_token_count": chunk.metadata.get("tokens"),
+            "chunk_tokenizer": chunk.metadata.get("tokenizer"),
+        }
     return FoundChunk(
         content=chunk.content,
         chunk_id=chunk.id,
         metadata=metadata,
         chunk_metadata=told | {"chunk_id": chunk.id},
+        stored_chunk_id=chunk.id,
+        embedding=[] if chunk.embedding is None else chunk.embedding.tolist(),
         embedding_model=row.embedding_model,
         embedding_dimension=row.embedding_dimension,
     )

@@ -61,7 +61,7 @@ class Chunk:
 class Query:
     """`text` is what keywords are searched by, `vector` what vectors are; `hybrid` needs both, joined by `ranking`.
 
-    `score_threshold` leaves out hits that score less.
+    `score_threshold` leaves out hits that score less. With `embeddings` each hit's chunk has its vector.
     """
 
     text: str | None = None
@@ -71,6 +71,7 @@ class Query:
     filter: Filter | None = None
     score_threshold: float | None = None
     ranking: Ranking = RRF
+    embeddings: bool = False
 
     @property
     def candidates(self) -> int:

@@ -49,6 +49,7 @@ class Plan:
     threshold: float | None = None
     ranking: Ranking = RRF
     reranker: str | None = None
+    embeddings: bool = False  # of the hits
 
 
 class Searching:
@@ -89,7 +90,16 @@ class Searching:
         """The hits of all queries, each chunk once with its best score."""
         threshold = plan.threshold if plan.reranker is None else None
         queries = [
-            Query(text, vectors[place] if vectors else None, plan.mode, limit, plan.filter, threshold, plan.ranking)
+            Query(
+                text,
+                vectors[place] if vectors else None,
+                plan.mode,
+                limit,
+                plan.filter,
+                threshold,
+                plan.ranking,
+                plan.embeddings,
+            )
             for place, text in enumerate(plan.queries)
         ]
 

@@ -49,7 +49,10 @@ class FakeVectorIO:
         near = {id: _cosine(query, chunk) for id, chunk in found.items()} if query.mode != "keyword" else {}
         texts = found if query.mode != "vector" else {}
         worded = {id: score for id, chunk in texts.items() if (score := _worded(query, chunk))}
-        return [Hit(replace(found[id], embedding=None), score) for id, score in query.best(near, worded)]
+        best = query.best(near, worded)
+        if query.embeddings:
+            return [Hit(found[id], score) for id, score in best]
+        return [Hit(replace(found[id], embedding=None), score) for id, score in best]
 
     async def chunks(
         self,

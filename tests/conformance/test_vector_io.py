@@ -79,6 +79,23 @@ async def test_the_nearest_come_first_whatever_the_vectors_lengths(provider: Vec
     assert [round(hit.score, 2) for hit in hits] == [1.0, 0.02, -1.0]
 
 
+@pytest.mark.parametrize("mode", ["vector", "keyword", "hybrid"])
+async def test_the_hits_vectors_are_told_where_they_are_asked_for(provider: VectorIO, store: Store, mode: Any) -> None:
+    import numpy
+
+    chunks = [chunk("a", 1.0, 2.0, content="a lighthouse"), chunk("b", 0.0, 3.0, content="a lighthouse keeper")]
+    await provider.insert(CALL, store, chunks)
+    query = Query("lighthouse", vector(1.0), mode, embeddings=True)
+    found = {hit.chunk.id: hit.chunk.embedding for hit in await provider.query(CALL, store, query)}
+    assert found.keys() == {"a", "b"}
+    for one in chunks:
+        assert one.embedding is not None
+        assert numpy.allclose(found[one.id], unit(one.embedding), atol=1e-3)
+    assert {hit.chunk.embedding for hit in await provider.query(CALL, store, replace(query, embeddings=False))} == {
+        None
+    }
+
+
 async def test_a_chunk_inserted_again_replaces_itself(provider: VectorIO, store: Store) -> None:
     await provider.insert(CALL, store, [chunk("a", content="old"), chunk("b")])
     await provider.insert(CALL, store, [chunk("a", 0, 1, content="new", file_id="file-2")])

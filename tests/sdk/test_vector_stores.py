@@ -155,6 +155,7 @@ def test_llama_stack_client_0_2_registers_a_vector_database_and_queries_it(serve
         client.vector_io.insert(vector_db_id="client-0-2", chunks=chunks)
         found = client.vector_io.query(vector_db_id="client-0-2", query="What makes a loaf fluffy?")
         assert found.chunks[0].metadata["document_id"] == "bread.txt"
+        assert len(found.chunks[0].embedding or []) == 384
         assert found.scores == sorted(found.scores, reverse=True)
         assert "client-0-2" in {one.identifier for one in client.vector_dbs.list()}
         assert client.vector_dbs.retrieve("client-0-2").embedding_dimension == 384
@@ -208,7 +209,9 @@ def test_ogx_client_1_1(server: Server) -> None:
         }
         client.vector_io.insert(vector_store_id=store.id, chunks=[chunk])
         answer = client.vector_io.query(vector_store_id=store.id, query="salt", params={"mode": "keyword"})
-        assert [one.chunk_id for one in answer.chunks] == ["sea"]
+        (found_chunk,) = answer.chunks
+        assert (found_chunk.chunk_id, found_chunk.chunk_metadata.document_id) == ("sea", "sea")
+        assert found_chunk.embedding == pytest.approx([384**-0.5] * found_chunk.embedding_dimension, abs=1e-3)
         assert client.vector_stores.delete(store.id).deleted
 
 

@@ -33,6 +33,12 @@ class ChunkMetadata(BaseModel):
     chunk_id: Identifier | None = None
     document_id: Identifier | None = None
     source: Plain | None = None
+    created_timestamp: int | None = None
+    updated_timestamp: int | None = None
+    chunk_window: Plain | None = None
+    chunk_tokenizer: Plain | None = None
+    content_token_count: int | None = None
+    metadata_token_count: int | None = None
 
 
 class GivenChunk(BaseModel):
@@ -87,11 +93,14 @@ class QueryRequest(Strict):
 
 
 class FoundChunk(BaseModel):
+    """`embedding` is as the store keeps it: of length 1. `stored_chunk_id` is 0.3.5's name of `chunk_id`."""
+
     content: str
     chunk_id: str
+    stored_chunk_id: str
     metadata: dict[str, Any]
     chunk_metadata: dict[str, Any]
-    embedding: list[float] | None = None
+    embedding: list[float]
     embedding_model: str
     embedding_dimension: int
 

@@ -55,6 +55,24 @@ async def test_files_are_found_too(shelf: Shelf) -> None:
     file_id = await shelf.attach(store, "The sky is blue.", "sky.txt", attributes={"a": 1})
     found = (await shelf.post(QUERY, vector_store_id=store, query="sky"))["chunks"][0]
     assert found["metadata"] == {"document_id": file_id, "filename": "sky.txt", "page": None, "a": 1}
+    known = {"chunk_id": found["chunk_id"], "content_token_count": 4, "chunk_tokenizer": "counts"}
+    assert found["chunk_metadata"] == {"document_id": file_id, "source": "sky.txt", **known}
+
+
+async def test_a_chunk_is_told_with_all_that_llama_stack_tells(shelf: Shelf) -> None:
+    store = await shelf.store()
+    told = {"created_timestamp": 1, "updated_timestamp": 2, "chunk_window": "0-16", "chunk_tokenizer": "words"}
+    counts = {"content_token_count": 4, "metadata_token_count": 2}
+    chunk = CHUNKS[2] | {"chunk_metadata": CHUNKS[2]["chunk_metadata"] | told | counts}
+    await shelf.post(INSERT, 204, vector_store_id=store, chunks=[chunk])
+    (found,) = (await shelf.post(QUERY, vector_store_id=store, query="dry"))["chunks"]
+    assert found["chunk_metadata"] == chunk["chunk_metadata"] | {"chunk_id": "dry"}
+    assert found["embedding"] == pytest.approx(vector("A desert is dry."), abs=1e-6)
+    assert (found["embedding_model"], found["embedding_dimension"]) == ("counts", DIMENSION)
+    assert found["chunk_id"] == found["stored_chunk_id"] == "dry"
+    chunk["chunk_metadata"]["created_timestamp"] = "yesterday"
+    error = await shelf.error(INSERT, 400, vector_store_id=store, chunks=[chunk])
+    assert error["param"] == "chunks[0].chunk_metadata.created_timestamp"
 
 
 async def test_a_hybrid_query_takes_a_ranker(shelf: Shelf) -> None:

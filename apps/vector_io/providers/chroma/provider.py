@@ -138,7 +138,7 @@ class StoresInChroma(Provider):
         if query.mode != "vector":
             worded = await self._keywords.search(collection, query.text or "", several, kept)
         best = query.best(near, worded)
-        chunks = await self._read(collection, [id for id, _ in best])
+        chunks = await self._read(collection, [id for id, _ in best], query.embeddings)
         return [Hit(chunks[id], score) for id, score in best if id in chunks]
 
     async def _nearest(
@@ -165,11 +165,12 @@ class StoresInChroma(Provider):
             near |= zip(found.ids, cosines.tolist(), strict=True)
         return near
 
-    async def _read(self, collection: Collection, ids: list[str]) -> dict[str, Chunk]:
+    async def _read(self, collection: Collection, ids: list[str], embeddings: bool) -> dict[str, Chunk]:
         read: dict[str, Chunk] = {}
+        fields = _fields(embeddings)
         most = await self.engine.most()
         for start in range(0, len(ids), most):
-            found = await self.engine.get(collection, ids=ids[start : start + most], include=["metadatas", "documents"])
+            found = await self.engine.get(collection, ids=ids[start : start + most], include=fields)
             read |= {chunk.id: chunk for chunk in records.chunks(found)}
         return read
 
@@ -193,9 +194,7 @@ class StoresInChroma(Provider):
         self, collection: Collection, file_id: str, after: Place | None, limit: int, embeddings: bool
     ) -> list[Chunk]:
         """Chroma sorts by nothing of ours: it is asked for some positions, and for more while that gives too few."""
-        fields: list[Field] = ["metadatas", "documents"]
-        if embeddings:
-            fields.append("embeddings")
+        fields = _fields(embeddings)
         listed: list[Chunk] = []
         start = None if after is None else after[0]
         end, width = (start or 0) + limit, limit
@@ -292,3 +291,7 @@ def _of_file(file_id: str, start: int | None = None, end: int | None = None) -> 
     if end is not None:
         tests.append({"position": {"$lt": end}})
     return joined("$and", *tests)
+
+
+def _fields(embeddings: bool) -> list[Field]:
+    return ["metadatas", "documents", "embeddings"] if embeddings else ["metadatas", "documents"]

@@ -81,9 +81,10 @@ class Collection:
         )
         return {hit["entity"]["name"]: hit["distance"] for hit in hits}
 
-    def read(self, ids: Iterable[str]) -> dict[str, Chunk]:
+    def read(self, ids: Iterable[str], embeddings: bool) -> dict[str, Chunk]:
         """Those of the chunks that are there."""
-        return {row["name"]: rows.chunk(row) for row in self._with_keys(map(digest, ids), KEPT)}
+        fields = [*KEPT, "embedding"] if embeddings else KEPT
+        return {row["name"]: rows.chunk(row) for row in self._with_keys(map(digest, ids), fields)}
 
     def of_file(self, file_id: str, after: Place | None, limit: int, embeddings: bool) -> list[Chunk]:
         """Milvus tells rows in no order: first all places of the file, then those chunks that are wanted."""

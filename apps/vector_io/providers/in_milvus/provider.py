@@ -134,5 +134,5 @@ def _queried(collection: Collection, query: Query, vector: Vector | None) -> lis
     near = {} if vector is None else collection.nearest(vector, several, query.filter)
     worded = {} if query.mode == "vector" else collection.worded(query.text or "", several, query.filter)
     best = query.best(near, worded)
-    chunks = collection.read(id for id, _ in best)
+    chunks = collection.read((id for id, _ in best), query.embeddings)
     return [Hit(chunks[id], score) for id, score in best if id in chunks]

@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -173,13 +173,14 @@ class StoreFile:
         chosen = f"SELECT number FROM attribute_sets WHERE {sql}"
         return f" AND rowid IN (SELECT number FROM chunks WHERE attribute_set IN ({chosen}))", values
 
-    def read(self, numbers: Iterable[int]) -> dict[int, Chunk]:
+    def read(self, numbers: Sequence[int], embeddings: bool) -> dict[int, Chunk]:
         """Those of the chunks that are there."""
-        wanted = json.dumps(list(numbers))
+        wanted = json.dumps(numbers)
         rows = self.connection.execute(
             f"SELECT chunks.{FIELDS} FROM {CHUNKS} WHERE chunks.number IN (SELECT value FROM json_each(?))", [wanted]
         )
-        return {row[0]: _chunk(row) for row in rows}
+        found = self.vectors.read(self.connection, numbers) if embeddings else {}
+        return {row[0]: _chunk(row, found.get(row[0])) for row in rows}
 
     def of_file(self, file_id: str, after: Place | None, limit: int, embeddings: bool) -> list[Chunk]:
         behind, values = ("", []) if after is None else (" AND (position, id) > (?, ?)", list(after))

@@ -90,7 +90,7 @@ class StoresInSQLite(Provider):
         with self._stores.using(store) as found:
             best = _best(found, query, vector)
             with found.reading() as file:
-                chunks = file.read(number for number, _ in best)
+                chunks = file.read([number for number, _ in best], query.embeddings)
         return [Hit(chunks[number], score) for number, score in best if number in chunks]
 
     async def chunks(

@@ -57,7 +57,8 @@ class StoresInQdrant(Provider):
         payloads = {payload["id"]: payload for payload, _ in (*near, *worded)}
         scores = [{payload["id"]: score for payload, score in found} for found in (near, worded)]
         best = query.best(*scores)
-        return [Hit(made.chunk(payloads[id]), score) for id, score in best]
+        vectors = await _vectors(points, store, [id for id, _ in best]) if query.embeddings else {}
+        return [Hit(made.chunk(payloads[id], vectors.get(id)), score) for id, score in best]
 
     async def chunks(
         self,
@@ -96,6 +97,13 @@ class StoresInQdrant(Provider):
 def checked(store: Store) -> None:
     if store.dimension > MOST_NUMBERS:
         raise BadRequest(f"Qdrant keeps vectors of at most {MOST_NUMBERS} numbers.", param="embedding_dimension")
+
+
+async def _vectors(points: Points, store: Store, ids: list[str]) -> dict[str, Any]:
+    if not ids:
+        return {}
+    found = await points.read(made.any_of(made.partition(store), ids), ["id"], vectors=True)
+    return {point["payload"]["id"]: _embedding(point) for point in found}
 
 
 async def _near(points: Points, vector: Vector | None, limit: int, filter: Filter | None) -> Found:

@@ -184,18 +184,21 @@ class Elasticsearch(OverHTTP):
             "num_candidates": min(MOST_HITS, max(10 * limit, CANDIDATES)),
             **({"filter": clause(query.filter)} if query.filter else {}),
         }
-        return await self._found(store, {"knn": knn, "size": limit})
+        return await self._found(store, query, {"knn": knn, "size": limit})
 
     async def _worded(self, store: Store, query: Query, limit: int) -> dict[str, Any]:
         if query.mode == "vector" or query.text is None:
             return {}
         words = {"match": {"content": {"query": " ".join(distinct(query.text))}}}
         kept = {"filter": [clause(query.filter)]} if query.filter else {}
-        return await self._found(store, {"query": {"bool": {"must": [words], **kept}}, "size": limit})
+        return await self._found(store, query, {"query": {"bool": {"must": [words], **kept}}, "size": limit})
 
-    async def _found(self, store: Store, body: dict[str, Any]) -> dict[str, Any]:
+    async def _found(self, store: Store, query: Query, body: dict[str, Any]) -> dict[str, Any]:
         """The hits by their chunks' ids."""
-        hits = await self._search(store, body | {"_source": documents.WITHOUT_VECTORS, "track_total_hits": False})
+        body |= {"_source": documents.WITHOUT_VECTORS, "track_total_hits": False}
+        if query.embeddings:
+            body["fields"] = documents.VECTORS
+        hits = await self._search(store, body)
         return {hit["_source"]["id"]: hit for hit in hits["hits"]["hits"]}
 
     async def chunks(

@@ -152,7 +152,10 @@ class Infinispan(Asking):
         near_scores = {id: entries.cosine(hit["score()"]) for id, hit in near.items()}
         word_scores = {id: ranking.squashed(hit["score()"]) for id, hit in worded.items()}
         hits = {**near, **worded}
-        return [Hit(entries.chunk(hits[id]["*"]), score) for id, score in query.best(near_scores, word_scores)]
+        return [
+            Hit(entries.chunk(hits[id]["*"], query.embeddings), score)
+            for id, score in query.best(near_scores, word_scores)
+        ]
 
     async def _nearest(self, store: Store, vector: Vector | None, limit: int, filter: Filter | None) -> dict[str, Any]:
         if vector is None:

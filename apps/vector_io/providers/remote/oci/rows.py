@@ -16,6 +16,7 @@ from apps.vector_io.ranking import squashed
 from llamastack.errors import BadRequest
 
 FIELDS = "c.chunk_id, c.content, c.file_id, c.filename, c.page, c.position, c.attributes, c.metadata"
+EMBEDDING = ", c.embedding"
 # Long texts are the last: Oracle takes nothing behind them (ORA-24816).
 SHORT = ("chunk_key", "chunk_id", "file_key", "file_id", "filename", "page", "position", "bytes")
 COLUMNS = (*SHORT, "embedding", "attributes", "metadata", "content")
@@ -140,13 +141,14 @@ class Rows:
         )
         return {id: squashed(score) for id, score in found}
 
-    async def read(self, ids: Sequence[str]) -> dict[str, Chunk]:
-        return {chunk.id: chunk for part in _parts(ids) for chunk in await self._read(part)}
+    async def read(self, ids: Sequence[str], embeddings: bool) -> dict[str, Chunk]:
+        return {chunk.id: chunk for part in _parts(ids) for chunk in await self._read(part, embeddings)}
 
-    async def _read(self, ids: Sequence[str]) -> list[Chunk]:
+    async def _read(self, ids: Sequence[str], embeddings: bool) -> list[Chunk]:
         binds = {f"k{place}": digest(id) for place, id in enumerate(ids)}
         names = ", ".join(f":{name}" for name in binds)
-        found = await self._asked(f"SELECT {FIELDS} FROM {self.table.name} c WHERE c.chunk_key IN ({names})", binds)
+        fields = FIELDS + (EMBEDDING if embeddings else "")
+        found = await self._asked(f"SELECT {fields} FROM {self.table.name} c WHERE c.chunk_key IN ({names})", binds)
         return [_chunk(row) for row in found]
 
     async def of_file(self, file_id: str, after: Place | None, limit: int, embeddings: bool) -> list[Chunk]:
@@ -155,9 +157,9 @@ class Rows:
         if after is not None:
             behind = " AND (c.position > :place OR (c.position = :place AND c.chunk_id > :id))"
             binds |= {"place": after[0], "id": after[1]}
-        embedding = ", c.embedding" if embeddings else ""
+        fields = FIELDS + (EMBEDDING if embeddings else "")
         found = await self._asked(
-            f"SELECT {FIELDS}{embedding} FROM {self.table.name} c WHERE c.file_key = :file_key{behind} "
+            f"SELECT {fields} FROM {self.table.name} c WHERE c.file_key = :file_key{behind} "
             f"ORDER BY c.position, c.chunk_id FETCH FIRST {limit:d} ROWS ONLY",
             binds,
         )

@@ -254,7 +254,7 @@ async def _queried(rows: Rows, query: Query, vector: Vector | None) -> list[Hit]
     near = {} if vector is None else await rows.nearest(vector, several, query.filter)
     worded = {} if query.mode == "vector" else await rows.worded(query.text or "", several, query.filter)
     best = query.best(near, worded)
-    chunks = await rows.read([id for id, _ in best])
+    chunks = await rows.read([id for id, _ in best], query.embeddings)
     return [Hit(chunks[id], score) for id, score in best if id in chunks]
 
 

@@ -19,6 +19,7 @@ from apps.vector_io.ranking import squashed
 COLUMNS = "store, id, file_id, filename, page, position, bytes, content, metadata, attributes, embedding"
 TYPES = ("int4", "text", "text", "text", "int4", "int4", "int4", "text", "text", "jsonb")
 FIELDS = "id, content, file_id, filename, page, position, attributes::text, metadata"
+EMBEDDING = ", embedding::real[]"
 WRITING = 8_322  # an advisory lock of who inserts, with the number of the store
 FEW = 5000  # chunks that a filter keeps: they are compared one by one, and none is lost
 RANKED = 100  # chunks that have any of the words, ranked by each of them
@@ -160,16 +161,16 @@ class Rows:
         )
         return {word: max(having, 1) / max(having, chunks, 1) for word, having, chunks in await found.fetchall()}
 
-    async def read(self, ids: Sequence[str]) -> dict[str, Chunk]:
-        found = await self.connection.execute(f"SELECT {FIELDS} FROM {self.table.name} WHERE id = ANY(%s)", [list(ids)])
+    async def read(self, ids: Sequence[str], embeddings: bool) -> dict[str, Chunk]:
+        fields = FIELDS + (EMBEDDING if embeddings else "")
+        found = await self.connection.execute(f"SELECT {fields} FROM {self.table.name} WHERE id = ANY(%s)", [list(ids)])
         return {row[0]: _chunk(row) for row in await found.fetchall()}
 
     async def of_file(self, file_id: str, after: Place | None, limit: int, embeddings: bool) -> list[Chunk]:
         behind = "" if after is None else " AND (position, id) > (%s, %s)"
-        embedding = ", embedding::real[]" if embeddings else ""
+        fields = FIELDS + (EMBEDDING if embeddings else "")
         found = await self.connection.execute(
-            f"SELECT {FIELDS}{embedding} FROM {self.table.name} WHERE file_id = %s{behind} "
-            f"ORDER BY position, id LIMIT %s",
+            f"SELECT {fields} FROM {self.table.name} WHERE file_id = %s{behind} ORDER BY position, id LIMIT %s",
             [file_id, *(after or ()), limit],
         )
         return [_chunk(row) for row in await found.fetchall()]

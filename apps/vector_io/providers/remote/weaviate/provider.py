@@ -144,7 +144,7 @@ class Weaviate(Provider):
             async with aclosing(_listed(server, store, file_id, objects.READ, additional, page, first)) as pages:
                 listed: list[Chunk] = []
                 async for some in pages:
-                    listed += [objects.chunk(each, each["_additional"].get("vector")) for each in some]
+                    listed += [objects.chunk(each, _vector(each)) for each in some]
                     if len(listed) >= limit:
                         break
             return listed[:limit]
@@ -199,19 +199,23 @@ class Weaviate(Provider):
 async def _queried(server: Server, store: Store, query: Query, vector: Vector | None) -> list[Hit]:
     several = min(query.candidates, MOST_FOUND)
     kept = {"limit": several} | ({"where": where.condition(query.filter)} if query.filter else {})
-    near, worded = await asyncio.gather(_nearest(server, store, vector, kept), _worded(server, store, query, kept))
+    near, worded = await asyncio.gather(
+        _nearest(server, store, query, vector, kept), _worded(server, store, query, kept)
+    )
     scores = [{id: hit.score for id, hit in found.items()} for found in (near, worded)]
     hits = {**near, **worded}
     return [Hit(hits[id].chunk, score) for id, score in query.best(*scores)]
 
 
-async def _nearest(server: Server, store: Store, vector: Vector | None, kept: Mapping[str, Any]) -> dict[str, Hit]:
+async def _nearest(
+    server: Server, store: Store, query: Query, vector: Vector | None, kept: Mapping[str, Any]
+) -> dict[str, Hit]:
     """Weaviate tells the dot product with its sign changed."""
     if vector is None:
         return {}
     given = {"nearVector": {"vector": vector.tolist()}, **kept}
-    found = await server.get(*collections.names(store), given, objects.READ, ("distance",))
-    return _hits((objects.chunk(each), min(-each["_additional"]["distance"], 1.0)) for each in found)
+    found = await server.get(*collections.names(store), given, objects.READ, ("distance", *_also(query)))
+    return _hits((objects.chunk(each, _vector(each)), min(-each["_additional"]["distance"], 1.0)) for each in found)
 
 
 async def _worded(server: Server, store: Store, query: Query, kept: Mapping[str, Any]) -> dict[str, Hit]:
@@ -220,8 +224,18 @@ async def _worded(server: Server, store: Store, query: Query, kept: Mapping[str,
     if not words:
         return {}
     given = {"bm25": {"query": " ".join(words), "properties": ["content"]}, **kept}
-    found = await server.get(*collections.names(store), given, objects.READ, ("score",))
-    return _hits((objects.chunk(each), ranking.squashed(float(each["_additional"]["score"]))) for each in found)
+    found = await server.get(*collections.names(store), given, objects.READ, ("score", *_also(query)))
+    scored = ((each, ranking.squashed(float(each["_additional"]["score"]))) for each in found)
+    return _hits((objects.chunk(each, _vector(each)), score) for each, score in scored)
+
+
+def _also(query: Query) -> tuple[str, ...]:
+    return ("vector",) if query.embeddings else ()
+
+
+def _vector(found: Mapping[str, Any]) -> Any:
+    """Where it was asked for."""
+    return found["_additional"].get("vector")
 
 
 def _hits(found: Iterable[tuple[Chunk, float]]) -> dict[str, Hit]:
