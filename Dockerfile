@@ -11,7 +11,8 @@ RUN python -m venv /opt/venv && \
 
 FROM python:3.11.13-slim-bookworm
 
-RUN useradd --system --user-group --uid 10001 --create-home --home-dir /home/llama llama && \
+RUN groupadd --gid 10001 llama && \
+    useradd --system --uid 10001 --gid llama --create-home --home-dir /home/llama llama && \
     install --directory --owner=llama --group=llama /var/lib/llamastack
 COPY --from=packages /opt/venv /opt/venv
 COPY manage.py pyproject.toml README.md LICENSE /app/
@@ -22,7 +23,7 @@ COPY llamastack /app/llamastack
 RUN /opt/venv/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps --editable /app && \
     /opt/venv/bin/python -m compileall -q /app
 
-ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 LLAMA_STACK_HOME=/var/lib/llamastack
+ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 LLAMA_STACK_HOME=/var/lib/llamastack LLAMA_STACK_AUTH=required
 USER llama
 WORKDIR /app
 VOLUME /var/lib/llamastack
