@@ -85,6 +85,13 @@ def test_our_services_have_no_rights_that_they_do_not_need() -> None:
     assert [port.startswith("${LLAMA_STACK_ADDRESS:-127.0.0.1}:") for port in SERVICES["web"]["ports"]] == [True]
 
 
+def test_the_container_listens_where_its_port_is_taken_from_whatever_port_the_env_file_names() -> None:
+    assert SERVICES["web"]["env_file"] == [{"path": ".env", "required": False}]
+    ours = environment_of("web")["LLAMA_STACK_PORT"]
+    assert [port.rpartition(":")[2] for port in SERVICES["web"]["ports"]] == [ours]
+    assert f"//127.0.0.1:{ours}/" in SERVICES["web"]["healthcheck"]["test"][-1]
+
+
 @pytest.mark.parametrize("missing", PASSWORDS)
 def test_a_password_that_is_not_set_is_refused(missing: str) -> None:
     values = " ".join(str(value) for service in SERVICES.values() for value in service["environment"].values())
@@ -113,6 +120,9 @@ def test_the_image_takes_what_is_there_as_a_user_without_rights() -> None:
     assert {line.removeprefix("!") for line in ignored if line.startswith("!")} == set(taken)
     sets = next(line for line in lines if line.startswith("ARG SETS")).partition('"')[2].rstrip('"').split()
     assert all((ROOT / "requirements" / f"{name}.txt").exists() for name in sets)
+    assert any("groupadd --gid 10001 llama" in line for line in lines)
+    assert any("useradd" in line and "--uid 10001 --gid llama" in line for line in lines)
+    assert any("LLAMA_STACK_AUTH=required" in line.split() for line in lines if line.startswith("ENV "))
     assert lines.index("USER llama") < next(i for i, line in enumerate(lines) if line.startswith("ENTRYPOINT"))
 
 
