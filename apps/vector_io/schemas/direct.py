@@ -16,6 +16,13 @@ class TextItem(Strict):
     type: Literal["text"] = "text"
     text: Content
 
+    @field_validator("type", mode="before")
+    @classmethod
+    def _no_image(cls, value: Any) -> Any:
+        if value == "image":
+            raise ValueError("vector stores embed texts alone; leave the image out, or say in a text what it shows")
+        return value
+
 
 Interleaved = Content | TextItem | Annotated[list[Content | TextItem], Field(min_length=1, max_length=1000)]
 

@@ -106,6 +106,17 @@ async def test_a_wrong_chunk_is_named_and_none_is_kept(shelf: Shelf) -> None:
     assert shelf.chunks == []
 
 
+async def test_an_image_is_refused_with_what_to_send_instead(shelf: Shelf) -> None:
+    store, image = await shelf.store(), {"type": "image", "image": {"url": {"uri": "https://example.com/sky.png"}}}
+    for content, place in ((image, ""), ([{"type": "text", "text": "The sky."}, image], "[1]")):
+        for path, body, field in (
+            (INSERT, {"chunks": [{"content": content}]}, "chunks[0].content"),
+            (QUERY, {"query": content}, "query"),
+        ):
+            error = await shelf.error(path, 400, vector_store_id=store, **body)
+            assert (error["param"], "say in a text" in error["message"]) == (f"{field}{place}.type", True)
+
+
 async def test_what_cannot_be_honoured_is_refused(shelf: Shelf) -> None:
     store = await shelf.store()
     error = await shelf.error(INSERT, 400, vector_store_id=store, chunks=CHUNKS, ttl_seconds=5)
