@@ -112,3 +112,12 @@ async def test_a_file_that_is_there_is_attached(
     await page.get_by_label("A file that is there").fill(file_id)
     await page.get_by_role("button", name="Attach a file that is there").click()
     await expect(row(page, "there.txt")).to_contain_text("completed")
+
+
+async def test_a_narrow_page_is_no_wider_than_the_screen(
+    page: Page, server: Server, cookies: list[Any], upstream: Upstream
+) -> None:
+    await page.set_viewport_size({"width": 390, "height": 844})
+    await opened(page, server, cookies, upstream)
+    assert await page.locator(".store-files").count() == 1
+    assert await page.evaluate("document.documentElement.scrollWidth") <= 390
