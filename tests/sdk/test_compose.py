@@ -65,6 +65,7 @@ def test_every_service_is_pinned_looked_after_and_keeps_its_state_in_a_volume() 
     for name, service in SERVICES.items():
         assert service["healthcheck"]["test"][0] in ("CMD", "CMD-SHELL"), name
         assert service["restart"] == "unless-stopped"
+        assert set(service["logging"]["options"]) == {"max-size", "max-file"}  # without them a log grows for ever
         assert {volume.partition(":")[0] for volume in service["volumes"]} <= set(COMPOSE["volumes"])
     for name in ("postgres", "redis"):
         assert re.search(r":\d+\.\d+(\.\d+)?(-\w+)*$", SERVICES[name]["image"])
