@@ -48,6 +48,14 @@ class Kept:
         answers, self.coming = self.coming, []
         if not answers:
             return None
+        writing = asyncio.create_task(self._written(answers))
+        try:
+            return await asyncio.shield(writing)
+        except asyncio.CancelledError:  # the thread goes on all the same: whoever hands the job back waits for it
+            await asyncio.gather(writing, return_exceptions=True)
+            raise
+
+    async def _written(self, answers: list[Answer]) -> bool:
         rows = [AnswerRecord(self.batch.id, one.line, one.succeeded, one.text.decode()) for one in answers]
         counts = _counts(answers)
         progress = {"done": len(self.lines) + len(answers), "total": self.batch.total}

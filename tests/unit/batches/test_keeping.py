@@ -1,5 +1,9 @@
 """Answers on their way to the database: each is there once, and counted once, whatever became of its commit."""
 
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -11,7 +15,7 @@ from apps.batches.models import COUNTED, AnswerRecord, Batch, BatchAnswer
 from apps.batches.pace import Pace
 from apps.jobs.models import Job
 from apps.jobs.work import Lost
-from llamastack.db import db
+from llamastack.db import THREADS, db
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -59,3 +63,38 @@ async def test_whoever_has_lost_the_job_writes_nothing() -> None:
     with pytest.raises(Lost):
         await kept.write()
     assert await db(found) == ([], 0, 0)
+
+
+@asynccontextmanager
+async def no_thread_free() -> AsyncIterator[None]:
+    """For the database, until the block ends."""
+    over, held = threading.Event(), threading.Barrier(THREADS + 1)
+
+    def hold() -> None:
+        held.wait()
+        over.wait()
+
+    holding = [asyncio.create_task(db(hold)) for _ in range(THREADS)]
+    try:
+        await asyncio.to_thread(held.wait)
+        yield
+    finally:
+        over.set()
+        await asyncio.gather(*holding)
+
+
+async def test_who_is_told_to_stop_in_the_midst_of_a_write_waits_for_it() -> None:
+    job = await db(begun)
+    kept = Kept(job, Batch(id="batch_1", total=2), Pace())
+    await kept.read()
+    kept.add(answer(1))
+    async with no_thread_free():
+        writing = asyncio.create_task(kept.write())
+        while kept.coming:
+            await asyncio.sleep(0)
+        writing.cancel()
+        assert await asyncio.wait([writing], timeout=0.05) == (set(), {writing})
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    assert await db(found) == ([1], 1, 5)
+    assert (kept.lines, kept.coming) == ({1}, [])
